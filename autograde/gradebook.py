@@ -1,0 +1,61 @@
+"""Lessons in the course's gradebook, entered as nbgrader's own generate_assignment enters them."""
+
+import logging
+import os
+import sysconfig
+
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.preprocessors import SaveCells
+from nbgrader.utils import is_grade, is_solution
+from sqlalchemy.exc import SQLAlchemyError
+
+from autograde.course import Course
+from autograde.errors import CourseError
+
+
+def register(course: Course, released: dict[str, NotebookNode]) -> None:
+    """Enter or update the lessons. Raises CourseError, before any is entered, where submissions forbid it."""
+    try:
+        with open_gradebook(course) as gradebook:
+            for name, notebook in released.items():
+                _check_submissions(gradebook, name, notebook)
+            for name, notebook in released.items():
+                gradebook.update_or_create_assignment(name)
+                _save_cells(course, name, notebook)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise CourseError(f"Cannot use {course.gradebook.removeprefix('sqlite:///')}: {reason}.") from None
+
+
+def open_gradebook(course: Course) -> Gradebook:
+    """The course's gradebook, made if there is none; for a `with` statement."""
+    path = os.environ.get("PATH", "")
+    # To make one, nbgrader runs `alembic`, which is not on the path of `.venv/bin/autograde`.
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), path])
+    try:
+        return Gradebook(course.gradebook, "")  # the course id that nbgrader has by default
+    finally:
+        os.environ["PATH"] = path
+
+
+def _save_cells(course: Course, name: str, notebook: NotebookNode) -> None:
+    place = {"notebook": name, "assignment": name, "db_url": course.gradebook}
+    SaveCells(log=logging.Logger("release", logging.CRITICAL)).preprocess(notebook, {"nbgrader": place})
+
+
+def _check_submissions(gradebook: Gradebook, name: str, notebook: NotebookNode) -> None:
+    """nbgrader can update cells that were handed in, but neither add nor remove one."""
+    try:
+        known = gradebook.find_notebook(name, name)
+    except MissingEntry:
+        return
+    old = {("grade", cell.name) for cell in known.grade_cells}
+    old |= {("solution", cell.name) for cell in known.solution_cells}
+    marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    new = {("grade", cell.metadata.nbgrader.grade_id) for cell in marked if is_grade(cell)}
+    new |= {("solution", cell.metadata.nbgrader.grade_id) for cell in marked if is_solution(cell)}
+    if known.submissions and old != new:
+        changed = ", ".join(sorted({cell for _, cell in old ^ new}))
+        mend = f"Bring them back, or drop its submissions: nbgrader db assignment remove {name} --force"
+        raise CourseError(f"{name} has submissions, and cells came or went ({changed}). {mend}")
