@@ -2,13 +2,15 @@
 
 import logging
 import os
+import re
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, StatementError, app_log
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
-from sqlalchemy.exc import SQLAlchemyError
 
 from autograde.course import Course
 from autograde.errors import CourseError
@@ -16,16 +18,14 @@ from autograde.errors import CourseError
 
 def register(course: Course, released: dict[str, NotebookNode]) -> None:
     """Enter or update the lessons. Raises CourseError, before any is entered, where submissions forbid it."""
-    try:
+    with _one_line_errors(course):
         with open_gradebook(course) as gradebook:
             for name, notebook in released.items():
                 _check_submissions(gradebook, name, notebook)
-            for name, notebook in released.items():
+            for name in released:
                 gradebook.update_or_create_assignment(name)
-                _save_cells(course, name, notebook)
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise CourseError(f"Cannot use {course.gradebook.removeprefix('sqlite:///')}: {reason}.") from None
+        for name, notebook in released.items():
+            _save_cells(course, name, notebook)
 
 
 def open_gradebook(course: Course) -> Gradebook:
@@ -37,6 +37,19 @@ def open_gradebook(course: Course) -> Gradebook:
         return Gradebook(course.gradebook, "")  # the course id that nbgrader has by default
     finally:
         os.environ["PATH"] = path
+
+
+@contextmanager
+def _one_line_errors(course: Course) -> Iterator[None]:
+    """The database's errors as CourseError; nbgrader would print them, at length, and raise its own."""
+    disabled, app_log.disabled = app_log.disabled, True
+    try:
+        yield
+    except (StatementError, InvalidEntry) as error:
+        reason = re.sub(r"^\([\w.]+\) ", "", str(error).splitlines()[0])
+        raise CourseError(f"Cannot use {course.gradebook.removeprefix('sqlite:///')}: {reason}.") from None
+    finally:
+        app_log.disabled = disabled
 
 
 def _save_cells(course: Course, name: str, notebook: NotebookNode) -> None:

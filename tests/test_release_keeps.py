@@ -2,7 +2,9 @@
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,18 @@ def test_no_permission(course: Course) -> None:
     (course.root / "lessons").chmod(0o500)
     with pytest.raises(CourseError, match=r"Cannot write .*lessons.*: Permission denied"):
         release(course, [])
+
+
+def test_a_gradebook_in_use(course: Course, capfd: pytest.CaptureFixture[str]) -> None:
+    release(course, [])
+    change(course, "# Why the mean?", "# Why?")
+    before = files(course)
+    with closing(sqlite3.connect(course.grading / "gradebook.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CourseError, match=r"Cannot use .*gradebook.db: database is locked\.$"):
+            release(course, [])
+    assert files(course) == before
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_gradebook_that_is_none(course: Course) -> None:
