@@ -1,0 +1,114 @@
+"""Plays a class: releases a lesson, hands in for five students, grades, writes feedback, shows the table.
+
+Run as `make demo` or `python -m autograde.demo [LESSON]`. It works in .grading/demo, a course of its own.
+"""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+from rich.console import Console
+from rich.table import Table
+
+from autograde.course import Course, answers
+from autograde.errors import CourseError, UsageError
+from autograde.grading import scored_cells
+from autograde.rebuild import grade_id
+from autograde.release import release
+from autograde.script import Answer, read_answers, read_lesson
+
+CRASH = "import os\n\nos._exit(1)  # the process is gone, and with it everything that was defined\n"
+
+
+def play(course: Course, lesson: str) -> dict[str, tuple[float, float]]:
+    """Grade the class; returns points and maximum by student. Raises CourseError where a step fails."""
+    root = course.grading / "demo"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    shutil.copy(course.root / "nbgrader_config.py", root)
+    demo = Course.at(root, course.sources)
+    release(demo, [lesson])
+    for student, notebook in submissions(demo, lesson).items():
+        folder = demo.grading / "submitted" / student / lesson
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / f"{lesson}.ipynb")
+    for command in ("autograde", "generate_feedback"):
+        _nbgrader(root, command, lesson)
+    with Gradebook(f"sqlite:///{demo.grading}/gradebook.db") as gradebook:
+        rows = gradebook.assignment_submissions(lesson)
+        return {row.student_id: (row.score, row.max_score) for row in rows}
+
+
+def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:
+    """What five students hand in, made from the release, the reference and the listed wrong answers."""
+    released = nbformat.read(course.released(lesson), 4)
+    solved = {grade_id(cell): cell.source for cell in read_lesson(course.source(lesson)).cells}
+    exercises = list(scored_cells(released))
+    right = {name: solved[name] for name in exercises}
+    wrong = {name: _first_wrong(read_answers(answers(lesson)), name) for name in exercises}
+    half = {name: (right if i % 2 == 0 else wrong)[name] for i, name in enumerate(exercises)}
+    handed_in = {
+        "reference": right,
+        "blank": {},
+        "partly-right": half,
+        "wrong": wrong,
+        "crashing": {**right, exercises[1]: CRASH},
+    }
+    return {student: _fill(released, sources) for student, sources in handed_in.items()}
+
+
+def _first_wrong(listed: list[Answer], exercise: str) -> str:
+    return next(each.source for each in listed if each.kind == "wrong" and each.exercise == exercise)
+
+
+def _fill(released: NotebookNode, sources: dict[str, str]) -> NotebookNode:
+    notebook = copy.deepcopy(released)
+    for cell in notebook.cells:
+        cell.source = sources.get(grade_id(cell) or "", cell.source)
+    return notebook
+
+
+def _nbgrader(root: Path, command: str, lesson: str) -> None:
+    line = [sys.executable, "-m", "nbgrader", command, lesson]
+    done = subprocess.run(line, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CourseError(f"nbgrader {command} {lesson} failed: {last}")
+
+
+def _show(course: Course, lesson: str, scores: dict[str, tuple[float, float]], seconds: float) -> None:
+    table = Table("student", "points", "maximum", title=f"{lesson}, graded in {seconds:.0f} s")
+    for student, (points, maximum) in scores.items():
+        table.add_row(student, f"{points:.4g}", f"{maximum:g}")
+    Console().print(table)
+    feedback = course.grading / "demo" / ".grading" / "feedback"
+    print(f"Feedback: {os.path.relpath(feedback)}/STUDENT/{lesson}/{lesson}.html")
+
+
+def main(arguments: list[str]) -> None:
+    """Play the class of one lesson and hold the outcome to what these students must get."""
+    start = time.perf_counter()
+    course = Course.find()
+    if len(arguments) > 1:
+        raise UsageError("usage: python -m autograde.demo [LESSON]")
+    (lesson,) = course.select(tuple(arguments) or (course.names()[0],))
+    scores = play(course, lesson)
+    _show(course, lesson, scores, time.perf_counter() - start)
+    full = scores["reference"][1]
+    if scores["reference"][0] != full or scores["blank"][0] != 0 or not 0 < scores["partly-right"][0] < full:
+        raise CourseError("The scores are not what these students must get: run `autograde verify`.")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except CourseError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,155 @@
+"""The judge: a pytest plugin that runs a lesson's hidden tests against a student and returns a verdict.
+
+A hidden test asks for `student` (the proxy) and `rng` (a NumPy generator, fresh for every submission and
+test, the same on a regrade) and is marked `@pytest.mark.exercise("name", weight=2)`. Its docstring is the
+sentence that a learner reads when it fails; pytest's own failure text is discarded.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autograde.errors import CourseError
+from autograde.student import Ask, Student, StudentError
+
+Verdict = dict[str, list[dict[str, Any]]]  # exercise -> its tests, each with the entries of ROW
+ROW = ("name", "weight", "passed", "sentence", "message")
+OPTIONS = [
+    *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=sys"),
+    "--disable-plugin-autoload",
+    *("-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "-p", "no:logging"),
+    *("-p", "no:unraisableexception"),  # it collects garbage for a second
+]
+
+
+class HiddenTestError(CourseError):
+    """The hidden tests themselves are at fault: they cannot be collected or are not marked."""
+
+
+@dataclass
+class _Test:
+    exercise: str
+    weight: float
+    sentence: str
+    seen: int = 0
+    passed: bool = True
+    reason: str = ""
+
+
+@dataclass
+class Judge:
+    """The plugin. Judges once for each of `seeds` (a submission's identity), in one pytest session."""
+
+    ask: Ask
+    secret: bytes
+    seeds: Sequence[str]
+    exercises: frozenset[str] | None = None
+    tests: dict[tuple[str, str], _Test] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Declare the marker; let failures, whose text nobody sees, be formatted the quick way."""
+        config.option.tbstyle = "native"
+        config.addinivalue_line("markers", "exercise(name, weight=1): the exercise that a hidden test judges")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Every test runs once for each seed."""
+        if "judge_seed" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("judge_seed")
+        metafunc.parametrize("judge_seed", self.seeds, indirect=True)
+
+    @pytest.fixture
+    def judge_seed(self, request: pytest.FixtureRequest) -> str:
+        """The submission's identity."""
+        return str(request.param)
+
+    @pytest.fixture
+    def student(self, judge_seed: str) -> Student:
+        """The learner's answers; objects kept for an earlier test are forgotten first."""
+        student = Student(self.ask)
+        student.reset()
+        return student
+
+    @pytest.fixture
+    def rng(self, judge_seed: str, request: pytest.FixtureRequest) -> np.random.Generator:
+        """Seeded by HMAC(course secret, submission, test)."""
+        message = f"{judge_seed}\0{request.node.originalname}".encode()
+        return np.random.default_rng(list(hmac.new(self.secret, message, hashlib.sha256).digest()))
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the tests of the exercises asked for, refuse unmarked ones."""
+        kept = [item for item in items if self._wanted(item)]
+        dropped = [item for item in items if item not in kept]
+        items[:] = kept
+        config.hook.pytest_deselected(items=dropped)
+
+    def _wanted(self, item: pytest.Item) -> bool:
+        mark = item.get_closest_marker("exercise")
+        function = getattr(item, "function", None)
+        if mark is None or function is None or not (function.__doc__ or "").strip():
+            self.errors.append(f"{item.name} needs an exercise marker and a docstring")
+            return False
+        if self.exercises is not None and mark.args[0] not in self.exercises:
+            return False
+        sentence = " ".join(function.__doc__.split())
+        weight = float(mark.kwargs.get("weight", 1))
+        self.tests.setdefault(self._key(item), _Test(mark.args[0], weight, sentence))
+        return True
+
+    @staticmethod
+    def _key(item: pytest.Item) -> tuple[str, str]:
+        return item.callspec.params["judge_seed"], item.originalname  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+        """A test passes where all of its cases ran and passed; a learner's error gives the reason."""
+        report = yield
+        test = self.tests[self._key(item)]
+        test.seen += call.when == "call"
+        if call.excinfo is not None:
+            error = call.excinfo.value
+            test.passed = False
+            test.reason = test.reason or (error.reason if isinstance(error, StudentError) else "")
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be collected is an error of the course, never of the learner."""
+        if report.failed:
+            self.errors.append(str(report.longrepr).strip().splitlines()[-1])
+
+    def verdicts(self) -> list[Verdict]:
+        """One verdict a seed."""
+        verdicts: dict[str, Verdict] = {seed: {} for seed in self.seeds}
+        for (seed, name), test in self.tests.items():
+            passed = test.passed and test.seen > 0
+            message = "" if passed else f"{test.sentence} {test.reason}".strip()
+            row = (name, test.weight, passed, test.sentence, message)
+            verdicts[seed].setdefault(test.exercise, []).append(dict(zip(ROW, row, strict=True)))
+        return list(verdicts.values())
+
+
+def judge(
+    tests: Path, ask: Ask, secret: bytes, seeds: Sequence[str], exercises: frozenset[str] | None = None
+) -> list[Verdict]:
+    """Run the hidden tests in file `tests` against `ask`, once for each seed. Raises HiddenTestError."""
+    plugin = Judge(ask, secret, seeds, exercises)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = pytest.main([*OPTIONS, str(tests)], plugins=[plugin])
+    if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise HiddenTestError(f"{tests.name}: {'; '.join(plugin.errors) or f'pytest ended with {code!r}'}")
+    return plugin.verdicts()
+
+
+def points(tests: list[dict[str, Any]], maximum: float) -> float:
+    """The score of an exercise: its maximum times the passed share of the weights, of which there is one."""
+    total = sum(test["weight"] for test in tests)
+    return maximum * sum(test["weight"] for test in tests if test["passed"]) / total

@@ -1,0 +1,213 @@
+"""Runs a submission's cells in a kernel and carries the judge's questions there; survives what cells do.
+
+An error costs what depends on it. A time-out, a dead kernel or a flood of output costs the cell that caused
+it: the kernel is started anew, the cells that had run are run again without the poisonous one, and the rest
+follows, at most `limits.restarts` times.
+"""
+
+import ast
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from subprocess import DEVNULL
+from types import TracebackType
+from typing import Any, cast
+
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from autograde import wire
+from autograde.errors import CourseError
+from autograde.limits import Limits
+from autograde.runtime import bootstrap
+from autograde.sandbox import GradingKernels, kernel_environment
+from autograde.student import Died, TimedOut, Unusable
+
+ANSWER = "__import__('sys').modules['_autograde_runtime'].answer({!r})"
+POISON = {
+    CellTimeoutError: ("TimeLimit", "This cell took too long and was stopped."),
+    DeadKernelError: ("KernelDied", "The process ended in this cell (a crash, an exit or too much memory)."),
+}
+FLOOD = ("OutputLimit", "This cell printed far too much and was stopped.")
+CUT = "\n[output cut off here]\n"
+
+
+class _Client(NotebookClient):
+    """nbclient's client with a cap on the bytes of a cell's output."""
+
+    km: AsyncKernelManager
+    limits: Limits
+    received = 0
+    flooded = False
+
+    def process_message(
+        self, msg: dict[str, Any], cell: NotebookNode, cell_index: int
+    ) -> NotebookNode | None:
+        """Count what arrives; keep it up to the limit, and end a kernel that floods."""
+        self.received += _size(msg.get("content"))
+        if self.received > self.limits.flood_bytes and not self.flooded:
+            self.flooded = True
+            assert self.km.provisioner is not None
+            self.end = asyncio.ensure_future(self.km.provisioner.kill())  # nbclient finds it dead
+        if self.received > self.limits.output_bytes and msg["msg_type"] not in ("status", "error"):
+            return None
+        return super().process_message(msg, cell, cell_index)
+
+
+class Session:
+    """A kernel for one submission: use it as a context manager. Raises CourseError when none can start."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self.limits = folder, limits
+        self.deadline = time.monotonic() + limits.wall
+        self.restarts = 0
+        self.done: list[NotebookNode] = []  # cells to run again after a restart
+        self.client: _Client | None = None
+
+    def __enter__(self) -> "Session":
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def run(self, cell: NotebookNode) -> bool:
+        """Run a code cell and put its outputs into it; returns whether it ended without an error."""
+        cell.outputs = []
+        if self.client is None:
+            _fail(cell, "NotRun", "The process had ended too often before this cell.")
+            return False
+        if time.monotonic() > self.deadline:
+            _fail(cell, "TimeLimit", "The time for the whole notebook was used up before this cell.")
+            return False
+        try:
+            self._execute(cell)
+        except Exception as error:  # time-out, death, or traffic that jupyter_client cannot read
+            _fail(cell, *(FLOOD if self.client.flooded else POISON.get(type(error), POISON[DeadKernelError])))
+            self._restart()
+            return False
+        self.done.append(cell)
+        return not any(output.output_type == "error" for output in cell.outputs)
+
+    def ask(self, request: str) -> str:
+        """The judge's question, as student.Ask. After a death or a time-out the kernel is started anew."""
+        if self.client is None or time.monotonic() > self.deadline:
+            raise Died if self.client is None else TimedOut
+        try:
+            reply = run_sync(self._ask)(request)
+        except TimeoutError:
+            self._restart()
+            raise TimedOut from None
+        except Exception:
+            self._restart()
+            raise Died from None
+        return _text(reply)
+
+    def _execute(self, cell: NotebookNode) -> None:
+        assert self.client is not None
+        self.client.received = 0
+        self.client.timeout = max(1, int(min(self.limits.cell, self.deadline - time.monotonic())))
+        self.client.nb.cells = [cell]
+        self.client.execute_cell(cell, 0)
+        if self.client.received > self.limits.output_bytes:
+            cell.outputs.append(new_output("stream", name="stdout", text=CUT))
+
+    async def _ask(self, request: str) -> dict[str, Any]:
+        """Send one silent request, wait for its own reply, and watch that the kernel lives."""
+        assert self.client is not None
+        channel = cast(AsyncKernelClient, self.client.kc)
+        seconds = min(self.limits.call, self.deadline - time.monotonic())
+        expression = {"reply": ANSWER.format(request)}
+        number = channel.execute("", silent=True, user_expressions=expression, allow_stdin=False)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                reply = await channel.get_shell_msg(timeout=min(0.5, max(0.01, end - time.monotonic())))
+            except Exception:  # queue.Empty, or a message that cannot be read
+                if not await self.client.km.is_alive():
+                    raise Died from None
+                continue
+            if reply["parent_header"].get("msg_id") == number:
+                return reply["content"]
+        raise TimeoutError
+
+    def _start(self) -> None:
+        self.sockets = tempfile.TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True)
+        manager = AsyncKernelManager(kernel_spec_manager=GradingKernels(), kernel_name="grading")
+        manager.transport, manager.ip = "ipc", f"{self.sockets.name}/k"
+        manager.connection_file = f"{self.sockets.name}/connection.json"
+        client = _Client(NotebookNode(cells=[], metadata={}), km=manager, allow_errors=True)
+        client.interrupt_on_timeout, client.store_widget_state, client.record_timing = False, False, False
+        client.startup_timeout, client.shutdown_kernel = int(self.limits.start), "immediate"
+        client.limits = self.limits
+        try:
+            client.start_new_kernel(
+                cwd=str(self.folder), env=kernel_environment(), stdout=DEVNULL, stderr=DEVNULL
+            )
+            client.start_new_kernel_client()
+        except CourseError:
+            raise
+        except Exception as error:
+            raise CourseError(
+                f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
+            ) from error
+        self.client = client
+        client.nb.cells = [NotebookNode(cell_type="code", source=bootstrap(), metadata={}, outputs=[])]
+        client.execute_cell(client.nb.cells[0], 0, store_history=False)
+
+    def _stop(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client._cleanup_kernel()
+            self.sockets.cleanup()
+
+    def _restart(self) -> None:
+        """A new kernel with the same state, as far as the cells that ran can make it."""
+        self._stop()
+        self.restarts += 1
+        if self.restarts > self.limits.restarts:
+            return
+        self._start()
+        for cell in list(self.done):
+            try:
+                self._execute(NotebookNode(cell, outputs=[]))  # the outputs of the first run stand
+            except Exception:  # it ran before and does not now: it is left out from here on
+                self.done.remove(cell)
+                self._restart()
+                return
+
+
+def _text(content: dict[str, Any]) -> str:
+    """The reply's text out of a message that anything may have written."""
+    try:
+        text = content["user_expressions"]["reply"]["data"]["text/plain"]
+        value = ast.literal_eval(text) if len(text) <= 2 * wire.MAX_BYTES else None
+    except Exception:
+        value = None
+    if type(value) is not str:
+        raise Unusable("a malformed reply")
+    return value
+
+
+def _fail(cell: NotebookNode, name: str, sentence: str) -> None:
+    cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
+    cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
+
+
+def _size(content: object) -> int:
+    """Bytes of text in a message, roughly; enough to stop a flood."""
+    if isinstance(content, str):
+        return len(content)
+    if isinstance(content, dict):
+        return sum(map(_size, content.values()))
+    if isinstance(content, list):
+        return sum(map(_size, content))
+    return 8

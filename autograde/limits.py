@@ -1,0 +1,41 @@
+"""The limits of grading, all in this one place; a lesson's header may raise some of them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autograde.errors import CourseError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds, counts and bytes. `cell`, `call` and `wall` are wall time."""
+
+    call: float = 10
+    cell: float = 60
+    wall: float = 600
+    restarts: int = 3
+    start: float = 60  # until a kernel answers for the first time
+    output_bytes: int = 2 << 20  # kept of one cell's output; the rest is cut off
+    flood_bytes: int = 64 << 20  # of one cell's output: more ends the kernel
+    judge_cpu: int = 240
+    judge_wall: int = 600
+    judge_memory: int = 16 << 30  # of address space: torch alone maps several GB
+
+
+RAISABLE = ("call", "cell", "wall", "restarts")
+
+
+def limits_of(metadata: dict[str, Any]) -> Limits:
+    """The limits of a released notebook, from its metadata `genmap.limits`. Raises CourseError for others."""
+    given = metadata.get("genmap", {}).get("limits", {})
+    for name, value in given.items():
+        if (
+            name not in RAISABLE
+            or isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or value <= 0
+        ):
+            raise CourseError(
+                f"Header: limits has {name}: {value!r}; use {', '.join(RAISABLE)} with a number."
+            )
+    return replace(Limits(), **given)

@@ -1,0 +1,88 @@
+"""The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import SaveAutoGrades
+from nbgrader.preprocessors.base import NbGraderPreprocessor
+
+from autograde.course import Course, hidden_tests
+from autograde.errors import CourseError
+from autograde.grading import course_secret, grade_notebook, record, scored_cells
+from autograde.judge_process import NoVerdict
+from autograde.rebuild import rebuild
+
+Resources = dict[str, Any]
+Pair = tuple[NotebookNode, Resources]
+
+
+class _Step(NbGraderPreprocessor):
+    @property
+    def coursedir(self) -> CourseDirectory:
+        """nbgrader's folders: the preprocessor belongs to an exporter, which belongs to a converter."""
+        return self.parent.parent.coursedir
+
+    @property
+    def course(self) -> Course:
+        """The course whose folder nbgrader works in."""
+        return Course.at(Path(self.coursedir.root))
+
+
+class Rebuild(_Step):
+    """First of the sanitizers: the notebook as it was released, with the learner's own sources in it."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
+        """Raises CourseError where the lesson was not released here."""
+        names = resources["nbgrader"]
+        path = self.course.released(names["assignment"])
+        if not path.exists():
+            raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
+        nb, notes = rebuild(nb, nbformat.read(path, 4))
+        for note in notes:
+            self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
+        return nb, resources
+
+
+class RunAndJudge(_Step):
+    """Runs the cells, has the hidden tests judge them and writes text and number into the test cells."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
+        """Raises CourseError where there is no kernel or no verdict."""
+        names = resources["nbgrader"]
+        folder = Path(
+            self.coursedir.format_path(
+                self.coursedir.autograded_directory, names["student"], names["assignment"]
+            )
+        )
+        seed = f"{names['assignment']}\0{names['student']}"
+        secret = course_secret(self.course.grading)
+        result = grade_notebook(nb, hidden_tests(names["assignment"]), folder, secret, seed)
+        record(nb, result)
+        resources["verdict"] = result
+        _write(folder / f"{names['notebook']}.verdict.json", {**names, **vars(result)})
+        return nb, resources
+
+
+class Record(SaveAutoGrades):
+    """Saves the scores, but only those that the judge gave in this run: no verdict is an error."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
+        """Raises NoVerdict where a test cell does not show the judge's own number."""
+        result = resources.get("verdict")
+        for name, cell in scored_cells(nb).items():
+            shown = [o.data["text/plain"] for o in cell.outputs if o.output_type == "execute_result"]
+            if result is None or shown != [repr(float(result.exercises[name]["points"]))]:
+                raise NoVerdict("There is no verdict of the judge for this submission; nothing was recorded.")
+        return super().preprocess(nb, resources)
+
+
+def _write(path: Path, verdict: dict[str, Any]) -> None:
+    verdict.pop("db_url", None)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(verdict, indent=1) + "\n")
+    os.replace(draft, path)

@@ -1,0 +1,76 @@
+"""Scores one's own work with the hidden tests in process: for `autograde try` and the self-check cell."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from autograde.chapter import prepare, run_cells
+from autograde.course import Course, hidden_tests
+from autograde.errors import CourseError, UsageError
+from autograde.forks import forked
+from autograde.grading import cells_to_run, fingerprint, score, scored_cells
+from autograde.inprocess import in_process
+from autograde.judge import judge
+from autograde.limits import limits_of
+from autograde.rebuild import rebuild
+from autograde.student import StudentError
+
+SECRET = b"self-study"  # nothing to protect here: whoever runs this has the tests
+Rows = list[dict[str, Any]]
+
+
+def hidden(lesson: str, namespace: dict[str, Any]) -> Rows:
+    """Judge the answers in a live kernel's namespace; the entry point that genmap.selfcheck finds."""
+    return _judged(lesson, _release(Course.find(), lesson), namespace, seed="live")
+
+
+def try_notebook(path: Path) -> tuple[str, Rows, list[str]]:
+    """Lesson, rows and failed cells of a learner's notebook, run and judged in a fork of this process.
+
+    Raises UsageError where `path` is no notebook of a lesson, CourseError where it cannot be judged.
+    """
+    notebook = read_notebook(path)
+    lesson = notebook.metadata.get("genmap", {}).get("lesson")
+    if not isinstance(lesson, str):
+        raise UsageError(f"{path} is no lesson of this course: it does not say which one it is.")
+    release = _release(Course.find(path.parent), lesson)
+    rebuilt, _ = rebuild(notebook, release)
+
+    def work() -> tuple[Rows, list[str]]:
+        prepare()
+        namespace, failures = run_cells(cell.source for cell in cells_to_run(rebuilt))
+        return _judged(lesson, rebuilt, namespace, fingerprint(rebuilt)), failures
+
+    try:
+        rows, failures = forked(work, limits_of(release.metadata).wall)
+    except StudentError as error:
+        raise CourseError(f"{path} could not be run to its end. {error.reason}") from None
+    return lesson, rows, failures
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook from a file. Raises UsageError, one line, for anything else."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    except Exception:  # not JSON, another format, a damaged one
+        raise UsageError(f"{path} is not a Jupyter notebook, or a damaged one.") from None
+
+
+def _release(course: Course, lesson: str) -> NotebookNode:
+    path = course.lesson(lesson)
+    if not path.exists() or not hidden_tests(lesson).exists():
+        raise UsageError(f"There is no lesson {lesson!r} with hidden tests in {course.root}.")
+    return read_notebook(path)
+
+
+def _judged(lesson: str, nb: NotebookNode, namespace: dict[str, Any], seed: str) -> Rows:
+    ask = in_process(namespace, limits_of(nb.metadata).call)
+    (verdict,) = judge(hidden_tests(lesson), ask, SECRET, [seed])
+    maxima = {name: float(cell.metadata.nbgrader.points) for name, cell in scored_cells(nb).items()}
+    return [{"exercise": name, **row} for name, row in score(verdict, maxima).items()]
