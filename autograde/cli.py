@@ -46,8 +46,8 @@ def release(lessons: tuple[str, ...], check: bool) -> None:
     from autograde.release import release as build
 
     course = Course.find()
-    for line in build(course, course.select(lessons), check=check):
-        click.echo(line)
+    changed = build(course, course.select(lessons), check=check)
+    click.echo(f"Released: {', '.join(changed)}." if changed else "lessons/ is current.")
 
 
 @main.command()

@@ -13,6 +13,7 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from autograde.course import Course
 from autograde.preprocessors import Rebuild, Record, RunAndJudge
 
 
@@ -21,7 +22,7 @@ def configure(c: Config, root: Path) -> None:
     root = root.resolve()
     os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
     c.CourseDirectory.root = str(root)
-    c.CourseDirectory.db_url = f"sqlite:///{root}/.grading/gradebook.db"
+    c.CourseDirectory.db_url = Course.at(root).gradebook
     for name in ("source", "submitted", "autograded", "feedback"):
         setattr(c.CourseDirectory, f"{name}_directory", f".grading/{name}")
     c.CourseDirectory.release_directory = ".grading/released"

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook
 from rich.console import Console
 from rich.table import Table
 
 from autograde.course import Course, answers
 from autograde.errors import CourseError, UsageError
+from autograde.gradebook import open_gradebook
 from autograde.grading import scored_cells
 from autograde.rebuild import grade_id
 from autograde.release import release
@@ -41,7 +41,7 @@ def play(course: Course, lesson: str) -> dict[str, tuple[float, float]]:
         nbformat.write(notebook, folder / f"{lesson}.ipynb")
     for command in ("autograde", "generate_feedback"):
         _nbgrader(root, command, lesson)
-    with Gradebook(f"sqlite:///{demo.grading}/gradebook.db") as gradebook:
+    with open_gradebook(demo) as gradebook:
         rows = gradebook.assignment_submissions(lesson)
         return {row.student_id: (row.score, row.max_score) for row in rows}
 

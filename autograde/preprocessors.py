@@ -32,6 +32,10 @@ class _Step(NbGraderPreprocessor):
         """The course whose folder nbgrader works in."""
         return Course.at(Path(self.coursedir.root))
 
+    def folder(self, directory: str, names: dict[str, str]) -> Path:
+        """The folder of the submission below nbgrader's `directory`."""
+        return Path(self.coursedir.format_path(directory, names["student"], names["assignment"]))
+
 
 class Rebuild(_Step):
     """First of the sanitizers: the notebook as it was released, with the learner's own sources in it."""
@@ -43,9 +47,18 @@ class Rebuild(_Step):
         if not path.exists():
             raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
         nb, notes = rebuild(nb, nbformat.read(path, 4))
-        for note in notes:
+        for note in [*notes, *self._drop_links(names)]:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
         return nb, resources
+
+    def _drop_links(self, names: dict[str, str]) -> list[str]:
+        """nbgrader has copied what the links in a submission point to, be it the gradebook: take it out."""
+        submitted = self.folder(self.coursedir.submitted_directory, names)
+        copied = self.folder(self.coursedir.autograded_directory, names)
+        links = [path.relative_to(submitted) for path in submitted.rglob("*") if path.is_symlink()]
+        for link in links:
+            (copied / link).unlink(missing_ok=True)
+        return [f"{link} is a link: left out" for link in links]
 
 
 class RunAndJudge(_Step):
@@ -54,11 +67,7 @@ class RunAndJudge(_Step):
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises CourseError where there is no kernel or no verdict."""
         names = resources["nbgrader"]
-        folder = Path(
-            self.coursedir.format_path(
-                self.coursedir.autograded_directory, names["student"], names["assignment"]
-            )
-        )
+        folder = self.folder(self.coursedir.autograded_directory, names)
         seed = f"{names['assignment']}\0{names['student']}"
         secret = course_secret(self.course.grading)
         result = grade_notebook(nb, hidden_tests(names["assignment"]), folder, secret, seed)

@@ -1,0 +1,229 @@
+"""nbgrader drives, our steps grade: from the released notebook to the gradebook and the feedback; it fails closed."""
+
+import copy
+import json
+import logging
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+from nbgrader.converters import Autograde, GenerateFeedback
+from nbgrader.converters.base import NbGraderException
+from nbgrader.coursedir import CourseDirectory
+from small_course import NAME, course
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+
+from autograde import grading, preprocessors
+from autograde.config import configure
+from autograde.course import Course
+from autograde.gradebook import open_gradebook
+from autograde.judge_process import NoVerdict
+from autograde.rebuild import grade_id
+from autograde.release import release
+
+__all__ = ["course"]
+ROOT = Path(__file__).parents[1]
+WEIGHTED = "def weighted_mean(x, w):\n    return np.dot(x, w) / np.sum(w)\n"
+RUNNING = """class RunningMean:
+    def __init__(self):
+        self.n, self.mean = 0, 0.0
+
+    def add(self, x):
+        self.n += 1
+        self.mean += (x - self.mean) / self.n
+"""
+RIGHT = {"weighted-mean": WEIGHTED, "running-mean": RUNNING, "why-mean": "It is the centre of mass."}
+FULL = 20.0
+
+
+def filled(course: Course, answers: dict[str, str]) -> NotebookNode:
+    notebook = nbformat.read(course.released(NAME), 4)
+    for cell in notebook.cells:
+        cell.source = answers.get(grade_id(cell) or "", cell.source)
+    return notebook
+
+
+def hand_in(course: Course, student: str, notebook: NotebookNode) -> Path:
+    path = course.grading / "submitted" / student / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def run(course: Course, converter: type, student: str = "*", force: bool = False, **given: dict) -> None:
+    config = Config(given)
+    configure(config, course.root)
+    config.CourseDirectory.assignment_id = NAME
+    config.CourseDirectory.student_id = student
+    log = logging.Logger("nbgrader", logging.CRITICAL)
+    converter(coursedir=CourseDirectory(config=config, log=log), config=config, log=log, force=force).start()
+
+
+def scores(course: Course) -> dict[str, float]:
+    with open_gradebook(course) as gradebook:
+        return {row.student_id: row.score for row in gradebook.assignment_submissions(NAME)}
+
+
+def autograded(course: Course, student: str) -> Path:
+    return course.grading / "autograded" / student / NAME / f"{NAME}.ipynb"
+
+
+@pytest.fixture
+def released(course: Course) -> Course:
+    release(course, [NAME])
+    return course
+
+
+def test_a_class_is_graded_and_gets_feedback(released):
+    class_ = {
+        "reference": RIGHT,
+        "blank": {},
+        "half": {**RIGHT, "weighted-mean": "def weighted_mean(x, w):\n    return 1 / 0\n"},
+        "crash": {**RIGHT, "weighted-mean": "import os\nos._exit(1)\n"},
+        "warns": {**RIGHT, "weighted-mean": "import warnings\nwarnings.warn('careful')\n" + WEIGHTED},
+    }
+    for student, answers in class_.items():
+        hand_in(released, student, filled(released, answers))
+    run(released, Autograde)
+    assert scores(released) == {"reference": FULL, "blank": 0, "half": 8, "crash": 8, "warns": FULL}
+    with open_gradebook(released) as gradebook:
+        assert gradebook.find_submission(NAME, "reference").needs_manual_grade  # the answer in prose
+        assert gradebook.find_submission(NAME, "reference").max_score == FULL + 2.5
+    verdict = json.loads(autograded(released, "half").with_suffix(".verdict.json").read_text())
+    assert verdict["exercises"]["weighted-mean"]["points"] == 0 and verdict["student"] == "half"
+    run(released, GenerateFeedback)
+    html = (released.grading / "feedback" / "half" / NAME / f"{NAME}.html").read_text()
+    assert "Weights count. Your code raised ZeroDivisionError at line 2 of its cell." in html
+    for hidden in ("0.75", "test_weights", "student.", "pytest", "assert student"):
+        assert hidden not in html
+
+
+def test_a_test_cell_shows_text_and_exactly_one_number(released):
+    hand_in(released, "ann", filled(released, {"weighted-mean": WEIGHTED}))
+    run(released, Autograde)
+    cells = {grade_id(c): c for c in nbformat.read(autograded(released, "ann"), 4).cells}
+    outputs = cells["test-weighted-mean"].outputs
+    assert [o.output_type for o in outputs] == ["stream", "execute_result"]
+    assert outputs[0].name == "stdout" and outputs[1].data == {"text/plain": "12.0"}
+    assert cells["test-running-mean"].outputs[1].data == {"text/plain": "0.0"}
+
+
+def test_a_regrade_gives_the_same_and_keeps_a_manual_grade(released):
+    hand_in(released, "ann", filled(released, RIGHT))
+    run(released, Autograde)
+    with open_gradebook(released) as gradebook:
+        gradebook.find_grade("why-mean", NAME, NAME, "ann").manual_score = 2
+        gradebook.db.commit()
+    run(released, Autograde, force=True)
+    assert scores(released) == {"ann": FULL + 2}
+
+
+def forge(notebook: NotebookNode) -> NotebookNode:
+    """Everything that a learner might write into a notebook to be given points."""
+    for cell in notebook.cells:
+        if "nbgrader" in cell.metadata:
+            cell.metadata.nbgrader.update(points=1000, schema_version=99, locked=False)
+        if cell.cell_type == "code":
+            cell.outputs = [new_output("execute_result", data={"text/plain": "20"}, execution_count=1)]
+        cell.metadata.tags = ["demo", "skip-execution"]
+    notebook.cells += copy.deepcopy(notebook.cells[-2:])
+    return notebook
+
+
+def test_forged_metadata_and_outputs_gain_nothing(released):
+    hand_in(released, "forger", forge(filled(released, {})))
+    gone = filled(released, {"weighted-mean": WEIGHTED})
+    gone.cells = [cell for cell in gone.cells if not (grade_id(cell) or "").startswith("test-")]
+    hand_in(released, "without-tests", gone)
+    hand_in(released, "ann", filled(released, RIGHT))
+    run(released, Autograde, Execute={"enabled": False}, ClearOutput={"enabled": False})  # --no-execute
+    assert scores(released) == {"forger": 0, "without-tests": 12, "ann": FULL}
+
+
+def test_an_error_of_one_submission_stops_nobody_else(released, monkeypatch):
+    for student in ("ann", "bob", "cid"):
+        hand_in(released, student, filled(released, RIGHT))
+    hand_in(released, "not-json", filled(released, RIGHT)).write_text("{")
+    judged = grading.SERVER.verdict
+
+    def verdict(tests, ask, secret, seed, limits):
+        if "\0bob\0" in seed:
+            raise NoVerdict("cut short")
+        return judged(tests, ask, secret, seed, limits)
+
+    monkeypatch.setattr(grading.SERVER, "verdict", verdict)
+    with pytest.raises(NbGraderException):
+        run(released, Autograde)
+    found = scores(released)
+    assert (found["ann"], found["cid"]) == (FULL, FULL)
+    assert not found.get("bob") and not found.get("not-json")
+    assert not autograded(released, "bob").exists() and autograded(released, "cid").exists()
+
+
+@pytest.mark.parametrize("step", ["RunAndJudge", "Rebuild"])
+def test_without_our_steps_nothing_is_recorded(released, monkeypatch, step):
+    notebook = filled(released, RIGHT)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [new_output("execute_result", data={"text/plain": "8"}, execution_count=1)]
+    hand_in(released, "ann", notebook)
+    given = {step: {"enabled": False}}
+    if step == "RunAndJudge":
+        with pytest.raises(NbGraderException):
+            run(released, Autograde, **given)
+        assert not scores(released).get("ann")
+    else:
+        run(released, Autograde, **given)
+        assert scores(released) == {"ann": FULL}
+
+
+def test_a_number_that_the_judge_did_not_give_is_not_recorded(released, monkeypatch):
+    def record(nb, result):
+        grading.record(nb, result)
+        grading.scored_cells(nb)["weighted-mean"].outputs[1].data["text/plain"] = "12.0"
+
+    monkeypatch.setattr(preprocessors, "record", record)
+    hand_in(released, "ann", filled(released, {}))
+    with pytest.raises(NbGraderException):
+        run(released, Autograde)
+    assert not scores(released).get("ann")
+
+
+def test_a_lesson_that_was_not_released_is_not_graded(released):
+    hand_in(released, "ann", filled(released, RIGHT))
+    released.released(NAME).unlink()
+    with pytest.raises(NbGraderException):
+        run(released, Autograde)
+    assert not scores(released).get("ann")
+
+
+def test_the_config_file_stops_nbgrader_on_any_error(monkeypatch, tmp_path):
+    def broken(c, root):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("autograde.config.configure", broken)
+    (tmp_path / "nbgrader_config.py").write_text((ROOT / "nbgrader_config.py").read_text())
+    with pytest.raises(SystemExit, match="nothing is graded: two lines"):
+        PyFileConfigLoader("nbgrader_config.py", path=str(tmp_path)).load_config()
+
+
+def test_a_submissions_own_files_are_there_and_links_are_not(released, tmp_path):
+    code = "import os\nWORDS = open('words.txt').read()\nassert not os.path.exists('link.txt')\n"
+    notebook = filled(released, RIGHT)
+    notebook.cells.insert(2, new_code_cell(code, id="reads"))
+    folder = hand_in(released, "ann", notebook).parent
+    (folder / "words.txt").write_text("mine")
+    (folder / "link.txt").symlink_to(released.grading / "gradebook.db")
+    run(released, Autograde)
+    cells = nbformat.read(autograded(released, "ann"), 4).cells
+    assert not any(o.output_type == "error" for c in cells for o in c.get("outputs", []))
+
+
+def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path):
+    first = grading.course_secret(tmp_path / "grading")
+    assert len(first) == 32 and grading.course_secret(tmp_path / "grading") == first
+    assert (tmp_path / "grading" / "secret").stat().st_mode & 0o077 == 0
+    assert [path.name for path in (tmp_path / "grading").iterdir()] == ["secret"]
