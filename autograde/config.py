@@ -15,6 +15,8 @@ from traitlets.config import Config
 
 from autograde.course import Course
 from autograde.preprocessors import Rebuild, Record, RunAndJudge
+from autograde.regions import STUB
+from autograde.release import ANSWER_STUB
 
 
 def configure(c: Config, root: Path) -> None:
@@ -26,6 +28,7 @@ def configure(c: Config, root: Path) -> None:
     for name in ("source", "submitted", "autograded", "feedback"):
         setattr(c.CourseDirectory, f"{name}_directory", f".grading/{name}")
     c.CourseDirectory.release_directory = ".grading/released"
+    c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB
     c.Autograde.sanitize_preprocessors = [
         *(Rebuild, ClearOutput, DeduplicateIds),
         *(OverwriteKernelspec, OverwriteCells, CheckCellMetadata),

@@ -117,6 +117,8 @@ class Judge:
         test.seen += call.when == "call"
         if call.excinfo is not None:
             error = call.excinfo.value
+            if call.when == "setup" and not isinstance(error, StudentError):
+                self.errors.append(f"{item.originalname} cannot be set up")  # type: ignore[attr-defined]
             test.passed = False
             test.reason = test.reason or (error.reason if isinstance(error, StudentError) else "")
         return report

@@ -23,19 +23,14 @@ class Limits:
 
 
 RAISABLE = ("call", "cell", "wall", "restarts")
+MOST = 10**6
 
 
 def limits_of(metadata: dict[str, Any]) -> Limits:
     """The limits of a released notebook, from its metadata `genmap.limits`. Raises CourseError for others."""
     given = metadata.get("genmap", {}).get("limits", {})
     for name, value in given.items():
-        if (
-            name not in RAISABLE
-            or isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or value <= 0
-        ):
-            raise CourseError(
-                f"Header: limits has {name}: {value!r}; use {', '.join(RAISABLE)} with a number."
-            )
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name not in RAISABLE or not number or not 0 < value < MOST:
+            raise CourseError(f"limits has {name}: {value!r}; use {', '.join(RAISABLE)} with a number.")
     return replace(Limits(), **given)

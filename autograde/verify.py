@@ -34,7 +34,7 @@ SECRET = b"verify"  # the same inputs in every run: a failure can be looked into
 RIGHT_SEEDS, WRONG_SEEDS = 20, 3
 FEWEST_WRONG, FEWEST_RIGHT = 4, 1
 TRIVIAL_CALL = 2.0  # seconds a call: a chapter's training loop pasted in may run for long
-CANDIDATE = 300.0  # seconds for one answer with all its seeds
+CANDIDATE = 60.0  # seconds for one answer with all its seeds
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""nbgrader drives, our steps grade: from the released notebook to the gradebook and the feedback; it fails closed."""
+"""nbgrader drives, our steps grade, from release to gradebook and feedback; and it fails closed."""
 
 import copy
 import json
@@ -218,6 +218,10 @@ def test_a_submissions_own_files_are_there_and_links_are_not(released, tmp_path)
     (folder / "words.txt").write_text("mine")
     (folder / "link.txt").symlink_to(released.grading / "gradebook.db")
     run(released, Autograde)
+    run(released, GenerateFeedback)
+    for outcome in ("autograded", "feedback"):
+        found = {path.name for path in (released.grading / outcome / "ann" / NAME).iterdir()}
+        assert "words.txt" in found and "link.txt" not in found
     cells = nbformat.read(autograded(released, "ann"), 4).cells
     assert not any(o.output_type == "error" for c in cells for o in c.get("outputs", []))
 
