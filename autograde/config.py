@@ -28,6 +28,7 @@ def configure(c: Config, root: Path) -> None:
     for name in ("source", "submitted", "autograded", "feedback"):
         setattr(c.CourseDirectory, f"{name}_directory", f".grading/{name}")
     c.CourseDirectory.release_directory = ".grading/released"
+    c.CourseDirectory.ignore.append("*.verdict.json")  # else nbgrader hands it back with the feedback
     c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB
     c.Autograde.sanitize_preprocessors = [
         *(Rebuild, ClearOutput, DeduplicateIds),

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from autograde.kernel import Session
 from autograde.limits import limits_of
 from autograde.rebuild import grade_id, is_demo
 
+WIDTH = 88  # of a line of feedback: nbgrader's page shows no more without scrolling
 SERVER = JudgeServer()  # one for the whole process: a class is graded by forks of it
 
 
@@ -103,7 +105,8 @@ def summary(name: str, row: dict[str, Any]) -> str:
     """What a learner reads under a test cell: each property, and why it did not hold."""
     lines = [f"{name}: {row['points']:.4g} of {row['max']:g} points"]
     for test in row["tests"]:
-        lines.append(f"  passed  {test['sentence']}" if test["passed"] else f"  FAILED  {test['message']}")
+        line = f"  passed  {test['sentence']}" if test["passed"] else f"  FAILED  {test['message']}"
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10)
     return "\n".join(lines) + "\n"
 
 
