@@ -95,7 +95,9 @@ def test_a_class_is_graded_and_gets_feedback(released):
     verdict = json.loads(autograded(released, "half").with_suffix(".verdict.json").read_text())
     assert verdict["exercises"]["weighted-mean"]["points"] == 0 and verdict["student"] == "half"
     run(released, GenerateFeedback)
-    assert [path.name for path in (released.grading / "feedback" / "half" / NAME).iterdir()] == [f"{NAME}.html"]
+    assert [path.name for path in (released.grading / "feedback" / "half" / NAME).iterdir()] == [
+        f"{NAME}.html"
+    ]
     html = (released.grading / "feedback" / "half" / NAME / f"{NAME}.html").read_text()
     assert "Weights count. Your code raised ZeroDivisionError at line 2 of its cell." in html
     for hidden in ("0.75", "test_weights", "student.", "pytest", "assert student"):
