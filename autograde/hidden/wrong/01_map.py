@@ -1,0 +1,526 @@
+# Wrong and other right answers of lesson 01_map: `autograde verify` tries each in the exercise's place.
+
+# %% wrong="interval-mass" fails="test_within_one_bin" name="counts whole bins only"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    return float(counts[(edges[:-1] >= a) & (edges[1:] <= b)].sum() / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_whole_bins" name="forgets the bins' widths: takes counts for densities"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
+    return float((counts * overlap).sum() / (counts * np.diff(edges)).sum())
+
+
+# %% wrong="interval-mass" fails="test_within_one_bin" name="takes the first bin's width for all"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
+    return float((counts * overlap / (edges[1] - edges[0])).sum() / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_across_bins" name="counts every bin that is touched as a whole"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    return float(counts[(edges[1:] > a) & (edges[:-1] < b)].sum() / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_split_bins" name="counts the bins whose centre lies inside"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    centre = (edges[1:] + edges[:-1]) / 2
+    return float(counts[(centre >= a) & (centre <= b)].sum() / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_across_bins" name="lets bins that the interval misses count negative"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    overlap = np.minimum(edges[1:], b) - np.maximum(edges[:-1], a)
+    return float((counts * overlap / np.diff(edges)).sum() / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_whole_line" name="does not normalise"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
+    return float((counts * overlap / np.diff(edges)).sum())
+
+
+# %% wrong="interval-mass" fails="test_within_one_bin" name="the density at the middle times the length"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    k = np.clip(np.searchsorted(edges, (a + b) / 2) - 1, 0, len(counts) - 1)
+    return float(counts[k] / counts.sum() * (b - a) / (edges[1] - edges[0]))
+
+
+# %% right="interval-mass" name="interpolates the cumulative counts"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError("a > b")
+    cumulative = np.append(0, np.cumsum(counts)) / np.sum(counts)
+    return np.interp(b, edges, cumulative) - np.interp(a, edges, cumulative)
+
+
+# %% right="interval-mass" name="a loop over the bins"
+def interval_mass(counts, edges, a, b):
+    if not a <= b:
+        raise ValueError("a > b")
+    total = 0.0
+    for n, low, high in zip(counts, edges, edges[1:]):
+        if a < high and b > low:
+            total += n * (min(b, high) - max(a, low)) / (high - low)
+    return total / counts.sum()
+
+
+# %% wrong="implicit" fails="test_refuses" name="log_prob is minus infinity"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        return torch.full((len(x),), -math.inf)
+
+
+# %% wrong="implicit" fails="test_refuses" name="log_prob is the density of the noise"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        return -0.5 * x.square().sum(-1) - self.dim / 2 * math.log(2 * math.pi)
+
+
+# %% wrong="implicit" fails="test_explains" name="log_prob promises to come later"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise NotImplementedError("no density: use sample or mass")
+
+
+# %% wrong="implicit" fails="test_draws_follow_g" name="uniform noise"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.rand(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_generator_decides" name="ignores the generator"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_mass" name="one fixed seed"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=torch.Generator().manual_seed(0)))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% right="implicit" name="draws one by one, counts in a loop"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        z = [torch.empty(self.dim).normal_(generator=generator) for _ in range(n)]
+        return self.g(torch.stack(z))
+
+    def mass(self, inside, n, generator):
+        hits = sum(bool(hit) for hit in inside(self.sample(n, generator)))
+        return hits / n, (hits * (n - hits) / n**3) ** 0.5
+
+    def log_prob(self, x):
+        message = "log_prob needs a density. Call sample() for draws or mass() for a probability."
+        raise TypeError(message)
+
+
+# %% right="implicit" name="an error class of its own, the unbiased variance"
+class NoDensity(TypeError):
+    pass
+
+
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.normal(torch.zeros(n, self.dim), 1.0, generator=generator))
+
+    def mass(self, inside, n, generator):
+        hit = inside(self.sample(n, generator)).double()
+        return hit.mean(), hit.std() / n**0.5
+
+    def log_prob(self, *args, **kwargs):
+        raise NoDensity("an implicit model has sample and mass, and nothing else")
+
+
+# %% wrong="bandwidth" fails="test_each_point_left_out" name="leaves nothing out: each point sees itself"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1)
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - D * h.log() for h in candidates])
+    scores = scores - math.log(N) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_two_points" name="divides by N where N - 1 points are left"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - D * h.log() for h in candidates])
+    scores = scores - math.log(N) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_twins" name="leaves out every point at distance zero"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1)
+    d2[d2 == 0] = math.inf
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - D * h.log() for h in candidates])
+    scores = scores - math.log(N - 1) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_lonely_point" name="leaves log space: a lonely point gives minus infinity"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    scores = []
+    for h in candidates:
+        p = torch.exp(d2 / (-2 * h * h)).sum(1) / ((N - 1) * (2 * math.pi * h * h) ** (D / 2))
+        scores.append(p.log().mean())
+    scores = torch.stack(scores)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_lonely_point" name="guards the logarithm with a small constant"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    scores = []
+    for h in candidates:
+        p = torch.exp(d2 / (-2 * h * h)).sum(1) / ((N - 1) * (2 * math.pi * h * h) ** (D / 2))
+        scores.append((p + 1e-300).log().mean())
+    scores = torch.stack(scores)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_change_of_units" name="the normaliser of one dimension in all"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - h.log() for h in candidates])
+    scores = scores - math.log(N - 1) - math.log(2 * math.pi) / 2
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_each_point_left_out" name="the logarithm of the mean density"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    logs = [torch.logsumexp((d2 / (-2 * h * h)).flatten(), 0) - D * h.log() for h in candidates]
+    scores = torch.stack(logs) - math.log(N * (N - 1)) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_twins" name="picks the worst candidate"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - D * h.log() for h in candidates])
+    scores = scores - math.log(N - 1) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmin()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_each_point_left_out" name="one half of the points scores the other"
+def loo_bandwidth(points, candidates):
+    half = len(points) // 2
+    scores = torch.stack([log_kde(points[half:], points[:half], float(h)).mean() for h in candidates])
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% right="bandwidth" name="a loop over the points, with the chapter's log_kde"
+def loo_bandwidth(points, candidates):
+    scores = []
+    for h in candidates.tolist():
+        each = []
+        for i in range(len(points)):
+            others = torch.cat([points[:i], points[i + 1 :]])
+            d2 = (points[i] - others).square().sum(1)
+            norm = points.shape[1] * math.log(h * math.sqrt(2 * math.pi)) + math.log(len(others))
+            each.append(torch.logsumexp(-d2 / (2 * h**2), 0) - norm)
+        scores.append(sum(each) / len(each))
+    best = max(range(len(scores)), key=lambda k: scores[k])
+    return float(candidates[best]), torch.stack(scores)
+
+
+# %% right="bandwidth" name="one table for all candidates"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    i, j = torch.triu_indices(N, N, offset=1)
+    d2 = points.new_full((N, N), math.inf)
+    d2[i, j] = d2[j, i] = (points[i] - points[j]).pow(2).sum(1)
+    log_kernel = -d2 / (2 * candidates[:, None, None] ** 2)  # (H, N, N)
+    log_kernel = log_kernel - D / 2 * torch.log(2 * torch.pi * candidates[:, None, None] ** 2)
+    scores = (log_kernel.logsumexp(2) - math.log(N - 1)).mean(1)
+    return candidates[scores.argmax()], scores
+
+
+# %% wrong="log-kde" fails="test_far_tails" name="leaves log space"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    kernel = torch.exp(-d2 / (2 * bandwidths**2)) / (2 * math.pi * bandwidths**2) ** (D / 2)
+    return (kernel @ (weights / weights.sum())).log()
+
+
+# %% wrong="log-kde" fails="test_far_tails" name="guards the logarithm with a small constant"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    kernel = torch.exp(-d2 / (2 * bandwidths**2)) / (2 * math.pi * bandwidths**2) ** (D / 2)
+    return (kernel @ (weights / weights.sum()) + 1e-30).log()
+
+
+# %% wrong="log-kde" fails="test_integrates_to_one" name="the normaliser of one dimension in all"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - bandwidths.log() - math.log(2 * math.pi) / 2
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_sum_of_normals" name="one normaliser for all, from the mean bandwidth"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_sums = torch.logsumexp(-d2 / (2 * bandwidths**2) + (weights / weights.sum()).log(), dim=1)
+    return log_sums - D / 2 * torch.log(2 * math.pi * bandwidths.mean() ** 2)
+
+
+# %% wrong="log-kde" fails="test_weights" name="does not normalise the weights"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + weights.log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_weights" name="ignores the weights"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    N, D = points.shape
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel, dim=1) - math.log(N)
+
+
+# %% wrong="log-kde" fails="test_sum_of_normals" name="the mean of logs for the log of the mean"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return log_kernel @ (weights / weights.sum())
+
+
+# %% wrong="log-kde" fails="test_gradient" name="takes the bandwidth for the variance"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths) - D / 2 * (2 * math.pi * bandwidths).log()
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_far_tails" name="the chapter's log_kde with the mean bandwidth"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    return log_kde(x, points, bandwidths.mean().item())
+
+
+# %% wrong="log-kde" fails="test_gradient" name="only the nearest kernel"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    k = d2.argmin(1)
+    log_w = (weights / weights.sum()).log()
+    log_kernel = -d2 / (2 * bandwidths**2) - D / 2 * (2 * math.pi * bandwidths**2).log() + log_w
+    return log_kernel.gather(1, k[:, None])[:, 0]
+
+
+# %% right="log-kde" name="torch.distributions"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+    scale = bandwidths[:, None].expand_as(points)
+    mixture = Categorical(logits=weights.log())
+    return MixtureSameFamily(mixture, Independent(Normal(points, scale), 1), validate_args=False).log_prob(x)
+
+
+# %% right="log-kde" name="a loop over the points, the largest term pulled out by hand"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    terms = []
+    for p, h, w in zip(points, bandwidths, weights / weights.sum()):
+        if w > 0:
+            z = (x - p) / h
+            terms.append(-(z * z).sum(1) / 2 - z.shape[1] * torch.log(h * (2 * math.pi) ** 0.5) + w.log())
+    terms = torch.stack(terms)
+    top = terms.detach().amax(0)
+    return top + (terms - top).exp().sum(0).log()
+
+
+# %% wrong="memorised" fails="test_every_pair_and_tie" name="the share of exact copies, not calibrated"
+def copy_score(train, test, generated):
+    share = (nearest(generated, train)[0] == 0).double().mean().item()
+    m, n = len(generated), len(test)
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_every_pair_and_tie" name="a tie is no win"
+def copy_score(train, test, generated):
+    wins = nearest(generated, train)[0][:, None] < nearest(test, train)[0]
+    share, (m, n) = wins.double().mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_exchange" name="a tie is a whole win"
+def copy_score(train, test, generated):
+    wins = nearest(generated, train)[0][:, None] <= nearest(test, train)[0]
+    share, (m, n) = wins.double().mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_every_pair_and_tie" name="compares with the median held-out distance only"
+def copy_score(train, test, generated):
+    d, typical = nearest(generated, train)[0], nearest(test, train)[0].median()
+    share = ((d < typical).double() + 0.5 * (d == typical).double()).mean().item()
+    m, n = len(generated), len(test)
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_copies" name="the wrong way round: the held-out sample is nearer"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, train)[0][:, None]
+    share = ((d > d_test).double() + 0.5 * (d == d_test).double()).mean().item()
+    m, n = len(generated), len(test)
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_copies" name="from each training sample to the nearest generated one"
+def copy_score(train, test, generated):
+    d_test, d = nearest(train, test)[0], nearest(train, generated)[0][:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), (len(generated), len(test))
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_rotation_and_scale" name="distances to the held-out set"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, test)[0][:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), (len(generated), len(test))
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_rotation_and_scale" name="the city-block distance"
+def copy_score(train, test, generated):
+    d_test = torch.cdist(test, train, p=1).amin(1)
+    d = torch.cdist(generated, train, p=1).amin(1)[:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_exchange" name="forgets one in the variance of the rank sum"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, train)[0][:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n))
+
+
+# %% wrong="memorised" fails="test_every_pair_and_tie" name="the mean distance to all training samples"
+def copy_score(train, test, generated):
+    d_test, d = torch.cdist(test, train).mean(1), torch.cdist(generated, train).mean(1)[:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% right="memorised" name="scipy's Mann-Whitney statistic on squared distances"
+def copy_score(train, test, generated):
+    from scipy.stats import mannwhitneyu
+
+    d_test, d = ((x[:, None] - train).square().sum(-1).amin(1).numpy() for x in (test, generated))
+    pairs = len(d) * len(d_test)
+    share = mannwhitneyu(d_test, d).statistic / pairs
+    return share, (share - 0.5) * (12 * pairs / (len(d) + len(d_test) + 1)) ** 0.5
+
+
+# %% right="memorised" name="loops, and the sign of each difference"
+def copy_score(train, test, generated):
+    def gap(x):
+        return min(float((x - t).square().sum()) for t in train)
+
+    ours, theirs = [gap(x) for x in generated], [gap(x) for x in test]
+    m, n = len(ours), len(theirs)
+    u = sum((a < b) + (a <= b) for a in ours for b in theirs) / 2
+    return u / (m * n), (u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12)

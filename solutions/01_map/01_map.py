@@ -1,0 +1,1154 @@
+# %% [markdown]
+# # 01 · The map
+#
+# > **To draw a sample and to say how likely it is are two different skills. A family of
+# > generative models is a choice of which one to give up.**
+#
+# | | |
+# |---|---|
+# | You will build | a histogram, a kernel density estimate and a nearest-sample generator: first on numbers whose distribution is known, then on real handwritten digits |
+# | You need to know | Python, NumPy, the normal distribution; a little PyTorch (tensors and their shapes) |
+# | Time on two CPU cores | half a minute to run, two to three hours to read and to solve; no GPU needed |
+
+# %% [markdown]
+# ## The compromise
+#
+# A *generative model* describes where data are likely to be. Write $p(x)$ for the density of the
+# data at $x$. Two questions can be put to such a model: *give me a new $x$* (sampling), and *how
+# likely is this $x$?* (the density). For one number both are easy. For a picture both are hard, and
+# the second is the harder one: a density must add up to 1 over all possible pictures, and nobody
+# can visit them all. Every family of models gives up a part of the problem to keep the rest:
+#
+# - **Explicit density, tractable.** It computes $p(x)$ and pays with a restricted shape.
+# - **Explicit density, approximate.** It has a formula, but for a lower bound of $p(x)$, or for a
+#   blurred version of it.
+# - **Implicit.** It draws samples and has no $p(x)$ at all.
+#
+# This lesson builds one small model of each kind. Two of them are old. Rosenblatt (1956) and Parzen
+# (1962) put a small bump on every observation and added the bumps up: the kernel density estimate.
+# Half a century later neural networks took both sides of the choice: the variational autoencoder
+# (Kingma and Welling, 2013) kept an approximate density, the generative adversarial network
+# (Goodfellow and others, 2014) gave the density up.
+#
+# Five questions sort any generative model, before you read how it works. Here they are for the
+# three models of this lesson:
+#
+# | | histogram | kernel density estimate (KDE) | nearest-sample generator |
+# |---|---|---|---|
+# | What is modelled? | a number, later 2 or 64 of them | the same | the same |
+# | Is the density explicit? | yes | yes, of a blurred version | no |
+# | Is sampling one-shot or iterative? | one-shot | one-shot | one-shot |
+# | What conditions it? | nothing | nothing | nothing |
+# | How is it evaluated, and how does that fail? | held-out log-likelihood; one empty bin makes it $-\infty$ | held-out log-likelihood; a good one does not mean good samples | by looking; a perfect look can be a copy |
+
+# %% [markdown]
+# Every lesson starts with the same two cells. The first imports what is used. The second chooses
+# the device and the amount of work: `smoke` runs every cell in seconds, `quick` is made for two CPU
+# cores, `full` for a GPU.
+
+# %%
+import math
+import time
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import genmap
+from genmap import data, plot, progress, selfcheck
+
+# %%
+device = genmap.device()
+S = genmap.settings(
+    smoke={"queries": 20_000, "chunk": 1_000, "widths": 13},
+    quick={"queries": 1_000_000, "chunk": 1_000, "widths": 40},
+    full={"queries": 1_000_000, "chunk": 50_000, "widths": 40},
+)
+print(f"{genmap.setting()} on {device}")
+
+# %% [markdown]
+# ## 1 · Data whose truth is known
+#
+# Begin where the right answer can be computed. Our data are single numbers with two modes, drawn
+# from a mixture of two normal distributions:
+#
+# $$p(x) = \tfrac12\,\mathcal N(x;\,-\mu,\,\sigma^2) + \tfrac12\,\mathcal N(x;\,\mu,\,\sigma^2),
+# \qquad \mu = 0.6,\quad \sigma = 0.4 .$$
+#
+# $\mathcal N(x; m, s^2)$ is the normal density with mean $m$ and standard deviation $s$. The
+# probability of an interval is the integral of $p$ over it. The integral of a normal density is
+# known: $\Phi(t) = \tfrac12\,(1 + \operatorname{erf}(t/\sqrt 2))$, the normal distribution
+# function.
+
+# %%
+MU, SIGMA = 0.6, 0.4
+
+
+def normal_pdf(x, mean, std):
+    """N(x; mean, std^2), elementwise."""
+    return np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
+
+
+normal_cdf = np.vectorize(lambda t: 0.5 * (1 + math.erf(t / math.sqrt(2))))
+
+
+def mixture_pdf(x, std=SIGMA):
+    """p(x) of the two-mode mixture; `std` is the width of each mode."""
+    return 0.5 * normal_pdf(x, -MU, std) + 0.5 * normal_pdf(x, MU, std)
+
+
+# %%
+def mixture_mass(a, b, std=SIGMA):
+    """P(a <= x <= b) under the mixture, exact."""
+    return sum(0.5 * (normal_cdf((b - m) / std) - normal_cdf((a - m) / std)) for m in (-MU, MU))
+
+
+def mixture_sample(n, rng):
+    """n numbers from the mixture: choose a mode, then a point of it. -> (n,)"""
+    return rng.choice([-MU, MU], size=n) + SIGMA * rng.normal(size=n)
+
+
+a, b = -0.5, 0.5
+x_train = mixture_sample(2_000, np.random.default_rng(1))
+exact = float(mixture_mass(a, b))
+print(f"exact: p(x in [{a}, {b}]) = {exact:.4f}")
+
+# %% [markdown]
+# The interval $[-0.5, 0.5]$ is the valley between the modes and the inner flank of each. The truth
+# is 0.398. From now on we pretend not to know the formula: a model sees the 2,000 numbers only.
+
+# %% tags=["demo"]
+t = np.linspace(-2.2, 2.2, 441)
+inside = (t >= a) & (t <= b)
+fig, ax = plot.figure(height=3.0)
+ax.fill_between(t[inside], mixture_pdf(t[inside]), color=plot.COLOURS.sky, alpha=0.35)
+ax.plot(t, mixture_pdf(t), color=plot.INK, label="the true density $p(x)$")
+few = x_train[:300]
+ax.plot(few, np.full(300, -0.03), "|", color=plot.COLOURS.blue, alpha=0.5, label="300 of the samples")
+ax.text(0, 0.12, f"{exact:.3f}", ha="center", fontsize=16, color=plot.COLOURS.blue)
+ax.set(title="Two modes, and a question: how much lies in the middle?", xlabel="$x$", ylabel="density")
+ax.margins(x=0)
+ax.legend(loc="upper right")
+plt.show()
+
+# %% [markdown]
+# ## 2 · Explicit density: the histogram
+#
+# Cut the line into bins of width $\Delta$ and count. If $n_k$ of the $N$ samples lie in bin $k$,
+# the density in that bin is
+#
+# $$\hat p(x) = \frac{n_k}{N\,\Delta} \qquad\text{for } x \text{ in bin } k .$$
+#
+# The hat says *estimate*. Dividing by $N\Delta$ makes the bars' areas add up to 1. The probability
+# of an interval made of whole bins is the sum of their areas.
+
+
+# %%
+def histogram(x, edges):
+    """n_k / (N Delta) for each bin: (N,), (K + 1,) -> (K,). The bins have one width."""
+    n = np.histogram(x, edges)[0]
+    return n / (len(x) * (edges[1] - edges[0]))
+
+
+edges = np.linspace(-3, 3, 61)
+density = histogram(x_train, edges)
+middle = (edges[1:] + edges[:-1]) / 2
+in_interval = (middle > a) & (middle < b)
+mass_histogram = density[in_interval].sum() * 0.1
+print(f"explicit density (histogram): p(x in [-0.5, 0.5]) ≈ {mass_histogram:.4f}   exact {exact:.4f}")
+
+# %% [markdown]
+# The estimate is the share of samples that fell into the interval. It is right on average and wrong
+# by luck: the standard deviation of a share is $\sqrt{p(1-p)/N}$, here 0.011.
+#
+# ## 3 · Approximate density: kernels
+#
+# A histogram jumps at its edges, and moving the edges changes the answer. The kernel density
+# estimate has no edges. It puts a normal bump of width $h$, the *bandwidth*, on every sample $x_i$:
+#
+# $$\hat p_h(x) = \frac1N \sum_{i=1}^N \mathcal N(x;\,x_i,\,h^2) .$$
+#
+# Its probability of an interval is the average of the bumps' probabilities, and each of those is a
+# difference of two values of $\Phi$. We take $h = 0.25$ for now; section 8 finds a better one.
+
+
+# %%
+def kde(x, points, h):
+    """The kernel density estimate at x: (M,), (N,) -> (M,)."""
+    return normal_pdf(x[:, None], points, h).mean(axis=1)  # (M, N) -> (M,)
+
+
+def kde_mass(a, b, points, h):
+    """P(a <= x <= b) under the kernel density estimate, exact for these points."""
+    return float(np.mean(normal_cdf((b - points) / h) - normal_cdf((a - points) / h)))
+
+
+h = 0.25
+mass_kde = kde_mass(a, b, x_train, h)
+print(f"approximate density (KDE): p(x in [-0.5, 0.5]) ≈ {mass_kde:.4f}   exact {exact:.4f}")
+
+# %% [markdown]
+# More data would not mend this estimate as long as $h$ stays. Ask what $\hat p_h$ is *on average*
+# over all possible training sets. Each $x_i$ has density $p$, so the average of a bump is an
+# integral:
+#
+# $$\mathbb E\,\hat p_h(x) = \int p(y)\,\mathcal N(x;\,y,\,h^2)\,dy
+# = \tfrac12\,\mathcal N(x;\,-\mu,\,\sigma^2 + h^2) + \tfrac12\,\mathcal N(x;\,\mu,\,\sigma^2 + h^2) .$$
+#
+# The last step adds two independent normal variables: their variances add. So the KDE does not
+# estimate $p$. It estimates $p$ *blurred* by the kernel, a mixture with wider modes. Blur moves
+# mass from the hills into the valley. This is the *bias* of the KDE, and for our data we can draw
+# it exactly. It is also what the word *approximate* in the printed line means: a formula for a
+# density, but not for $p$ itself. (A histogram blurs too, within each bin; for an interval of whole
+# bins that does no harm.)
+
+# %% tags=["demo"]
+fig, axes = plot.figure(1, 3, height=3.1)
+for ax, width in zip(axes, (0.1, 0.3, 0.6), strict=True):
+    blurred = math.hypot(SIGMA, width)  # sqrt(sigma^2 + h^2)
+    ax.fill_between(t, mixture_pdf(t), color=plot.RULE, label="truth $p$")
+    ax.plot(t, kde(t, x_train, width), color=plot.COLOURS.blue, label=r"KDE $\hat p_h$")
+    average = r"its average $\mathbb{E}\,\hat p_h$"
+    ax.plot(t, mixture_pdf(t, blurred), "--", color=plot.COLOURS.vermilion, lw=1.8, label=average)
+    ax.set(title=f"$h$ = {width}", xlabel="$x$", ylim=(0, 0.76), xticks=[-2, -1, 0, 1, 2])
+    masses = kde_mass(a, b, x_train, width), float(mixture_mass(a, b, blurred))
+    print(f"h = {width}: KDE {masses[0]:.4f}, its average {masses[1]:.4f}, exact {exact:.4f}")
+axes[0].set_ylabel("density")
+axes[0].legend(loc="upper left", fontsize=9.5, borderaxespad=0)
+plt.show()
+
+# %% [markdown]
+# The dashed line is not fitted: it is the formula above. At $h = 0.6$ the valley is gone. Two
+# normal densities of equal weight at $\pm\mu$ merge into one hill as soon as their standard
+# deviation reaches $\mu$, here at $h = \sqrt{\mu^2 - \sigma^2} \approx 0.447$. Yet at that same
+# bandwidth the probability of the interval is off by a hundredth or two: one number can look fine
+# while the shape is lost.
+#
+# ## 4 · Implicit: samples and nothing else
+#
+# The third model is a machine that turns noise into samples. Take a training sample at random, move
+# it by noise of width $h$, and snap to the training sample that is nearest to where you landed.
+
+
+# %%
+def nearest_sample(points, n, h, rng):
+    """n draws: blur a training point, snap to the nearest training point. (N,) -> (n,)"""
+    z = rng.choice(points, size=n) + h * rng.normal(size=n)
+    i = np.abs(z[:, None] - points).argmin(axis=1)  # (n, N) -> (n,)
+    return points[i]
+
+
+drawn = nearest_sample(x_train, 20, h, np.random.default_rng(2))
+print("implicit (nearest-sample gen): 20 new samples printed, no p(x)")
+print(np.array2string(drawn, precision=3, max_line_width=75, suppress_small=True))
+
+# %% [markdown]
+# They look right: most lie near the modes, few far out. (*New* is a kind word: section 7 looks at
+# how new they are.) But there is no formula for how likely a given $x$ is. A generative adversarial
+# network is in the same position; there the map from noise to samples is a neural network. All that
+# can be done with such a model is to draw from it and to count, which tells the probability of a
+# *set*, never the density at a *point*.
+
+# %% tags=["demo"]
+fig, axes = plot.figure(1, 3, height=3.0)
+axes[0].stairs(density, edges, fill=True, color=plot.COLOURS.blue, alpha=0.75)
+axes[0].set(title="Histogram", ylabel="density")
+axes[1].fill_between(t, kde(t, x_train, h), color=plot.COLOURS.green, alpha=0.75)
+axes[1].set(title=f"KDE, $h$ = {h}")
+axes[2].vlines(drawn, 0, 0.06, color=plot.COLOURS.vermilion, lw=1.6)
+axes[2].set(title="Nearest sample")
+for ax, text in zip(axes, (f"{mass_histogram:.3f}", f"{mass_kde:.3f}", "no $p(x)$"), strict=True):
+    ax.plot(t, mixture_pdf(t), color=plot.INK, lw=1.5)
+    ax.axvspan(a, b, color=plot.COLOURS.sky, alpha=0.15, lw=0)
+    ax.text(0, 0.6, text, ha="center", fontsize=13)
+    ax.set(xlim=(-2.2, 2.2), ylim=(0, 0.68), xlabel="$x$", xticks=[-2, -1, 0, 1, 2])
+plt.show()
+
+# %% [markdown]
+# ## 5 · A million questions
+#
+# NumPy was clear. For pictures we need many dimensions, many queries and, where there is one, a
+# GPU. So here are the three models again, as functions on PyTorch tensors. A batch always comes
+# first: $M$ queries in $D$ dimensions are a tensor of shape $(M, D)$.
+#
+# From here on the density stays a logarithm. Far from all data every bump is smaller than the
+# smallest number a computer can hold, the sum becomes 0, and its logarithm $-\infty$. The cure is
+# to add in log space, `torch.logsumexp`, which pulls the largest term out of the sum first:
+#
+# $$\log \hat p_h(x) = \log\sum_{i=1}^N \exp\!\Big(\!-\frac{\lVert x - x_i\rVert^2}{2h^2}\Big)
+# - \log N - \frac D2 \log(2\pi h^2) .$$
+#
+# $M$ queries against $N$ points make an $M \times N$ table. For a million queries it would fill 8
+# GB, so the queries come in chunks. Each chunk writes its part into a result that was made before
+# the loop: a thousand small results, made one by one, would settle in the gaps between the big
+# tables, and no gap would fit the next table again.
+
+
+# %%
+def log_kde(x, points, h, chunk=1_000):
+    """log p_h(x) in nats (natural logarithm): (M, D), (N, D) -> (M,)."""
+    N, D = points.shape
+    log_norm = math.log(N) + D / 2 * math.log(2 * math.pi * h**2)
+    log_p = torch.empty_like(x[:, 0])
+    for part, out in zip(x.split(chunk), log_p.split(chunk), strict=True):
+        d2 = torch.cdist(part, points).square()  # (chunk, N)
+        torch.logsumexp(d2 / (-2 * h**2), dim=1, out=out)
+    return log_p - log_norm
+
+
+def nearest(x, points, chunk=1_000):
+    """Distance to the nearest point, and its index: (M, D), (N, D) -> (M,), (M,)."""
+    distance = torch.empty_like(x[:, 0])
+    index = torch.empty(len(x), dtype=torch.long, device=x.device)
+    for part, d, i in zip(x.split(chunk), distance.split(chunk), index.split(chunk), strict=True):
+        torch.min(torch.cdist(part, points), dim=1, out=(d, i))
+    return distance, index
+
+
+# %% [markdown]
+# The histogram gets one number more: $\alpha$, a count that is added to each of the $K$ bins before
+# anything is observed. With $\alpha = 0$ it is the histogram from above. We will need $\alpha = 1$
+# soon.
+#
+# $$\hat p(x) = \frac{n_k + \alpha}{(N + \alpha K)\,\Delta}$$
+
+# %%
+LOW, HIGH = -3.0, 3.0  # the line that the bins cover
+
+
+def log_histogram(x, points, delta, alpha=0.0):
+    """log p(x) in nats; -inf in an empty bin and outside the bins: (M,), (N,) -> (M,)."""
+    K = math.ceil((HIGH - LOW) / delta)
+
+    def bin_of(v):
+        return ((v - LOW) / delta).long().clamp(0, K - 1)
+
+    n = torch.bincount(bin_of(points), minlength=K)
+    density = (n + alpha) / ((len(points) + alpha * K) * delta)
+    return density.log()[bin_of(x)].masked_fill((x < LOW) | (x >= HIGH), -math.inf)
+
+
+def nearest_generator(points, n, h, generator):
+    """n draws of the nearest-sample generator: (N, D) -> (n, D)."""
+    start = torch.randint(len(points), (n,), generator=generator).to(points.device)
+    noise = torch.randn(n, points.shape[1], generator=generator).to(points.device)
+    return points[nearest(points[start] + h * noise, points)[1]]
+
+
+# %% [markdown]
+# First the check, then the clock. The tensor version must agree with the NumPy version where both
+# work; and far out, at $x = 30$, only the one in log space still has an answer.
+
+# %%
+P = torch.tensor(x_train, dtype=torch.float32, device=device)[:, None]  # (N, 1)
+x_few = torch.linspace(-2, 2, 200, device=device)[:, None]
+gap = log_kde(x_few, P, h).cpu().numpy() - np.log(kde(x_few[:, 0].cpu().numpy(), x_train, h))
+print(f"largest difference from NumPy, in nats: {np.abs(gap).max():.1e}")
+
+x_far = torch.tensor([[30.0]], device=device)
+print(f"at x = 30: density {kde(np.array([30.0]), x_train, h)[0]}")
+print(f"           log density {log_kde(x_far, P, h).item():.1f} nats")
+
+# %% tags=["demo"]
+queries = (4 * torch.rand(S.queries, 1, generator=torch.Generator().manual_seed(3)) - 2).to(device)
+jobs = {
+    "histogram": lambda: log_histogram(queries[:, 0], P[:, 0], 0.1),
+    "KDE": lambda: log_kde(queries, P, h, S.chunk),
+    "nearest sample": lambda: nearest(queries, P, S.chunk)[0],
+}
+seconds = {}
+for name, job in jobs.items():
+    start = time.perf_counter()
+    job().cpu()  # bringing the result home waits until the device has finished
+    seconds[name] = time.perf_counter() - start
+    each = seconds[name] / S.queries * 1e9
+    print(f"{name:15s} {S.queries:9,} queries in {seconds[name]:6.2f} s, {each:8.0f} ns each")
+per_bump = seconds["KDE"] / (S.queries * len(P))
+print(f"KDE: {S.queries:,} x {len(P):,} bumps at {per_bump * 1e9:.2f} ns")
+
+# %% [markdown]
+# What one query costs is an equation. The histogram looks into one bin, whatever $N$ is. The KDE
+# visits every training sample, in every dimension: $t_{\text{query}} = N \cdot t_{\text{bump}}$,
+# with the $t_{\text{bump}}$ that was just measured, and $t_{\text{bump}}$ grows with $D$. A model
+# that *is* its training set gets slower with every sample it learns from.
+#
+# ## 6 · Real digits, seen through two numbers
+#
+# Now real data: 1,797 digits written by hand, scanned and shrunk to 8×8 pixels with 17 grey levels.
+# The models see the training part. The bandwidths and bins are chosen on the validation part. The
+# figures that are reported come from the test part.
+
+# %%
+digits = data.digits()
+print({name: part.x.shape for name, part in digits._asdict().items()})
+
+# %% tags=["demo"]
+plot.images(digits.train.x[:30], columns=15, title="Thirty of the training digits")
+plt.show()
+
+# %% [markdown]
+# A density needs continuous values, and pixels are steps: a model could put an infinitely narrow
+# spike on each of the 17 levels and win any contest. So we add to each pixel uniform noise $u$ of
+# one grey step, which is called *dequantisation*. With $x$ from 0 to 1 in steps of 1/16,
+#
+# $$y = \frac{16\,x + u}{17}, \qquad u \sim \text{Uniform}[0, 1)^{64} .$$
+#
+# All densities of digits below are densities of $y$ on $[0, 1]^{64}$, and **nats per digit** are
+# the average of $\log p(y)$ over held-out digits. The uniform density scores 0; higher is better.
+# Nothing is lost by the noise: a model of $y$ is also a model of the 17-level digit, with
+# $\log P(x) \ge \mathbb E_u \log p(y) - 64 \log 17$ (Theis and others, 2016). Per pixel, and in
+# logarithms to base 2, that makes *bits per dimension*; there, lower is better.
+
+
+# %%
+def dequantise(x, seed):
+    """Digits (N, 1, 8, 8) in 17 levels -> continuous y in [0, 1), (N, 64)."""
+    u = torch.rand(len(x), 64, generator=torch.Generator().manual_seed(seed))
+    y = (16 * torch.as_tensor(x).flatten(1) + u) / 17
+    return y.clamp(max=1 - 2**-20)  # float32 could round up to 1
+
+
+def to_pixels(y):
+    """The inverse: y (N, 64) -> digits (N, 1, 8, 8) in 17 levels; values outside [0, 1) are clipped."""
+    return ((17 * y).floor().clamp(0, 16) / 16).reshape(-1, 1, 8, 8)
+
+
+def bits_per_dim(nats):
+    """Nats per digit of a density of y -> bits per pixel of the 17-level digit."""
+    return (64 * math.log(17) - nats) / (64 * math.log(2))
+
+
+y_train, y_val, y_test = (dequantise(part.x, seed).to(device) for seed, part in enumerate(digits))
+
+# %% [markdown]
+# Two dimensions can be drawn. *Principal component analysis* finds the directions in which the
+# digits vary most: with the training mean $m$ subtracted, they are the first right singular vectors
+# $V$ of the data. A digit becomes $z = (y - m)V$, two numbers; and back, $y \approx m + zV^\top$.
+
+# %%
+m = y_train.mean(dim=0)
+singular, Vt = torch.linalg.svd((y_train - m).cpu(), full_matrices=False)[1:]
+V = Vt[:2].T.to(device)  # (64, 2)
+z_train, z_val, z_test = ((y - m) @ V for y in (y_train, y_val, y_test))
+kept = (singular[:2] ** 2).sum() / (singular**2).sum()
+print(f"two components keep {kept:.0%} of the variance")
+
+# %%
+R = 2.4  # the bins cover the square [-R, R] x [-R, R]
+
+
+def plane_histogram(z, bins, alpha=1.0):
+    """The density in each square bin of the plane: (N, 2) -> (bins, bins)."""
+    n = torch.histogramdd(z.cpu(), [bins, bins], range=[-R, R, -R, R]).hist
+    return (n + alpha) / ((len(z) + alpha * bins**2) * (2 * R / bins) ** 2)
+
+
+def plane_log_density(z, density):
+    """log p(z) in nats, z within the square: (M, 2), (bins, bins) -> (M,)."""
+    row, column = ((z.cpu() + R) / (2 * R) * len(density)).long().T
+    return density[row, column].log()
+
+
+# %% [markdown]
+# Both models have a width to choose. We choose it as we will choose every setting in this course:
+# try several, keep the one under which *held-out* data are most likely.
+
+
+# %%
+def best(candidates, score):
+    """The candidate with the highest score, and that score."""
+    scores = [float(score(c)) for c in candidates]
+    return max(zip(candidates, scores, strict=True), key=lambda pair: pair[1])
+
+
+# %% tags=["demo"]
+bins, _ = best(range(4, 41), lambda k: plane_log_density(z_val, plane_histogram(z_train, k)).mean())
+h_plane, _ = best(np.geomspace(0.03, 1, 40), lambda h: log_kde(z_val, z_train, h).mean())
+plane = plane_histogram(z_train, bins)
+nats_plane = plane_log_density(z_test, plane).mean(), log_kde(z_test, z_train, h_plane).mean()
+print(f"histogram, {bins} x {bins} bins: {nats_plane[0]:.3f} nats per held-out digit (in the plane)")
+print(f"KDE, h = {h_plane:.2f}:          {nats_plane[1]:.3f} nats")
+
+# %% tags=["demo"]
+line = torch.linspace(-R, R, 121)
+grid = torch.cartesian_prod(line, line).to(device)
+smooth = log_kde(grid, z_train, h_plane).exp().reshape(121, 121).cpu()
+drawn_z = nearest_generator(z_train, 60, h_plane, torch.Generator().manual_seed(4)).cpu()
+top = float(max(smooth.max(), plane.max()))
+fig, axes = plot.figure(1, 3, height=3.2)
+plot.density(axes[0], np.linspace(-R, R, bins + 1), np.linspace(-R, R, bins + 1), plane.T, top)
+plot.density(axes[1], line, line, smooth.T, top)
+axes[2].scatter(*z_train.cpu().T, s=5, color="#D1D5DB", label="training digits")
+axes[2].scatter(*drawn_z.T, s=22, color=plot.COLOURS.vermilion, label="60 draws")
+titles = f"Histogram: {nats_plane[0]:.2f} nats", f"KDE: {nats_plane[1]:.2f} nats", "Nearest: no $p(z)$"
+for ax, title in zip(axes, titles, strict=True):
+    ax.set(title=title, xlabel="$z_1$", xlim=(-R, R), ylim=(-R, R), aspect="equal")
+axes[0].set_ylabel("$z_2$")
+axes[2].legend(loc="upper left", fontsize=9, borderaxespad=0, handletextpad=0.1)
+plt.show()
+
+# %% [markdown]
+# In the plane all is well. Both densities show the same landscape, and 60 draws of the third model
+# follow it. Each of the three can also draw *new digits*: draw a $z$, then go back to pixels.
+
+
+# %%
+def draw_plane(density, n, generator):
+    """n draws of the plane's histogram: choose a bin by its mass, then a place in it. -> (n, 2)"""
+    bins = len(density)
+    k = torch.multinomial(density.flatten(), n, replacement=True, generator=generator)
+    corner = torch.stack([k // bins, k % bins], dim=1)
+    return (corner + torch.rand(n, 2, generator=generator)) * (2 * R / bins) - R
+
+
+def draw_kde(points, n, h, generator):
+    """n draws of the KDE: choose a point, add noise of the kernel's width. (N, D) -> (n, D)"""
+    start = torch.randint(len(points), (n,), generator=generator).to(points.device)
+    return points[start] + h * torch.randn(n, points.shape[1], generator=generator).to(points.device)
+
+
+# %% tags=["demo"]
+g = torch.Generator().manual_seed(5)
+rows = {
+    "real, held out": y_test[:15],
+    "the same through two numbers": m + z_test[:15] @ V.T,
+    "histogram": m + draw_plane(plane, 15, g).to(device) @ V.T,
+    "KDE": m + draw_kde(z_train, 15, h_plane, g) @ V.T,
+    "nearest sample": m + nearest_generator(z_train, 15, h_plane, g) @ V.T,
+}
+fig, axes = plot.figure(len(rows), 1, height=0.97)
+for ax, (title, y) in zip(axes, rows.items(), strict=True):
+    plot.images(to_pixels(y), columns=15, ax=ax, title=title)
+plt.show()
+
+# %% [markdown]
+# The new digits are blurred, and so are the real ones when they are squeezed through two numbers:
+# the second row is the best that any model of this plane could do. What makes a digit sharp lies in
+# the other 62 dimensions. We must go there.
+#
+# ## 7 · All 64 dimensions
+#
+# **The histogram.** Cut every pixel into only two levels, ink and paper. That makes
+# $2^{64} \approx 1.8 \cdot 10^{19}$ bins for 1,257 training digits. How many held-out digits fall
+# into a bin that holds any training digit at all?
+
+
+# %%
+def share_in_filled_bins(y, points, levels):
+    """The share of y whose bin, of `levels` per pixel, holds a training point: (M, 64), (N, 64)."""
+
+    def cut(v):
+        return [row.tobytes() for row in (v * levels).byte().cpu().numpy()]
+
+    filled = set(cut(points))
+    return np.mean([row in filled for row in cut(y)])
+
+
+# %% tags=["demo"]
+for levels in (2, 3, 4, 17):
+    share = share_in_filled_bins(y_test, y_train, levels)
+    print(
+        f"{levels:2d} levels a pixel: {levels**64:.1e} bins, {share:.1%} of held-out digits in a filled one"
+    )
+
+# %% [markdown]
+# With 17 levels, the digits as they are, no held-out digit has a filled bin: the histogram calls
+# every new digit impossible, and its held-out log-likelihood is $-\infty$. Coarser bins hardly
+# help. There are too many bins for any amount of data.
+#
+# **The kernels** do better: a bump reaches into empty space. We choose $h$ on the validation
+# digits.
+
+# %% tags=["demo"]
+widths = np.geomspace(0.04, 0.6, S.widths)
+h_digits, _ = best(widths, lambda h: log_kde(y_val, y_train, h).mean())
+nats = {"KDE": log_kde(y_test, y_train, h_digits).mean().item()}
+print(f"KDE, h = {h_digits:.3f}: {nats['KDE']:.1f} nats per held-out digit,", end=" ")
+print(f"{bits_per_dim(nats['KDE']):.2f} bits/dim")
+
+# %% [markdown]
+# Is that good? A number needs company. Here are two models that know nothing about digits. One is a
+# *single normal distribution* with the training digits' mean and covariance: one blob for all ten
+# classes. The other is *independent pixels*: a histogram of 17 levels for each pixel on its own,
+# blind to every stroke.
+
+
+# %%
+def log_gauss(x, points):
+    """log density in nats of the normal distribution fitted to the points: (M, D), (N, D) -> (M,)."""
+    points, x = points.cpu().double(), x.cpu().double()
+    return torch.distributions.MultivariateNormal(points.mean(0), points.T.cov()).log_prob(x)
+
+
+def pixel_table(points):
+    """P(level) of each pixel, one count added to each of the 17 levels: (N, 64) -> (64, 17)."""
+    levels = torch.nn.functional.one_hot((17 * points).long(), 17)  # (N, 64, 17)
+    return (levels.sum(dim=0) + 1) / (len(points) + 17)
+
+
+def log_pixels(x, points):
+    """log density in nats of independent pixels: (M, 64), (N, 64) -> (M,)."""
+    table = (17 * pixel_table(points)).log()  # a level is 1/17 wide, so density = 17 P
+    return table[torch.arange(64, device=x.device), (17 * x).long()].sum(dim=1)
+
+
+# %% [markdown]
+# Both can draw, too. We write $L$ for the Cholesky factor of the covariance matrix: $L z$ has that
+# covariance when $z$ is standard normal.
+
+
+# %%
+def draw_gauss(points, n, generator):
+    """n draws of the normal distribution fitted to the points: (N, D) -> (n, D)."""
+    L = torch.linalg.cholesky(points.cpu().double().T.cov())
+    z = torch.randn(n, points.shape[1], generator=generator, dtype=torch.float64)
+    return points.mean(0) + (z @ L.T).to(points)
+
+
+def draw_pixels(points, n, generator):
+    """n draws of the independent pixels: (N, 64) -> (n, 64)."""
+    levels = torch.multinomial(pixel_table(points).cpu(), n, replacement=True, generator=generator).T
+    return ((levels + torch.rand(n, 64, generator=generator)) / 17).to(points.device)
+
+
+# %% tags=["demo"]
+nats["single normal"] = log_gauss(y_test, y_train).mean().item()
+nats["independent pixels"] = log_pixels(y_test, y_train).mean().item()
+nats["uniform"] = 0.0
+for name, value in sorted(nats.items(), key=lambda pair: pair[1]):
+    print(f"{name:20s} {value:6.1f} nats per held-out digit")
+
+# %% tags=["demo"]
+fig, ax = plot.figure(height=3.4)
+for y, name, style in ((y_train, "training digits", ":"), (y_test, "held-out digits", "-")):
+    curve = [log_kde(y, y_train, h).mean().item() for h in widths]
+    ax.plot(widths, curve, style, color=plot.COLOURS.blue, label=f"KDE, {name}")
+for name, colour in (("independent pixels", plot.COLOURS.green), ("single normal", plot.COLOURS.orange)):
+    ax.axhline(nats[name], color=colour, lw=1.6)
+    ax.text(0.6, nats[name] + 2, name, ha="right", color=colour)
+ax.plot(h_digits, nats["KDE"], "o", color=plot.COLOURS.blue, ms=8)
+ax.set(xscale="log", ylim=(-40, 130), xlabel="bandwidth $h$", ylabel="nats per digit")
+ax.set(xticks=[0.05, 0.1, 0.2, 0.5], xticklabels=["0.05", "0.1", "0.2", "0.5"])
+ax.minorticks_off()
+ax.set_title("In 64 dimensions the KDE loses at every bandwidth")
+ax.legend(loc="lower center")
+plt.show()
+
+# %% [markdown]
+# The KDE loses to both, at every bandwidth. A bump is a ball, equally wide in all 64 directions. To
+# reach a held-out digit it must be wide; but many pixels at the border are white in nearly every
+# digit, and there each bump spills over most of its mass. A look at the distances says the same:
+# the nearest training digit is not near.
+
+# %% tags=["demo"]
+d_test = nearest(y_test, y_train)[0]
+d_any = torch.cdist(y_test, y_train).mean()
+print(f"from a held-out digit to its nearest training digit: {d_test.median():.2f} (median)")
+print(f"from a held-out digit to an average training digit:  {d_any:.2f}")
+d_line = np.abs(x_train[:200, None] - x_train[200:])  # 200 samples against the other 1,800
+print(f"the same two on the line of section 1: {np.median(d_line.min(1)):.4f} and {d_line.mean():.2f}")
+
+# %% [markdown]
+# **The samples.** Now draw from every model that can draw, and look.
+
+# %% tags=["demo"]
+g = torch.Generator().manual_seed(6)
+copies = nearest_generator(y_train, 15, h_digits, g)
+rows = {
+    f"independent pixels: {nats['independent pixels']:.0f} nats": draw_pixels(y_train, 15, g),
+    f"single normal: {nats['single normal']:.0f} nats": draw_gauss(y_train, 15, g),
+    f"KDE: {nats['KDE']:.0f} nats": draw_kde(y_train, 15, h_digits, g),
+    "nearest sample: no $p(y)$": copies,
+}
+fig, axes = plot.figure(len(rows), 1, height=0.97)
+for ax, (title, y) in zip(axes, rows.items(), strict=True):
+    plot.images(to_pixels(y), columns=15, ax=ax, title=title)
+plt.show()
+
+# %% [markdown]
+# Read the figure from top to bottom: the likelihood falls and the samples improve. The model with
+# the best nats draws confetti. The KDE draws digits under noise. The last row is perfect, and there
+# lies the trap: put each of its digits beside the nearest training digit.
+
+# %% tags=["demo"]
+distance, index = nearest(copies[:10], y_train)
+fig, axes = plot.figure(2, 1, height=1.25)
+titles = "Drawn by the nearest-sample generator", "Nearest training digit, and the distance to it"
+captions = [""] * 10, [f"{d:.1f}" for d in distance]
+for ax, y, title, below in zip(axes, (copies[:10], y_train[index]), titles, captions, strict=True):
+    plot.images(to_pixels(y), ax=ax, title=title, captions=below)
+plt.show()
+
+# %% [markdown]
+# Ten of ten are copies, at distance 0. The generator has no idea what a digit is; it has a drawer
+# full of them.
+#
+# So this is where we stand. In many dimensions the histogram is empty, the kernels are too blunt,
+# and the perfect samples are stolen. None of the three *learned* anything: none found out that
+# digits are made of strokes, and that a stroke seen in one digit may turn up in another. **A model
+# that can, and still samples or still says how likely, is what each of the following lessons
+# builds.**
+#
+# ## 8 · Play: what does the width do?
+#
+# Back on the line. Move the two sliders. For every position the notebook recomputes both models
+# from the 2,000 training samples and scores them on 2,000 fresh ones, in nats per sample. The
+# histogram has $\alpha = 1$, so that no bin is empty. *Question: which of the two forgives a wrong
+# width more readily, and on which side?*
+
+# %%
+x_held = mixture_sample(2_000, np.random.default_rng(7))
+H = torch.tensor(x_held, dtype=torch.float32, device=device)[:, None]  # (M, 1)
+ceiling = float(np.log(mixture_pdf(x_held)).mean())
+
+
+def held_out_nats(delta, h):
+    """Mean held-out log-likelihood of the histogram with bins `delta` and of the KDE with bandwidth `h`."""
+    by_histogram = log_histogram(H[:, 0], P[:, 0], delta, alpha=1.0).mean()
+    return by_histogram.item(), log_kde(H, P, h).mean().item()
+
+
+# %% tags=["demo"]
+def play(delta, h):
+    """Draw both models at these widths, with their held-out log-likelihood."""
+    x = torch.linspace(-2.2, 2.2, 881, device=device)
+    curves = log_histogram(x, P[:, 0], delta, alpha=1.0).exp(), log_kde(x[:, None], P, h).exp()
+    titles = f"Histogram, width {delta:.3f}", f"KDE, bandwidth {h:.3f}"
+    _, axes = plot.figure(1, 2, height=3.0)
+    for ax, curve, title, score in zip(axes, curves, titles, held_out_nats(delta, h), strict=True):
+        ax.fill_between(t, mixture_pdf(t), color=plot.RULE)
+        ax.plot(x.cpu(), curve.cpu(), color=plot.COLOURS.blue, lw=1.6)
+        ax.set(title=title, ylim=(0, 0.85), xlabel="$x$")
+        ax.text(0, 0.76, f"held out: {score:.3f} nats (truth: {ceiling:.3f})", ha="center")
+    plt.show()
+
+
+def slider(value):
+    return widgets.FloatLogSlider(value, min=-2.5, max=0.3, step=0.05, continuous_update=False)
+
+
+controls = widgets.interact(play, delta=slider(0.1), h=slider(0.25))
+
+# %% [markdown]
+# Where the sliders do not move, this figure tells the same: each point is one position of a slider.
+
+# %% tags=["demo"]
+scan = np.geomspace(0.003, 2, S.widths)
+curves = np.array([held_out_nats(w, w) for w in progress.track(scan, title="widths")])  # (widths, 2)
+best_delta, best_h = scan[curves.argmax(axis=0)]
+print(f"best bin width {best_delta:.3f}: {curves[:, 0].max():.4f} nats per held-out sample")
+print(f"best bandwidth {best_h:.3f}: {curves[:, 1].max():.4f} nats;   the truth itself: {ceiling:.4f}")
+
+# %% tags=["demo"]
+fig, ax = plot.figure(height=3.4)
+train_curve = [log_kde(P, P, w).mean().item() for w in scan]
+ax.plot(scan, curves[:, 0], color=plot.COLOURS.orange, label="histogram, held out")
+ax.plot(scan, curves[:, 1], color=plot.COLOURS.blue, label="KDE, held out")
+ax.plot(scan, train_curve, ":", color=plot.COLOURS.blue, label="KDE, on its own training samples")
+ax.axhline(ceiling, color=plot.INK, lw=1.2)
+ax.text(1.95, ceiling + 0.012, "the truth", ha="right")
+ax.plot([best_delta, best_h], curves.max(axis=0), "o", color=plot.COLOURS.vermilion, ms=8, zorder=3)
+ax.set(xscale="log", ylim=(-1.45, -0.75), ylabel="nats per sample")
+ax.set_xlabel(r"bin width $\Delta$, or bandwidth $h$")
+ax.set_title("Held-out data choose the width; training data never would")
+ax.legend(loc="lower center")
+plt.show()
+
+# %% [markdown]
+# Near the top both models forgive: widths from about 0.07 to 0.3 cost less than 0.02 nats. Far from
+# it the KDE is the stricter one on both sides. Too narrow, and a held-out sample at distance $d$
+# from its nearest training sample pays $d^2 / 2h^2$ nats, without limit, where $\alpha$ gives the
+# histogram a floor. Too wide, and every bump spills far beyond the data; a wide bin spills less.
+# The dotted line shows why the training data cannot choose: for them the narrowest kernel is the
+# best.
+#
+# ## 9 · What breaks
+#
+# **Width too small, width too large.** We provoke both. Too small, and the model describes the luck
+# of this training set: every sample gets its own spike. Too large, and it describes nothing: the
+# two modes melt. The cure is the curve above: take the width with the best held-out score.
+
+
+# %% tags=["demo"]
+def draw_models(axes, delta, h, lw):
+    """Draw the histogram and the KDE of these widths, with their held-out scores, on two axes."""
+    x = torch.linspace(-2.2, 2.2, 2001, device=device)
+    models = log_histogram(x, P[:, 0], delta, alpha=1.0), log_kde(x[:, None], P, h)
+    names = rf"$\Delta$ = {delta:.3g}", f"$h$ = {h:.3g}"
+    for ax, log_p, name, score in zip(axes, models, names, held_out_nats(delta, h), strict=True):
+        ax.fill_between(t, mixture_pdf(t), color=plot.RULE)
+        ax.plot(x.cpu(), log_p.exp().cpu(), color=plot.COLOURS.blue, lw=lw)
+        ax.set(ylim=(0, 1.2), xlim=(-2.2, 2.2), xticks=[-2, 0, 2])
+        ax.text(0, 1.08, f"{name}: {score:.2f} nats", ha="center", fontsize=10)
+
+
+# %% tags=["demo"]
+fig, axes = plot.figure(2, 3, height=2.6)
+draw_models(axes[:, 0], 0.004, 0.004, lw=0.7)
+draw_models(axes[:, 1], best_delta, best_h, lw=1.8)
+draw_models(axes[:, 2], 2.0, 1.0, lw=1.8)
+for ax, title in zip(axes[0], ("Too small", "Held-out choice", "Too large"), strict=True):
+    ax.set_title(title)
+axes[0, 0].set_ylabel("histogram")
+axes[1, 0].set_ylabel("KDE")
+plt.show()
+
+# %% [markdown]
+# Without the added count $\alpha$ the narrow histogram breaks completely. One held-out sample in
+# one empty bin is enough, and the mean log-likelihood of all 2,000 is $-\infty$:
+
+# %% tags=["demo"]
+for width in (0.004, 0.05, float(best_delta)):
+    bare = log_histogram(H[:, 0], P[:, 0], width)
+    mended = log_histogram(H[:, 0], P[:, 0], width, alpha=1.0)
+    print(
+        f"width {width:.3f}: {bare.isinf().sum():4d} of {len(H)} held-out samples in an empty bin, "
+        f"alpha = 0: {bare.mean():6.3f}, alpha = 1: {mended.mean():6.3f} nats"
+    )
+
+# %% [markdown]
+# **Memorisation.** The nearest-sample generator copies. Can noise mend it? Add noise of width $h$
+# to each copy and it *is* the KDE. Below, $h$ grows from row to row. We measure how far a draw is
+# from its nearest training digit. The mark to aim for is what held-out digits do, the distance
+# computed in section 7.
+
+# %% tags=["demo"]
+fig, axes = plot.figure(4, 1, height=0.97)
+print(f"{'h':>5} {'distance':>9}   held-out digits: {d_test.median():.2f}")
+for ax, width in zip(axes, (0.0, 0.04, h_digits, 0.3), strict=True):
+    g = torch.Generator().manual_seed(8)  # the same start digits in each row
+    many = draw_kde(y_train, 500, width, g)
+    d = nearest(many, y_train)[0].median().item()
+    plot.images(to_pixels(many[:15]), columns=15, ax=ax, title=f"$h$ = {width:.2f}: distance {d:.2f}")
+    print(f"{width:5.2f} {d:9.2f}")
+plt.show()
+
+# %% [markdown]
+# At $h$ near the held-out choice the draws are as far from the training set as real new digits are.
+# They are no longer copies, and they are no longer digits: each is an old digit under noise. Noise
+# moves a copy in a random direction of 64; a new digit lies in one of the few directions that keep
+# it a digit. Within this family there is no repair. It takes a model that learns those directions.
+#
+# A distance alone is a weak alarm, for nobody knows which value is suspicious. Exercise 5 builds a
+# test that compares with held-out digits and needs no threshold.
+#
+# ## 10 · How good is it?
+#
+# All models on one board: the same 270 test digits, all 64 dimensions. *Kept*: how many numbers the
+# model stores. *Score*: the time to compute $\log p$ of the 270 digits. *Draw*: the time for 1,000
+# draws, fitting included. *Distance*: from a draw to its nearest training digit, the median over
+# the draws; section 7 printed the same for held-out digits.
+
+# %% tags=["demo"]
+g = torch.Generator().manual_seed(9)
+same_level = (17 * y_test).floor()[:, None] == (17 * y_train).floor()  # (M, N, 64)
+kept = y_train.numel()
+board = {  # name: (numbers kept, log density of the test digits, n draws)
+    "uniform": (0, lambda: torch.zeros(1), lambda n: torch.rand(n, 64, generator=g).to(device)),
+    "histogram": (kept, lambda: same_level.all(2).double().mean(1).log(), None),
+    "KDE": (kept, lambda: log_kde(y_test, y_train, h_digits), lambda n: draw_kde(y_train, n, h_digits, g)),
+    "single normal": (2_144, lambda: log_gauss(y_test, y_train), lambda n: draw_gauss(y_train, n, g)),
+    "independent pixels": (1_024, lambda: log_pixels(y_test, y_train), lambda n: draw_pixels(y_train, n, g)),
+    "nearest sample": (kept, None, lambda n: nearest_generator(y_train, n, h_digits, g)),
+}
+
+
+# %% tags=["demo"]
+def timed(job, *args):
+    """The result of a job, a tensor, and its time in milliseconds."""
+    start = time.perf_counter()
+    result = job(*args).cpu()
+    return result, 1e3 * (time.perf_counter() - start)
+
+
+columns = ("kept", "nats/digit", "bits/dim", "score, ms", "draw, ms", "distance")
+print(f"{'':18}" + "".join(f"{column:>11}" for column in columns))
+for name, (kept, score, draw) in board.items():
+    scored, score_ms = timed(score) if score else (torch.tensor(math.nan), math.nan)
+    drawn, draw_ms = timed(draw, 1_000) if draw else (None, math.nan)
+    far = nearest(drawn.to(device), y_train)[0].median().item() if draw else math.nan
+    value = scored.mean().item()
+    row = f"{value:11.1f}{bits_per_dim(value):11.2f}{score_ms:11.1f}{draw_ms:11.1f}{far:11.2f}"
+    print(f"{name:18}{kept:11,}{row}".replace("nan", "  -"))
+
+# %% [markdown]
+# No single column tells which model is good. The nats reward the model whose samples are confetti;
+# the eye rewards the thief. Theis and others (2016) show that this is no accident: a model can do
+# well by likelihood and badly by looks, and the other way round. Every lesson of this course
+# therefore reports more than one number.
+
+# %% [markdown]
+# ## Exercises
+#
+# Twenty points, from easy to hard. Each comes with a cell to fill in and a cell that tests a few
+# cases you can read. The grade comes from further tests of the same properties on other inputs.
+#
+# ### 1 · Any interval, any bins (easy, 10 minutes)
+#
+# The histogram of section 2 had bins of one width, and the interval ended on their edges. Real
+# histograms are not so kind: bins are narrow where data are dense, and an interval starts in the
+# middle of one. Within a bin the density is constant, so an interval that covers a third of a bin
+# gets a third of its mass.
+
+
+# %% exercise="interval-mass"
+def interval_mass(counts, edges, a, b):
+    """P(a <= x <= b) under a histogram whose bins may have different widths.
+
+    counts: (K,) how many samples fell into each bin; edges: (K + 1,) increasing. Outside the edges
+    the density is 0. a and b are numbers, a may be -inf and b inf. Returns a float.
+    Raises ValueError if a > b.
+    """
+    ### BEGIN SOLUTION
+    if a > b:
+        raise ValueError(f"the interval from {a} to {b} runs backwards")
+    overlap = np.minimum(edges[1:], b) - np.maximum(edges[:-1], a)
+    share = np.clip(overlap, 0, None) / np.diff(edges)  # of each bin, (K,)
+    return float((counts * share).sum() / counts.sum())
+    ### END SOLUTION
+
+
+# %% test="interval-mass" points=3
+uneven = np.array([0.0, 1.0, 4.0])
+three = np.array([6, 2])
+whole = interval_mass(three, uneven, 0.0, 4.0)
+assert np.isclose(whole, 1), f"the interval that holds all bins must have mass 1, not {whole}"
+part = interval_mass(three, uneven, 0.0, 2.5)
+assert np.isclose(part, 0.875), f"a whole bin (6 of 8) and half a bin (1 of 8) make 0.875, not {part}"
+left = interval_mass(three, uneven, -np.inf, 0.25)
+assert np.isclose(left, 0.1875), f"a quarter of the first bin is 0.1875, also from -inf on, not {left}"
+try:
+    interval_mass(three, uneven, 2.0, 1.0)
+    raise AssertionError("an interval from 2 to 1 must raise ValueError")
+except ValueError:
+    pass
+
+# %% [markdown]
+# ### 2 · A model that knows what it cannot do (easy, 15 minutes)
+#
+# Give implicit models an interface that is honest. Such a model is a map $g$ from noise to data:
+# draw $z \sim \mathcal N(0, I)$, return $g(z)$. It can do two things. It can *sample*. And it can
+# *count*: the probability of a set is about the share $\hat p$ of $n$ draws that fall into it, with
+# the standard error $\sqrt{\hat p(1 - \hat p)/n}$.
+#
+# What it cannot do is `log_prob`. A wrong number would be worse than no number: $-\infty$, 0 or a
+# guess would flow through the next computation unseen. So `log_prob` must raise a `TypeError`, the
+# error for an operation that this kind of object does not support (`NotImplementedError` would
+# promise that someone will write it one day). Its message must name the two methods that can be
+# called instead, `sample` and `mass`.
+
+
+# %% exercise="implicit"
+class Implicit:
+    """The distribution of g(z), z ~ N(0, I) in `dim` dimensions. g: (n, dim) -> (n, D)."""
+
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        """n draws g(z), (n, D). All randomness comes from `generator`, a torch.Generator."""
+        ### BEGIN SOLUTION
+        z = torch.randn(n, self.dim, generator=generator, device=generator.device)
+        return self.g(z)
+        ### END SOLUTION
+
+    def mass(self, inside, n, generator):
+        """P(x in A) from n draws: the estimate and its standard error, two floats.
+
+        inside: function (n, D) -> (n,) of booleans, true where x lies in A.
+        """
+        ### BEGIN SOLUTION
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+        ### END SOLUTION
+
+    def log_prob(self, x):
+        """Refuses: raises TypeError with a message that names `sample` and `mass`."""
+        ### BEGIN SOLUTION
+        raise TypeError("no density: use sample() to draw, mass() for the probability of a set")
+        ### END SOLUTION
+
+
+# %% test="implicit" points=4
+model = Implicit(lambda z: 3 + 2 * z, dim=2)
+draws = model.sample(5_000, torch.Generator().manual_seed(0))
+assert draws.shape == (5_000, 2), f"5,000 draws in 2 dimensions, not {tuple(draws.shape)}"
+assert torch.allclose(draws.mean(0), torch.tensor(3.0), atol=0.2), "3 + 2 z has mean 3: is z normal?"
+assert torch.allclose(draws.std(0), torch.tensor(2.0), atol=0.2), "3 + 2 z has standard deviation 2"
+again = model.sample(5_000, torch.Generator().manual_seed(0))
+assert torch.equal(draws, again), "the same seed must give the same draws: use the generator"
+estimate, error = model.mass(lambda x: x[:, 0] > 3, 4_000, torch.Generator().manual_seed(1))
+assert abs(estimate - 0.5) < 0.05, "half of the draws lie above the mean"
+assert abs(error - 0.0079) < 1e-4, "the standard error of a share near 1/2 of 4,000 draws is 0.0079"
+try:
+    model.log_prob(draws)
+    raise AssertionError("log_prob must raise, whatever it is given")
+except TypeError as refusal:
+    assert "sample" in str(refusal) and "mass" in str(refusal), "the message must name sample and mass"
+
+# %% [markdown]
+# ### 3 · A bandwidth without a validation set (medium, 20 minutes)
+#
+# Section 8 spent 2,000 fresh samples on choosing $h$. Data are rarely that plentiful. *Leave one
+# out* uses each training sample as the held-out sample of all others:
+#
+# $$\text{score}(h) = \frac1N \sum_{i=1}^N \log\, \frac{1}{N-1} \sum_{j \ne i} \mathcal N(x_i;\, x_j,\, h^2 I) .$$
+#
+# No refitting is needed: one table of distances serves all $i$ and all $h$. Leave out the sample
+# itself, not its equals: if two samples coincide, each still sees the other. And stay in log space:
+# a lonely sample, far from all others, must not give $-\infty$ (Duin, 1976).
+
+
+# %% exercise="bandwidth"
+def loo_bandwidth(points, candidates):
+    """The bandwidth with the best leave-one-out score, and the scores.
+
+    points: (N, D) tensor; candidates: (H,) tensor of bandwidths, in any order.
+    Returns (h, scores): h a float, one of the candidates; scores (H,) in nats per point.
+    """
+    ### BEGIN SOLUTION
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1)  # (N, N)
+    d2.fill_diagonal_(math.inf)
+    log_sums = [torch.logsumexp(d2 / (-2 * h * h), dim=1).mean() - D * h.log() for h in candidates]
+    scores = torch.stack(log_sums) - math.log(N - 1) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+    ### END SOLUTION
+
+
+# %% test="bandwidth" points=4
+pair = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+_, scores = loo_bandwidth(pair, torch.tensor([1.0, 0.5], dtype=torch.float64))
+assert torch.allclose(scores, torch.tensor([-1.4189, -2.2258], dtype=torch.float64), atol=1e-3), (
+    f"two points: the score is log N(0; 1, h^2), -1.4189 at h = 1 and -2.2258 at h = 0.5, not {scores.tolist()}"
+)
+toy_points = torch.tensor(x_train[:400, None])
+chosen, scores = loo_bandwidth(toy_points, torch.tensor([0.01, 0.2, 3.0], dtype=torch.float64))
+assert scores.shape == (3,), "one score for each candidate"
+assert chosen == 0.2, f"of 0.01, 0.2 and 3 the middle one fits 400 samples best, not {chosen}"
+
+# %% [markdown]
+# ### 4 · A bandwidth for every sample (medium, 25 minutes)
+#
+# One width cannot fit a crowded place and an empty one. The *adaptive* KDE (Breiman, Meisel and
+# Purcell, 1977) gives each sample a bandwidth $h_i$ of its own, and here also a weight $w_i \ge 0$:
+#
+# $$p(x) = \sum_{i=1}^N \frac{w_i}{\sum_j w_j}\; \mathcal N(x;\, x_i,\, h_i^2 I) .$$
+#
+# The weights need not add up to 1, and a sample of weight 0 counts as absent. Write it so that it
+# survives three things that break a straightforward version: queries far out in the tails, where
+# every term is below the smallest number; data far from the origin, near 10,000 in float32 with
+# bandwidths near 0.1, where $\lVert x\rVert^2 - 2x^\top x_i + \lVert x_i\rVert^2$ has lost all its
+# digits (subtract first, then square; `torch.cdist` may take the other route); and differentiation,
+# for the gradient of $\log p$ is what lesson 18 lives on.
+
+
+# %% exercise="log-kde"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    """log p(x) in nats of a KDE with a bandwidth and a weight for each point.
+
+    x: (M, D); points: (N, D); bandwidths: (N,), positive; weights: (N,), not negative, not all 0.
+    Tensors of one floating dtype; returns (M,) of that dtype, differentiable in x.
+    """
+    ### BEGIN SOLUTION
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)  # (M, N)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    log_w = weights.log() - weights.sum().log()
+    return torch.logsumexp(log_w + log_kernel, dim=1)
+    ### END SOLUTION
+
+
+# %% test="log-kde" points=5
+centres = torch.tensor([[-1.0], [2.0]], dtype=torch.float64)
+own = torch.tensor([0.5, 2.0], dtype=torch.float64)
+heavy = torch.tensor([3.0, 1.0], dtype=torch.float64)
+at = torch.linspace(-30, 30, 3001, dtype=torch.float64)[:, None]
+area = torch.trapezoid(log_adaptive_kde(at, centres, own, heavy).exp(), at[:, 0])
+assert abs(area - 1) < 1e-6, (
+    f"the density must integrate to 1, not {area:.4f}: look at the factors of each bump"
+)
+value = log_adaptive_kde(at[1550:1551], centres, own, heavy)
+assert value.shape == (1,), "one query, one number: (1, D) -> (1,)"
+assert abs(value + 3.1188) < 1e-3, f"at x = 1 the log density is -3.1188, not {value.item():.4f}"
+far = log_adaptive_kde(torch.full((1, 1), 1e4, dtype=torch.float64), centres, own, heavy)
+assert far.isfinite().all(), "far out in the tails the log density is very negative, not -inf"
+
+# %% [markdown]
+# ### 5 · Catch the copier (hard, 30 minutes)
+#
+# You are shown samples of a generator, and suspect that they are copies with a little make-up. A
+# threshold on the distance to the training set would depend on the data, the dimension and the
+# amount of training data. Held-out data calibrate it: a *fresh* sample of the true distribution
+# also has some distance to the training set. If the generator is honest, generated and held-out
+# distances follow the same law, whatever that law is.
+#
+# Compare every generated sample with every held-out one. With $d(x)$ the Euclidean distance from
+# $x$ to its nearest training sample, $m$ generated and $n$ held-out samples,
+#
+# $$\text{share} = \frac{1}{mn} \sum_{i=1}^m \sum_{j=1}^n \Big( \mathbb 1[d(g_i) < d(t_j)] + \tfrac12\,\mathbb 1[d(g_i) = d(t_j)] \Big),
+# \qquad z = \Big(\text{share} - \tfrac12\Big)\sqrt{\frac{12\,mn}{m + n + 1}} .$$
+#
+# $\mathbb 1[\cdot]$ is 1 where the condition holds, else 0. An honest generator has a share near
+# 1/2; a copier is near 1. $z$ says how far the share is from 1/2 in standard deviations (Mann and
+# Whitney, 1947; as a test for copying: Meehan, Chaudhuri and Dasgupta, 2020). Mind the ties: pixels
+# come in 17 levels, so equal distances are common.
+
+
+# %% exercise="memorised"
+def copy_score(train, test, generated):
+    """(share, z), two floats: how often a generated sample lies nearer to `train` than a held-out one.
+
+    train: (N, D), test: (n, D), generated: (m, D) tensors; the three numbers may differ.
+    """
+    ### BEGIN SOLUTION
+    d_test = nearest(test, train)[0]
+    d_generated = nearest(generated, train)[0][:, None]  # (m, 1)
+    wins = (d_generated < d_test).double() + 0.5 * (d_generated == d_test).double()  # (m, n)
+    share = wins.mean().item()
+    m, n = wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+    ### END SOLUTION
+
+
+# %% test="memorised" points=4
+known = torch.tensor([[0.0], [10.0]])
+share, z = copy_score(known, torch.tensor([[1.0], [12.0]]), torch.tensor([[0.0], [9.0], [15.0]]))
+assert abs(share - 3.5 / 6) < 1e-6, (
+    f"distances 0, 1, 5 against 1, 2: 3 wins and 1 tie of 6 pairs, not {share}"
+)
+assert abs(z - 0.2887) < 1e-3, (
+    f"z is the distance of the share from 1/2 in standard deviations: 0.2887, not {z}"
+)
+pixels = {name: torch.as_tensor(part.x).flatten(1) for name, part in digits._asdict().items()}
+share, z = copy_score(pixels["train"], pixels["test"], pixels["train"][:200])
+assert share > 0.999 and z > 15, "training digits handed out as new must be caught"
+share, z = copy_score(pixels["train"], pixels["test"], pixels["validation"])
+assert 0.4 < share < 0.6, "honest new digits must not be accused"
+
+# %% [markdown]
+# ## Further reading
+#
+# - M. Rosenblatt. *Remarks on some nonparametric estimates of a density function.* Annals of
+#   Mathematical Statistics 27, 1956.
+# - E. Parzen. *On estimation of a probability density function and mode.* Annals of Mathematical
+#   Statistics 33, 1962.
+# - B. W. Silverman. *Density Estimation for Statistics and Data Analysis.* Chapman and Hall, 1986.
+#   How to choose a bandwidth, and why high dimensions hurt.
+# - R. P. W. Duin. *On the choice of smoothing parameters for Parzen estimators of probability
+#   density functions.* IEEE Transactions on Computers C-25, 1976. Leave one out.
+# - L. Breiman, W. Meisel, E. Purcell. *Variable kernel estimates of multivariate densities.*
+#   Technometrics 19, 1977.
+# - H. B. Mann, D. R. Whitney. *On a test of whether one of two random variables is stochastically
+#   larger than the other.* Annals of Mathematical Statistics 18, 1947.
+# - C. Meehan, K. Chaudhuri, S. Dasgupta. *A non-parametric test to detect data-copying in
+#   generative models.* 2020, arXiv:2004.05675.
+# - L. Theis, A. van den Oord, M. Bethge. *A note on the evaluation of generative models.* 2016,
+#   arXiv:1511.01844.
+# - D. P. Kingma, M. Welling. *Auto-Encoding Variational Bayes.* 2013, arXiv:1312.6114.
+# - I. Goodfellow and others. *Generative Adversarial Networks.* 2014, arXiv:1406.2661.
+# - J. Ho, A. Jain, P. Abbeel. *Denoising Diffusion Probabilistic Models.* 2020, arXiv:2006.11239.
+
+# %% tags=["demo"]
+selfcheck.run("01_map")
