@@ -7,6 +7,7 @@ follows, at most `limits.restarts` times.
 
 import ast
 import asyncio
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -114,7 +115,7 @@ class Session:
     def _execute(self, cell: NotebookNode) -> None:
         assert self.client is not None
         self.client.received = 0
-        self.client.timeout = max(1, int(min(self.limits.cell, self.deadline - time.monotonic())))
+        self.client.timeout = max(1, math.ceil(min(self.limits.cell, self.deadline - time.monotonic())))
         self.client.nb.cells = [cell]
         self.client.execute_cell(cell, 0)
         if self.client.received > self.limits.output_bytes:
@@ -140,6 +141,24 @@ class Session:
         raise TimeoutError
 
     def _start(self) -> None:
+        self.client = self._new_client()
+        try:
+            self.client.start_new_kernel(
+                cwd=str(self.folder), env=kernel_environment(), stdout=DEVNULL, stderr=DEVNULL
+            )
+            self.client.start_new_kernel_client()
+            setup = NotebookNode(cell_type="code", source=bootstrap(), metadata={}, outputs=[])
+            self.client.nb.cells = [setup]
+            self.client.execute_cell(setup, 0, store_history=False)
+        except Exception as error:
+            self._stop()
+            if isinstance(error, CourseError):
+                raise
+            reason = f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
+            raise CourseError(reason) from error
+
+    def _new_client(self) -> _Client:
+        """A client for a kernel that talks over sockets in a folder of its own, not over the network."""
         self.sockets = tempfile.TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True)
         manager = AsyncKernelManager(kernel_spec_manager=GradingKernels(), kernel_name="grading")
         manager.transport, manager.ip = "ipc", f"{self.sockets.name}/k"
@@ -148,25 +167,13 @@ class Session:
         client.interrupt_on_timeout, client.store_widget_state, client.record_timing = False, False, False
         client.startup_timeout, client.shutdown_kernel = int(self.limits.start), "immediate"
         client.limits = self.limits
-        try:
-            client.start_new_kernel(
-                cwd=str(self.folder), env=kernel_environment(), stdout=DEVNULL, stderr=DEVNULL
-            )
-            client.start_new_kernel_client()
-        except CourseError:
-            raise
-        except Exception as error:
-            raise CourseError(
-                f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
-            ) from error
-        self.client = client
-        client.nb.cells = [NotebookNode(cell_type="code", source=bootstrap(), metadata={}, outputs=[])]
-        client.execute_cell(client.nb.cells[0], 0, store_history=False)
+        return client
 
     def _stop(self) -> None:
         client, self.client = self.client, None
         if client is not None:
-            client._cleanup_kernel()
+            if client.km is not None:  # else it never came to life, and nbclient has cleaned up
+                client._cleanup_kernel()
             self.sockets.cleanup()
 
     def _restart(self) -> None:
