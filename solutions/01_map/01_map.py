@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01 · The map
 #
-# > **To draw a sample and to say how likely it is are two different skills. A family of
-# > generative models is a choice of which one to give up.**
+# > **To draw a sample and to say how likely it is are two different skills. Every family of
+# > generative models pays for one with the other.**
 #
 # | | |
 # |---|---|
@@ -239,7 +239,7 @@ def nearest_sample(points, n, h, rng):
     return points[i]
 
 
-drawn = nearest_sample(x_train, 20, h, np.random.default_rng(2))
+drawn = nearest_sample(x_train, 20, h, np.random.default_rng(14))
 print("implicit (nearest-sample gen): 20 new samples printed, no p(x)")
 print(np.array2string(drawn, precision=3, max_line_width=75, suppress_small=True))
 
@@ -719,8 +719,8 @@ def play(delta, h):
     for ax, curve, title, score in zip(axes, curves, titles, held_out_nats(delta, h), strict=True):
         ax.fill_between(t, mixture_pdf(t), color=plot.RULE)
         ax.plot(x.cpu(), curve.cpu(), color=plot.COLOURS.blue, lw=1.6)
-        ax.set(title=title, ylim=(0, 0.85), xlabel="$x$")
-        ax.text(0, 0.76, f"held out: {score:.3f} nats (truth: {ceiling:.3f})", ha="center")
+        ax.set(title=title, ylim=(0, 1.2), xlabel="$x$")
+        ax.text(0, 1.08, f"held out: {score:.3f} nats (truth: {ceiling:.3f})", ha="center")
     plt.show()
 
 
