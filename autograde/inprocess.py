@@ -1,7 +1,9 @@
 """The transport within one process: for self-study and `autograde verify`, where the code is one's own."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from autograde.runtime import Runtime
@@ -19,25 +21,32 @@ def in_process(namespace: dict[str, Any], call_limit: float) -> Ask:
     def ask(request: str) -> str:
         if threading.current_thread() is not threading.main_thread():
             return runtime.answer(request)  # signals reach the main thread only
-        expired: list[bool] = []
-
-        def stop(*_: object) -> None:
-            expired.append(True)
-            raise _CallTimeout
-
-        before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(
-            signal.ITIMER_REAL, call_limit, 1
-        )  # again every second: a bare `except` may swallow it
-        try:
+        reply = ""
+        with _alarm(call_limit) as expired, contextlib.suppress(_CallTimeout):
             reply = runtime.answer(request)
-        except _CallTimeout:
-            reply = ""
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
         if expired:
             raise TimedOut
         return reply
 
     return ask
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[list[bool]]:
+    """Raise _CallTimeout after some seconds, and again every second: a bare `except` may swallow it.
+
+    The list is empty until then.
+    """
+    expired: list[bool] = []
+
+    def stop(*_: object) -> None:
+        expired.append(True)
+        raise _CallTimeout
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    try:
+        yield expired
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -64,14 +64,8 @@ def _encode(value: Any, refer: Callable[[Any], str | None], depth: int, nodes: l
     kind = type(value)  # exact types: a subclass may lie about itself
     if value is None or kind in (bool, str):
         return value
-    if kind is int:
-        return {"i": hex(value)}
-    if kind is float:
-        return {"f": value.hex()}
-    if kind is complex:
-        return {"c": [value.real.hex(), value.imag.hex()]}
-    if kind is bytes:
-        return {"b": base64.b64encode(value).decode()}
+    if kind in ATOMS:
+        return ATOMS[kind](value)
     if kind in (list, tuple):
         return {"l" if kind is list else "t": [_encode(v, refer, depth + 1, nodes) for v in value]}
     if kind is dict:
@@ -84,6 +78,14 @@ def _encode(value: Any, refer: Callable[[Any], str | None], depth: int, nodes: l
     if key is None:
         raise WireError(f"a value of type {kind.__name__} cannot cross")
     return {"r": key}
+
+
+ATOMS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    int: lambda value: {"i": hex(value)},
+    float: lambda value: {"f": value.hex()},
+    complex: lambda value: {"c": [value.real.hex(), value.imag.hex()]},
+    bytes: lambda value: {"b": base64.b64encode(value).decode()},
+}
 
 
 def _as_array(value: Any) -> dict[str, Any] | None:
@@ -187,18 +189,21 @@ def _decode_array(node: dict[str, Any], strided: bool) -> Any:
         raise WireError("an array of this dtype cannot cross")
     if type(shape) is not list or len(shape) > MAX_DIMS or not all(type(n) is int and n >= 0 for n in shape):
         raise WireError("malformed array shape")
-    raw, stored = _decode_atom("b", node["raw"]), np.dtype("int16" if dtype == "bfloat16" else dtype)
-    if len(raw) != math.prod(shape) * stored.itemsize or (node["a"] == "scalar" and shape):
+    if node["a"] == "scalar" and shape:
+        raise WireError("a scalar has no shape")
+    array = _items(_decode_atom("b", node["raw"]), np.dtype("int16" if dtype == "bfloat16" else dtype), shape)
+    return _finish_array(_with_strides(array, node["strides"]) if strided else array, node["a"], dtype)
+
+
+def _items(raw: bytes, dtype: np.dtype, shape: list[int]) -> np.ndarray:
+    if len(raw) != math.prod(shape) * dtype.itemsize:
         raise WireError("the size of an array does not fit its shape")
-    if stored.kind == "b" and raw.strip(b"\0\1"):
+    if dtype.kind == "b" and raw.strip(b"\0\1"):
         raise WireError("a boolean array holds something else")  # such bytes make NumPy and torch disagree
     try:
-        array = np.frombuffer(raw, dtype=stored).reshape(shape).copy()
+        return np.frombuffer(raw, dtype=dtype).reshape(shape).copy()
     except ValueError as error:  # sizes whose product overflows, with a zero among them
         raise WireError("malformed array shape") from error
-    if strided:
-        array = _with_strides(array, node["strides"])
-    return _finish_array(array, node["a"], dtype)
 
 
 def _finish_array(array: np.ndarray, kind: str, dtype: str) -> Any:
