@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,11 +145,17 @@ def judge(
 ) -> list[Verdict]:
     """Run the hidden tests in file `tests` against `ask`, once for each seed. Raises HiddenTestError."""
     plugin = Judge(ask, secret, seeds, exercises)
+    for name in [name for name, module in sys.modules.items() if _file(module) == str(tests)]:
+        del sys.modules[name]  # pytest would not read it again, though its author may have changed it
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = pytest.main([*OPTIONS, str(tests)], plugins=[plugin])
     if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise HiddenTestError(f"{tests.name}: {'; '.join(plugin.errors) or f'pytest ended with {code!r}'}")
     return plugin.verdicts()
+
+
+def _file(module: object) -> str | None:
+    return getattr(module, "__file__", None)
 
 
 def points(tests: list[dict[str, Any]], maximum: float) -> float:

@@ -88,6 +88,12 @@ def test_inputs_depend_on_secret_submission_and_test_and_repeat(tests):
     assert len({*inputs(b"key", ["a", "b"]), *inputs(b"other", ["a", "b"])}) == 4
 
 
+def test_a_changed_file_is_read_again(tests):
+    assert len(verdict_of(tests)) == 2
+    tests.write_text(TESTS.replace('"seen"', '"other"'))
+    assert list(verdict_of(tests)) == ["sum", "other"]
+
+
 def test_only_the_exercises_asked_for_are_judged(tests):
     (verdict,) = judge(tests, in_process(namespace(), 1), b"", ["s"], frozenset(["seen"]))
     assert list(verdict) == ["seen"]
