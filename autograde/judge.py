@@ -145,17 +145,14 @@ def judge(
 ) -> list[Verdict]:
     """Run the hidden tests in file `tests` against `ask`, once for each seed. Raises HiddenTestError."""
     plugin = Judge(ask, secret, seeds, exercises)
-    for name in [name for name, module in sys.modules.items() if _file(module) == str(tests)]:
-        del sys.modules[name]  # pytest would not read it again, though its author may have changed it
+    sys.modules.pop(
+        tests.stem, None
+    )  # else pytest takes an earlier file of this name for the one it is given
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        code = pytest.main([*OPTIONS, str(tests)], plugins=[plugin])
+        code = pytest.main([*OPTIONS, f"--rootdir={tests.parent}", str(tests)], plugins=[plugin])
     if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise HiddenTestError(f"{tests.name}: {'; '.join(plugin.errors) or f'pytest ended with {code!r}'}")
     return plugin.verdicts()
-
-
-def _file(module: object) -> str | None:
-    return getattr(module, "__file__", None)
 
 
 def points(tests: list[dict[str, Any]], maximum: float) -> float:

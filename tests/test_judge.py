@@ -92,6 +92,10 @@ def test_a_changed_file_is_read_again(tests):
     assert len(verdict_of(tests)) == 2
     tests.write_text(TESTS.replace('"seen"', '"other"'))
     assert list(verdict_of(tests)) == ["sum", "other"]
+    elsewhere = tests.parent / "elsewhere" / tests.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(TESTS)
+    assert list(verdict_of(elsewhere)) == ["sum", "seen"]
 
 
 def test_only_the_exercises_asked_for_are_judged(tests):
