@@ -147,7 +147,7 @@ def judge(
     plugin = Judge(ask, secret, seeds, exercises)
     sys.modules.pop(
         tests.stem, None
-    )  # else pytest takes an earlier file of this name for the one it is given
+    )  # else pytest takes an earlier file of this name for it
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = pytest.main([*OPTIONS, f"--rootdir={tests.parent}", str(tests)], plugins=[plugin])
     if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
