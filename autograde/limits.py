@@ -17,6 +17,13 @@ class Limits:
     start: float = 60  # until a kernel answers for the first time
     output_bytes: int = 2 << 20  # kept of one cell's output; the rest is cut off
     flood_bytes: int = 64 << 20  # of one cell's output: more ends the kernel
+    cpu: int = 300  # seconds of one process of the submission, and of all together
+    memory: int = 4 << 30  # bytes that all processes of the submission hold
+    address_space: int = 16 << 30  # of one process: torch alone maps several GB
+    processes: int = 128  # with their threads
+    open_files: int = 512
+    file_bytes: int = 256 << 20
+    disk_bytes: int = 512 << 20  # of each of the sandbox's writable folders
     judge_cpu: int = 240
     judge_wall: int = 600
     judge_memory: int = 16 << 30  # of address space: torch alone maps several GB
