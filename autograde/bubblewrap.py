@@ -31,8 +31,14 @@ def sandbox_uid() -> int:
 
 
 def command(
-    inner: list[str], given: Path, sockets: Path, environment: dict[str, str], secret: list[Path],
-    limits: Limits, filter_fd: int, status_fd: int,
+    inner: list[str],
+    given: Path,
+    sockets: Path,
+    environment: dict[str, str],
+    secret: list[Path],
+    limits: Limits,
+    filter_fd: int,
+    status_fd: int,
 ) -> list[str]:
     """The command that runs `inner` in the sandbox.
 
@@ -85,6 +91,7 @@ def _file_system(given: Path, sockets: Path, secret: list[Path], limits: Limits)
     yield from ("--proc", "/proc", "--dev", "/dev")
     for folder in ("/tmp", "/work", "/dev/shm"):
         yield from ("--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", folder)
+    yield from ("--remount-ro", "/dev")
     shown = [Path(path) for path in visible()]
     for path in shown:
         yield from _parents(path, made)

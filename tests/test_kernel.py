@@ -1,7 +1,6 @@
 """A submission's cells in a kernel: what one cell does costs what depends on it and no more."""
 
 import os
-import subprocess
 import time
 from dataclasses import replace
 
@@ -11,9 +10,11 @@ from nbformat.v4 import new_code_cell
 from autograde.errors import CourseError
 from autograde.kernel import Session
 from autograde.limits import Limits
+from autograde.sandbox import GradingKernels
 from autograde.student import Died, Student, TimedOut
 
 LIMITS = replace(Limits(), cell=3, call=2, flood_bytes=4 << 20, output_bytes=1 << 16)
+KERNELS = GradingKernels(LIMITS)
 DEFINE = "def one():\n    return 1\n"
 AFTER = "def two():\n    return one() + 1\n"
 POISON = {
@@ -25,14 +26,15 @@ POISON = {
     "sleep": ("import time\ntime.sleep(1000)", "TimeLimit"),
     "exit": ("import os\nos._exit(0)", "KernelDied"),
     "a signal to itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "KernelDied"),
-    "a flood": ("while True: print('x' * 10000)", "OutputLimit"),
+    "a flood": ("import time\nwhile True:\n    print('x' * 10000)\n    time.sleep(1e-4)", "OutputLimit"),
+    "one huge line": ("print('x' * (200 << 20))", "OutputLimit"),
 }
 
 
 @pytest.mark.parametrize("source, name", POISON.values(), ids=POISON.keys())
 def test_a_poisonous_cell_costs_only_itself(tmp_path, source, name):
     cells = [new_code_cell(text) for text in (DEFINE, source, AFTER)]
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, KERNELS) as session:
         assert [session.run(cell) for cell in cells] == [True, False, True]
         assert Student(session.ask).two() == 2
         assert session.restarts == 1
@@ -41,7 +43,7 @@ def test_a_poisonous_cell_costs_only_itself(tmp_path, source, name):
 
 def test_an_error_is_kept_as_output_and_the_rest_runs(tmp_path):
     cells = [new_code_cell(text) for text in ("print(3)\n1 / 0", "import warnings\nwarnings.warn('x')\n5")]
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, KERNELS) as session:
         assert [session.run(cell) for cell in cells] == [False, True]
         assert session.restarts == 0
     assert [o.output_type for o in cells[0].outputs] == ["stream", "error"]
@@ -51,7 +53,7 @@ def test_an_error_is_kept_as_output_and_the_rest_runs(tmp_path):
 def test_restarts_are_bounded_and_then_nothing_answers(tmp_path):
     died = [new_code_cell("import os\nos._exit(0)") for _ in range(3)]
     last = new_code_cell(DEFINE)
-    with Session(tmp_path, replace(LIMITS, restarts=2)) as session:
+    with Session(tmp_path, replace(LIMITS, restarts=2), KERNELS) as session:
         assert not any([session.run(cell) for cell in died])
         assert not session.run(last)
         with pytest.raises(Died):
@@ -62,7 +64,7 @@ def test_restarts_are_bounded_and_then_nothing_answers(tmp_path):
 def test_the_whole_notebook_has_a_time_limit(tmp_path):
     first, second = new_code_cell("import time\ntime.sleep(30)"), new_code_cell(DEFINE)
     start = time.monotonic()
-    with Session(tmp_path, replace(LIMITS, cell=60, wall=4)) as session:
+    with Session(tmp_path, replace(LIMITS, cell=60, wall=4), KERNELS) as session:
         assert not session.run(first) and not session.run(second)
         with pytest.raises(TimedOut):
             session.ask("")
@@ -72,7 +74,7 @@ def test_the_whole_notebook_has_a_time_limit(tmp_path):
 
 def test_much_output_is_cut_and_the_cell_still_counts(tmp_path):
     cell = new_code_cell("print('x' * 1000000)\nanswer = 42\nfor _ in range(100): print('y' * 10000)")
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, KERNELS) as session:
         assert session.run(cell)
         student = Student(session.ask)
         assert student.value(student.answer) == 42
@@ -81,16 +83,16 @@ def test_much_output_is_cut_and_the_cell_still_counts(tmp_path):
 
 
 def test_the_kernel_is_told_that_it_is_graded_and_works_in_its_folder(tmp_path):
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, KERNELS) as session:
         session.run(new_code_cell("import os\nfolder, setting = os.getcwd(), os.environ['GENMAP_SETTING']"))
         student = Student(session.ask)
-        assert student.value(student.folder) == os.path.realpath(tmp_path)
+        assert student.value(student.folder) == "/work"
         assert student.value(student.setting) == "smoke"
 
 
 def test_cells_before_a_death_during_judging_are_run_again(tmp_path):
     cells = [DEFINE, "1 / 0\n", "def die():\n    import os\n    os._exit(1)\n"]
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, KERNELS) as session:
         for source in cells:
             session.run(new_code_cell(source))
         student = Student(session.ask)
@@ -101,7 +103,7 @@ def test_cells_before_a_death_during_judging_are_run_again(tmp_path):
 
 def test_learners_cannot_break_the_questions_by_accident(tmp_path):
     code = "import builtins\ndel In, Out\njson = sys = np = torch = wire = autograde = None\n"
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, KERNELS) as session:
         session.run(new_code_cell(code + DEFINE))
         session.run(new_code_cell("%precision 2\n%xmode Minimal"))
         assert Student(session.ask).one() == 1
@@ -110,21 +112,23 @@ def test_learners_cannot_break_the_questions_by_accident(tmp_path):
 def test_a_missing_kernel_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CourseError, match="make setup"):
-        Session(tmp_path, LIMITS).__enter__()
+        Session(tmp_path, LIMITS, KERNELS).__enter__()
 
 
 def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CourseError, match="autograde doctor"):
-        Session(tmp_path, replace(LIMITS, start=5)).__enter__()
+        Session(tmp_path, replace(LIMITS, start=5), KERNELS).__enter__()
 
 
 def test_no_process_and_no_socket_is_left(tmp_path):
-    with Session(tmp_path, LIMITS) as session:
-        sockets = session.sockets.name
-        session.run(new_code_cell("import os\npid = os.getpid()"))
-        student = Student(session.ask)
-        pid = student.value(student.pid)
+    with Session(tmp_path, LIMITS, KERNELS) as session:
+        assert session.client is not None
+        provisioner = session.client.km.provisioner
+        sockets, child = session.sockets.name, provisioner.child
+        assert os.path.exists(f"/proc/{child}")
     assert not os.path.exists(sockets)
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    assert state.stdout.strip() in ("", "Z")
+    end = time.monotonic() + 5
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{child}")

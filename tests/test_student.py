@@ -13,6 +13,7 @@ from autograde.checks import array, number
 from autograde.inprocess import in_process
 from autograde.kernel import Session
 from autograde.limits import Limits
+from autograde.sandbox import GradingKernels
 from autograde.student import Ask, Died, Missing, Raised, Student, StudentError, TimedOut, Unusable
 
 CODE = '''import os
@@ -114,7 +115,7 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             exec(CODE, namespace)
             yield in_process(namespace, LIMITS.call)
             return
-        with Session(folder, LIMITS) as session:
+        with Session(folder, LIMITS, GradingKernels(LIMITS)) as session:
             assert session.run(new_code_cell(CODE))
             session.run(new_code_cell(DIE))
             yield session.ask
@@ -272,7 +273,7 @@ def test_a_call_without_end_times_out_and_the_next_one_works(student):
 
 
 def test_a_death_is_reported_and_the_kernel_comes_back(tmp_path):
-    with Session(tmp_path, LIMITS) as session:
+    with Session(tmp_path, LIMITS, GradingKernels(LIMITS)) as session:
         session.run(new_code_cell(DIE + "\n\ndef double(x):\n    return 2 * x"))
         student = Student(session.ask)
         with pytest.raises(Died):
