@@ -1,5 +1,6 @@
 """Starts the kernel of a submission inside bubblewrap, with limits: where isolation is decided."""
 
+import asyncio
 import contextlib
 import functools
 import importlib.util
@@ -28,6 +29,7 @@ from autograde.seccomp import open_filter
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 BLOCK = 4096  # bytes that a file takes at least
 EVERY = 0.25  # seconds between two looks at what a submission uses
+LAST = 10.0  # seconds to wait for the end of a sandbox
 
 
 class SandboxedKernel(LocalProvisioner):
@@ -66,9 +68,14 @@ class SandboxedKernel(LocalProvisioner):
         return info
 
     async def cleanup(self, restart: bool = False) -> None:
-        """End the watch with the kernel."""
-        self.child = None
+        """End the watch with the kernel, and see every process of the sandbox gone: a new one may follow."""
+        child, self.child = self.child, None
         await super().cleanup(restart)
+        end = time.monotonic() + LAST
+        while child is not None and os.path.exists(f"/proc/{child}") and time.monotonic() < end:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)  # the first process of the namespace: all others die with it
+            await asyncio.sleep(EVERY / 10)
 
     def _sockets(self) -> Path:
         assert self.parent is not None  # the kernel manager; it names the folder of the sockets
