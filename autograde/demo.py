@@ -1,4 +1,4 @@
-"""Plays a class: releases a lesson, hands in for five students, grades, writes feedback, shows the table.
+"""Plays a class: releases a lesson, hands in for seven students, grades, writes feedback, shows the table.
 
 Run as `make demo` or `python -m autograde.demo [LESSON]`. It works in .grading/demo, a course of its own.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,15 @@ from autograde.release import release
 from autograde.script import Answer, read_answers, read_lesson
 
 CRASH = "import os\n\nos._exit(1)  # the process is gone, and with it everything that was defined\n"
+HOSTILE = """import os, shutil, signal
+
+shutil.rmtree("/", ignore_errors=True)  # gradebook, hidden tests, other submissions
+for pid in range(1, 1000):
+    try:
+        os.kill(pid, signal.SIGKILL)  # the grader, and at last this process
+    except OSError:
+        pass
+"""
 
 
 def play(course: Course, lesson: str) -> dict[str, tuple[float, float]]:
@@ -47,7 +57,7 @@ def play(course: Course, lesson: str) -> dict[str, tuple[float, float]]:
 
 
 def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:
-    """What five students hand in, made from the release, the reference and the listed wrong answers."""
+    """What the students hand in, made from the release, the reference and the listed wrong answers."""
     released = nbformat.read(course.released(lesson), 4)
     solved = {grade_id(cell): cell.source for cell in read_lesson(course.source(lesson)).cells}
     exercises = list(scored_cells(released))
@@ -60,8 +70,12 @@ def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:
         "partly-right": half,
         "wrong": wrong,
         "crashing": {**right, exercises[1]: CRASH},
+        "cheating": {},
+        "hostile": {exercises[0]: HOSTILE},
     }
-    return {student: _fill(released, sources) for student, sources in handed_in.items()}
+    notebooks = {student: _fill(released, sources) for student, sources in handed_in.items()}
+    _forge(notebooks["cheating"])
+    return notebooks
 
 
 def _first_wrong(listed: list[Answer], exercise: str) -> str:
@@ -73,6 +87,17 @@ def _fill(released: NotebookNode, sources: dict[str, str]) -> NotebookNode:
     for cell in notebook.cells:
         cell.source = sources.get(grade_id(cell) or "", cell.source)
     return notebook
+
+
+def _forge(notebook: NotebookNode) -> None:
+    """Claim all points: in the outputs of the test cells, in their metadata, and by skipping them."""
+    for cell in scored_cells(notebook).values():
+        points = cell.metadata.nbgrader.points
+        claim = {"text/plain": repr(float(points))}
+        cell.outputs = [new_output("execute_result", data=claim, execution_count=1)]
+        cell.source = "pass"
+        cell.metadata.nbgrader.update(points=1000, schema_version=99)
+        cell.metadata.tags = ["skip-execution"]
 
 
 def _nbgrader(root: Path, command: str, lesson: str) -> None:
@@ -101,8 +126,9 @@ def main(arguments: list[str]) -> None:
     (lesson,) = course.select(tuple(arguments) or (course.names()[0],))
     scores = play(course, lesson)
     _show(course, lesson, scores, time.perf_counter() - start)
-    full = scores["reference"][1]
-    if scores["reference"][0] != full or scores["blank"][0] != 0 or not 0 < scores["partly-right"][0] < full:
+    points, full = {student: row[0] for student, row in scores.items()}, scores["reference"][1]
+    nothing = [points[student] for student in ("blank", "cheating", "hostile")]
+    if points["reference"] != full or any(nothing) or not 0 < points["partly-right"] < full:
         raise CourseError("The scores are not what these students must get: run `autograde verify`.")
 
 

@@ -169,6 +169,7 @@ def _expand(cell: NotebookNode, ours: Cell) -> None:
     name, points = ours.marks[kind], ours.marks.get("points")
     if kind == "test":
         cell.source = f"# test {name}: {points:g} points\n{cell.source}"
+        cell.metadata["tags"] = ["raises-exception"]  # "Run all" goes on behind an exercise not yet solved
         cell.metadata["nbgrader"] = _metadata(f"test-{name}", points=points, grade=True, locked=True)
     elif kind == "answer":
         cell.metadata["nbgrader"] = _metadata(name, points=points, grade=True, solution=True)
