@@ -17,6 +17,7 @@ T = TypeVar("T")
 PAUSE = 0.5  # seconds between two drawings of a curve, at least
 SHARE = 0.05  # of the running time that drawing may take, at most
 WIDTH_PX = 860  # of the figure on the page; it has twice as many, for dense screens
+LINE = 90  # characters of a bar with its figures in a notebook
 POINTS = 200  # drawn of a curve, at most: further apart than the pixels
 
 
@@ -25,10 +26,46 @@ def track(iterable: Iterable[T], total: int | None = None, title: str = "") -> I
 
     total: how many there will be, where `iterable` has no length.
     """
-    from tqdm.auto import tqdm
+    from tqdm.std import tqdm  # not tqdm.auto's: a saved notebook does not keep the state of its widget
 
-    quiet = notebook_shell() is None and not sys.stderr.isatty()
-    yield from tqdm(iterable, total=total, desc=title or None, disable=quiet)
+    if notebook_shell() is not None:
+        where: dict[str, Any] = {"file": _Line(), "ncols": LINE, "position": 0}
+    else:
+        where = {"disable": not sys.stderr.isatty()}
+    yield from tqdm(iterable, total=total, desc=title or None, **where)
+
+
+class _Line:
+    """A file for a bar in a notebook: one line, renewed in its place, and saved there as it ends."""
+
+    encoding = "utf-8"  # tqdm draws with ASCII characters in a file that does not say
+
+    def __init__(self) -> None:
+        self._place = Place()
+
+    def write(self, text: str) -> None:
+        """Show `text` instead of the line so far; the bar's line ends and returns move no cursor here."""
+        if line := text.strip():
+            self._place.show({"text/plain": line}, raw=True)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class Place:
+    """A place in a notebook's output: whatever it shows replaces what it showed before."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, content: Any, **how: Any) -> None:
+        """Show `content`, by IPython's `display` with the options `how`."""
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display(content, display_id=True, **how)
+        else:
+            self._handle.update(content, **how)
 
 
 class Curve:
@@ -45,7 +82,7 @@ class Curve:
         self._steps: list[float] = []
         self._values: list[float] = []  # of the first steps
         self._unread: list[Any] = []  # of the steps after these
-        self._handle: Any = None
+        self._place = Place()
         self._closed = False
         self._due = monotonic() + PAUSE
 
@@ -79,15 +116,11 @@ class Curve:
 
     def _draw(self) -> None:
         """Put the figure in its place in the notebook, and set when the next may come."""
-        from IPython.display import Image, display
+        from IPython.display import Image
 
         start = monotonic()
         png = _png(self.title, self.xlabel, self.ylabel, np.asarray(self._steps), np.asarray(self._read()))
-        picture = Image(data=png, width=WIDTH_PX)
-        if self._handle is None:
-            self._handle = display(picture, display_id=True)
-        else:
-            self._handle.update(picture)
+        self._place.show(Image(data=png, width=WIDTH_PX))
         now = monotonic()
         self._due = now + max(PAUSE, (now - start) / SHARE)
 
