@@ -24,14 +24,17 @@
 #   blurred version of it.
 # - **Implicit.** It draws samples and has no $p(x)$ at all.
 #
-# This lesson builds one small model of each kind. Two of them are old. Rosenblatt (1956) and Parzen
+# This lesson builds one small model of each kind. The second is old: Rosenblatt (1956) and Parzen
 # (1962) put a small bump on every observation and added the bumps up: the kernel density estimate.
 # Half a century later neural networks took both sides of the choice: the variational autoencoder
 # (Kingma and Welling, 2013) kept an approximate density, the generative adversarial network
 # (Goodfellow and others, 2014) gave the density up.
 #
-# Five questions sort any generative model, before you read how it works. Here they are for the
-# three models of this lesson:
+# Five questions sort any generative model, before you read how it works. Four words first. *Held-out*
+# data are data that the model has not seen; its *log-likelihood* is the mean of $\log p(x)$ over
+# them. *One-shot* sampling makes a sample in one go, *iterative* sampling in many small steps. A
+# *condition* is an input that steers what is drawn, such as "a seven". Here are the questions for
+# the three models of this lesson:
 #
 # | | histogram | kernel density estimate (KDE) | nearest-sample generator |
 # |---|---|---|---|
@@ -120,9 +123,9 @@ print(f"exact: p(x in [{a}, {b}]) = {exact:.4f}")
 
 # %% tags=["demo"]
 t = np.linspace(-2.2, 2.2, 441)
-inside = (t >= a) & (t <= b)
+inside = np.linspace(a, b, 101)
 fig, ax = plot.figure(height=3.0)
-ax.fill_between(t[inside], mixture_pdf(t[inside]), color=plot.COLOURS.sky, alpha=0.35)
+ax.fill_between(inside, mixture_pdf(inside), color=plot.COLOURS.sky, alpha=0.35)
 ax.plot(t, mixture_pdf(t), color=plot.INK, label="the true density $p(x)$")
 few = x_train[:300]
 ax.plot(few, np.full(300, -0.03), "|", color=plot.COLOURS.blue, alpha=0.5, label="300 of the samples")
@@ -157,6 +160,7 @@ middle = (edges[1:] + edges[:-1]) / 2
 in_interval = (middle > a) & (middle < b)
 mass_histogram = density[in_interval].sum() * 0.1
 print(f"explicit density (histogram): p(x in [-0.5, 0.5]) ≈ {mass_histogram:.4f}   exact {exact:.4f}")
+print(f"standard deviation of such an estimate: {math.sqrt(exact * (1 - exact) / len(x_train)):.3f}")
 
 # %% [markdown]
 # The estimate is the share of samples that fell into the interval. It is right on average and wrong
@@ -189,19 +193,31 @@ mass_kde = kde_mass(a, b, x_train, h)
 print(f"approximate density (KDE): p(x in [-0.5, 0.5]) ≈ {mass_kde:.4f}   exact {exact:.4f}")
 
 # %% [markdown]
-# More data would not mend this estimate as long as $h$ stays. Ask what $\hat p_h$ is *on average*
-# over all possible training sets. Each $x_i$ has density $p$, so the average of a bump is an
-# integral:
+# It is off by 0.008. That alone could be luck, whose size is 0.011. So ask what $\hat p_h$ is *on
+# average* over all possible training sets, which is also where more and more data would lead. Each
+# $x_i$ has density $p$, so the average of a bump is an integral:
 #
 # $$\mathbb E\,\hat p_h(x) = \int p(y)\,\mathcal N(x;\,y,\,h^2)\,dy
 # = \tfrac12\,\mathcal N(x;\,-\mu,\,\sigma^2 + h^2) + \tfrac12\,\mathcal N(x;\,\mu,\,\sigma^2 + h^2) .$$
 #
-# The last step adds two independent normal variables: their variances add. So the KDE does not
-# estimate $p$. It estimates $p$ *blurred* by the kernel, a mixture with wider modes. Blur moves
-# mass from the hills into the valley. This is the *bias* of the KDE, and for our data we can draw
-# it exactly. It is also what the word *approximate* in the printed line means: a formula for a
-# density, but not for $p$ itself. (A histogram blurs too, within each bin; for an interval of whole
-# bins that does no harm.)
+# The integral is the density of a sample to which normal noise of width $h$ is added. A sample is
+# its mode's centre plus normal noise of width $\sigma$; the two noises are independent, so their
+# variances add. That is the last step. So the KDE does not estimate $p$. It estimates $p$ *blurred*
+# by the kernel, a mixture with wider modes. This is the *bias* of the KDE, and for our data it can
+# be computed exactly. It is also what the word *approximate* in the printed line means: a formula
+# for a density, but not for $p$ itself. (A histogram blurs too, within each bin; for an interval of
+# whole bins that does no harm.)
+
+# %%
+for width in (0.1, 0.25, 0.3, 0.447, 0.6):
+    blurred = float(mixture_mass(a, b, math.hypot(SIGMA, width)))  # std sqrt(sigma^2 + h^2)
+    ours = kde_mass(a, b, x_train, width)
+    print(f"h = {width}: KDE {ours:.4f}, its average {blurred:.4f}, exact {exact:.4f}")
+
+# %% [markdown]
+# At $h = 0.25$ the average is 0.4062: the error of 0.008 was not luck, and more data would not mend
+# it. Blur moves mass from the hills into the valley, and from the hills out into the tails. For a
+# narrow kernel the valley gains; at $h = 0.6$ the tails win, and the interval loses.
 
 # %% tags=["demo"]
 fig, axes = plot.figure(1, 3, height=3.1)
@@ -212,8 +228,6 @@ for ax, width in zip(axes, (0.1, 0.3, 0.6), strict=True):
     average = r"its average $\mathbb{E}\,\hat p_h$"
     ax.plot(t, mixture_pdf(t, blurred), "--", color=plot.COLOURS.vermilion, lw=1.8, label=average)
     ax.set(title=f"$h$ = {width}", xlabel="$x$", ylim=(0, 0.76), xticks=[-2, -1, 0, 1, 2])
-    masses = kde_mass(a, b, x_train, width), float(mixture_mass(a, b, blurred))
-    print(f"h = {width}: KDE {masses[0]:.4f}, its average {masses[1]:.4f}, exact {exact:.4f}")
 axes[0].set_ylabel("density")
 axes[0].legend(loc="upper left", fontsize=9.5, borderaxespad=0)
 plt.show()
@@ -221,9 +235,9 @@ plt.show()
 # %% [markdown]
 # The dashed line is not fitted: it is the formula above. At $h = 0.6$ the valley is gone. Two
 # normal densities of equal weight at $\pm\mu$ merge into one hill as soon as their standard
-# deviation reaches $\mu$, here at $h = \sqrt{\mu^2 - \sigma^2} \approx 0.447$. Yet at that same
-# bandwidth the probability of the interval is off by a hundredth or two: one number can look fine
-# while the shape is lost.
+# deviation reaches $\mu$, here at $h = \sqrt{\mu^2 - \sigma^2} \approx 0.447$. Yet at that bandwidth
+# the probability of the interval is off by 0.002 on average, less than at $h = 0.25$: what the
+# valley gains, the flanks lose. One number can look fine while the shape is lost.
 #
 # ## 4 · Implicit: samples and nothing else
 #
@@ -234,8 +248,8 @@ plt.show()
 # %%
 def nearest_sample(points, n, h, rng):
     """n draws: blur a training point, snap to the nearest training point. (N,) -> (n,)"""
-    z = rng.choice(points, size=n) + h * rng.normal(size=n)
-    i = np.abs(z[:, None] - points).argmin(axis=1)  # (n, N) -> (n,)
+    moved = rng.choice(points, size=n) + h * rng.normal(size=n)
+    i = np.abs(moved[:, None] - points).argmin(axis=1)  # (n, N) -> (n,)
     return points[i]
 
 
@@ -258,10 +272,10 @@ axes[1].fill_between(t, kde(t, x_train, h), color=plot.COLOURS.green, alpha=0.75
 axes[1].set(title=f"KDE, $h$ = {h}")
 axes[2].vlines(drawn, 0, 0.06, color=plot.COLOURS.vermilion, lw=1.6)
 axes[2].set(title="Nearest sample")
-for ax, text in zip(axes, (f"{mass_histogram:.3f}", f"{mass_kde:.3f}", "no $p(x)$"), strict=True):
+for ax, text in zip(axes, (f"{mass_histogram:.3f}", f"{mass_kde:.3f}", "no\n$p(x)$"), strict=True):
     ax.plot(t, mixture_pdf(t), color=plot.INK, lw=1.5)
     ax.axvspan(a, b, color=plot.COLOURS.sky, alpha=0.15, lw=0)
-    ax.text(0, 0.6, text, ha="center", fontsize=13)
+    ax.text(0, 0.65, text, ha="center", va="top", fontsize=13)
     ax.set(xlim=(-2.2, 2.2), ylim=(0, 0.68), xlabel="$x$", xticks=[-2, -1, 0, 1, 2])
 plt.show()
 
@@ -280,9 +294,10 @@ plt.show()
 # - \log N - \frac D2 \log(2\pi h^2) .$$
 #
 # $M$ queries against $N$ points make an $M \times N$ table. For a million queries it would fill 8
-# GB, so the queries come in chunks. Each chunk writes its part into a result that was made before
-# the loop: a thousand small results, made one by one, would settle in the gaps between the big
-# tables, and no gap would fit the next table again.
+# GB, so the queries come in chunks. Every chunk writes its part into one result that was made
+# before the loop (`out=`); thousands of small results between big tables would leave the memory in
+# pieces. The price: PyTorch cannot differentiate through `out=`. Exercise 4 needs a gradient and
+# must do without.
 
 
 # %%
@@ -338,7 +353,9 @@ def nearest_generator(points, n, h, generator):
 
 # %% [markdown]
 # First the check, then the clock. The tensor version must agree with the NumPy version where both
-# work; and far out, at $x = 30$, only the one in log space still has an answer.
+# work; and far out, at $x = 30$, only the one in log space still has an answer. The clock asks each
+# model a million questions: *how dense is it at $x$?* The nearest-sample generator cannot answer
+# that. We time the one step that it consists of, the search for the nearest sample.
 
 # %%
 P = torch.tensor(x_train, dtype=torch.float32, device=device)[:, None]  # (N, 1)
@@ -396,9 +413,14 @@ plt.show()
 #
 # All densities of digits below are densities of $y$ on $[0, 1]^{64}$, and **nats per digit** are
 # the average of $\log p(y)$ over held-out digits. The uniform density scores 0; higher is better.
-# Nothing is lost by the noise: a model of $y$ is also a model of the 17-level digit, with
-# $\log P(x) \ge \mathbb E_u \log p(y) - 64 \log 17$ (Theis and others, 2016). Per pixel, and in
-# logarithms to base 2, that makes *bits per dimension*; there, lower is better.
+# The noise can only make a model look worse. A model of $y$ is also a model of the 17-level digit
+# $x$: $P(x)$ is the integral of $p(y)$ over the cell of side 1/17 that belongs to $x$, which is
+# $17^{-64}$ times the average of $p(y)$ over $u$. The logarithm of an average is at least the
+# average of the logarithms, so $\log P(x) \ge \mathbb E_u \log p(y) - 64 \log 17$ (Theis and
+# others, 2016). The right side, with the sign turned, per pixel and in logarithms to base 2, is a
+# bound on the *bits per dimension*; there, lower is better:
+#
+# $$\text{bits per dimension} = \frac{64 \log 17 - \text{nats per digit}}{64 \log 2} .$$
 
 
 # %%
@@ -423,14 +445,16 @@ y_train, y_val, y_test = (dequantise(part.x, seed).to(device) for seed, part in 
 
 # %% [markdown]
 # Two dimensions can be drawn. *Principal component analysis* finds the directions in which the
-# digits vary most: with the training mean $m$ subtracted, they are the first right singular vectors
-# $V$ of the data. A digit becomes $z = (y - m)V$, two numbers; and back, $y \approx m + zV^\top$.
+# digits vary most. Subtract the mean digit $\bar y$ from each training digit and write them as the
+# rows of a matrix; the singular value decomposition returns 64 orthogonal directions, sorted by how
+# much the rows vary along them. The first two, the columns of $V$, span a plane. A digit becomes its
+# place there, $z = (y - \bar y)V$, two numbers; and back, $y \approx \bar y + zV^\top$.
 
 # %%
-m = y_train.mean(dim=0)
-singular, Vt = torch.linalg.svd((y_train - m).cpu(), full_matrices=False)[1:]
+y_mean = y_train.mean(dim=0)
+singular, Vt = torch.linalg.svd((y_train - y_mean).cpu(), full_matrices=False)[1:]
 V = Vt[:2].T.to(device)  # (64, 2)
-z_train, z_val, z_test = ((y - m) @ V for y in (y_train, y_val, y_test))
+z_train, z_val, z_test = ((y - y_mean) @ V for y in (y_train, y_val, y_test))
 kept = (singular[:2] ** 2).sum() / (singular**2).sum()
 print(f"two components keep {kept:.0%} of the variance")
 
@@ -483,13 +507,16 @@ axes[2].scatter(*z_train.cpu().T, s=5, color="#D1D5DB", label="training digits")
 axes[2].scatter(*drawn_z.T, s=22, color=plot.COLOURS.vermilion, label="60 draws")
 titles = f"Histogram: {nats_plane[0]:.2f} nats", f"KDE: {nats_plane[1]:.2f} nats", "Nearest: no $p(z)$"
 for ax, title in zip(axes, titles, strict=True):
-    ax.set(title=title, xlabel="$z_1$", xlim=(-R, R), ylim=(-R, R), aspect="equal")
+    ax.set(
+        title=title.replace("-", "\N{MINUS SIGN}"), xlabel="$z_1$", xlim=(-R, R), ylim=(-R, R), aspect="equal"
+    )
 axes[0].set_ylabel("$z_2$")
 axes[2].legend(loc="upper left", fontsize=9, borderaxespad=0, handletextpad=0.1)
 plt.show()
 
 # %% [markdown]
-# In the plane all is well. Both densities show the same landscape, and 60 draws of the third model
+# In the plane all is well. Both densities show the same landscape (darker is denser, on one scale for
+# both), and 60 draws of the third model
 # follow it. Each of the three can also draw *new digits*: draw a $z$, then go back to pixels.
 
 
@@ -512,10 +539,10 @@ def draw_kde(points, n, h, generator):
 g = torch.Generator().manual_seed(5)
 rows = {
     "real, held out": y_test[:15],
-    "the same through two numbers": m + z_test[:15] @ V.T,
-    "histogram": m + draw_plane(plane, 15, g).to(device) @ V.T,
-    "KDE": m + draw_kde(z_train, 15, h_plane, g) @ V.T,
-    "nearest sample": m + nearest_generator(z_train, 15, h_plane, g) @ V.T,
+    "the same through two numbers": y_mean + z_test[:15] @ V.T,
+    "histogram": y_mean + draw_plane(plane, 15, g).to(device) @ V.T,
+    "KDE": y_mean + draw_kde(z_train, 15, h_plane, g) @ V.T,
+    "nearest sample": y_mean + nearest_generator(z_train, 15, h_plane, g) @ V.T,
 }
 fig, axes = plot.figure(len(rows), 1, height=0.97)
 for ax, (title, y) in zip(axes, rows.items(), strict=True):
@@ -551,11 +578,14 @@ for levels in (2, 3, 4, 17):
     print(
         f"{levels:2d} levels a pixel: {levels**64:.1e} bins, {share:.1%} of held-out digits in a filled one"
     )
+smoothed = math.log(17**64) - math.log(len(y_train) + 17**64)  # an empty bin's density is K / (N + K)
+print(f"17 levels with alpha = 1: {smoothed:.1f} nats per held-out digit")
 
 # %% [markdown]
 # With 17 levels, the digits as they are, no held-out digit has a filled bin: the histogram calls
 # every new digit impossible, and its held-out log-likelihood is $-\infty$. Coarser bins hardly
-# help. There are too many bins for any amount of data.
+# help. Nor does $\alpha = 1$: the $10^{78}$ added counts drown the 1,257 real ones, and what is left
+# is the uniform density, 0 nats. There are too many bins for any amount of data.
 #
 # **The kernels** do better: a bump reaches into empty space. We choose $h$ on the validation
 # digits.
@@ -624,9 +654,9 @@ fig, ax = plot.figure(height=3.4)
 for y, name, style in ((y_train, "training digits", ":"), (y_test, "held-out digits", "-")):
     curve = [log_kde(y, y_train, h).mean().item() for h in widths]
     ax.plot(widths, curve, style, color=plot.COLOURS.blue, label=f"KDE, {name}")
-for name, colour in (("independent pixels", plot.COLOURS.green), ("single normal", plot.COLOURS.orange)):
+for name, colour in (("independent pixels", plot.COLOURS.green), ("single normal", plot.COLOURS.vermilion)):
     ax.axhline(nats[name], color=colour, lw=1.6)
-    ax.text(0.6, nats[name] + 2, name, ha="right", color=colour)
+    ax.text(0.6, nats[name] + 4, name, ha="right", color=colour)
 ax.plot(h_digits, nats["KDE"], "o", color=plot.COLOURS.blue, ms=8)
 ax.set(xscale="log", ylim=(-40, 130), xlabel="bandwidth $h$", ylabel="nats per digit")
 ax.set(xticks=[0.05, 0.1, 0.2, 0.5], xticklabels=["0.05", "0.1", "0.2", "0.5"])
@@ -637,20 +667,27 @@ plt.show()
 
 # %% [markdown]
 # The KDE loses to both, at every bandwidth. A bump is a ball, equally wide in all 64 directions. To
-# reach a held-out digit it must be wide; but many pixels at the border are white in nearly every
-# digit, and there each bump spills over most of its mass. A look at the distances says the same:
-# the nearest training digit is not near.
+# reach a held-out digit it must be wide; but some pixels are white in nearly every digit. White is
+# $0 \le y < 1/17$, and of a bump that sits there only a fifth stays there. Nearly half of it falls
+# below 0, where no digit can be. A look at the distances says the same: the nearest training digit
+# is not near.
 
 # %% tags=["demo"]
+white, level = np.linspace(0, 1 / 17, 1_000), 1 / 17  # where the bumps of a white pixel sit
+below, above = normal_cdf(-white / h_digits).mean(), normal_cdf((white - level) / h_digits).mean()
+often = ((y_train < level).float().mean(0) > 0.99).sum()
+print(f"{often} of 64 pixels are white in over 99% of the training digits; of a bump on white,")
+print(f"{1 - below - above:.0%} stays white and {below:.0%} falls below 0")
 d_test = nearest(y_test, y_train)[0]
 d_any = torch.cdist(y_test, y_train).mean()
-print(f"from a held-out digit to its nearest training digit: {d_test.median():.2f} (median)")
-print(f"from a held-out digit to an average training digit:  {d_any:.2f}")
+print(f"from a held-out digit to its nearest training digit, the median: {d_test.median():.2f}")
+print(f"from a held-out digit to all training digits, on average: {d_any:.2f}")
 d_line = np.abs(x_train[:200, None] - x_train[200:])  # 200 samples against the other 1,800
 print(f"the same two on the line of section 1: {np.median(d_line.min(1)):.4f} and {d_line.mean():.2f}")
 
 # %% [markdown]
-# **The samples.** Now draw from every model that can draw, and look.
+# **The samples.** Now draw from the models and look. The histogram is left out: all its filled bins
+# are training digits, so its draws would be copies, like those of the last row.
 
 # %% tags=["demo"]
 g = torch.Generator().manual_seed(6)
@@ -695,7 +732,9 @@ plt.show()
 # Back on the line. Move the two sliders. For every position the notebook recomputes both models
 # from the 2,000 training samples and scores them on 2,000 fresh ones, in nats per sample. The
 # histogram has $\alpha = 1$, so that no bin is empty. *Question: which of the two forgives a wrong
-# width more readily, and on which side?*
+# width more readily, and on which side?* Compare like with like: a bin spreads the mass of a sample
+# evenly over its width, with standard deviation $\Delta/\sqrt{12} \approx 0.29\,\Delta$, a bump with
+# standard deviation $h$. So $\Delta = 1$ is a fair match for $h = 0.29$, not for $h = 1$.
 
 # %%
 x_held = mixture_sample(2_000, np.random.default_rng(7))
@@ -720,7 +759,7 @@ def play(delta, h):
         ax.fill_between(t, mixture_pdf(t), color=plot.RULE)
         ax.plot(x.cpu(), curve.cpu(), color=plot.COLOURS.blue, lw=1.6)
         ax.set(title=title, ylim=(0, 1.2), xlabel="$x$")
-        ax.text(0, 1.08, f"held out: {score:.3f} nats (truth: {ceiling:.3f})", ha="center")
+        ax.text(0, 1.08, f"held out: ${score:.3f}$ nats (truth: ${ceiling:.3f}$)", ha="center")
     plt.show()
 
 
@@ -732,6 +771,7 @@ controls = widgets.interact(play, delta=slider(0.1), h=slider(0.25))
 
 # %% [markdown]
 # Where the sliders do not move, this figure tells the same: each point is one position of a slider.
+# Its horizontal axis is the spread, so that what stands above one another is comparable.
 
 # %% tags=["demo"]
 scan = np.geomspace(0.003, 2, S.widths)
@@ -739,35 +779,47 @@ curves = np.array([held_out_nats(w, w) for w in progress.track(scan, title="widt
 best_delta, best_h = scan[curves.argmax(axis=0)]
 print(f"best bin width {best_delta:.3f}: {curves[:, 0].max():.4f} nats per held-out sample")
 print(f"best bandwidth {best_h:.3f}: {curves[:, 1].max():.4f} nats;   the truth itself: {ceiling:.4f}")
+cost = (curves.max(axis=0) - curves)[(scan > 0.07) & (scan < 0.3)].max(axis=0)
+print(f"widths from 0.07 to 0.3 cost at most {cost[0]:.3f} (histogram) and {cost[1]:.3f} nats (KDE)")
+for width in (0.02, 1.0, 2.0):
+    spread = width / math.sqrt(12)
+    scores = held_out_nats(width, spread)
+    print(f"spread {spread:.3f}: bins of {width} {scores[0]:.2f} nats, kernels {scores[1]:.2f} nats")
 
 # %% tags=["demo"]
 fig, ax = plot.figure(height=3.4)
 train_curve = [log_kde(P, P, w).mean().item() for w in scan]
-ax.plot(scan, curves[:, 0], color=plot.COLOURS.orange, label="histogram, held out")
-ax.plot(scan, curves[:, 1], color=plot.COLOURS.blue, label="KDE, held out")
+spreads = {"histogram": scan / math.sqrt(12), "KDE": scan}
+colours = plot.COLOURS.orange, plot.COLOURS.blue
+for (name, x), curve, colour in zip(spreads.items(), curves.T, colours, strict=True):
+    ax.plot(x, curve, color=colour, label=f"{name}, held out")
+    ax.plot(x[curve.argmax()], curve.max(), "o", color=colour, mfc="white", mew=2, ms=9, zorder=3)
 ax.plot(scan, train_curve, ":", color=plot.COLOURS.blue, label="KDE, on its own training samples")
 ax.axhline(ceiling, color=plot.INK, lw=1.2)
 ax.text(1.95, ceiling + 0.012, "the truth", ha="right")
-ax.plot([best_delta, best_h], curves.max(axis=0), "o", color=plot.COLOURS.vermilion, ms=8, zorder=3)
-ax.set(xscale="log", ylim=(-1.45, -0.75), ylabel="nats per sample")
-ax.set_xlabel(r"bin width $\Delta$, or bandwidth $h$")
+ax.set(xscale="log", xlim=(0.002, 2.1), ylim=(-1.45, -0.75), ylabel="nats per sample")
+ax.set_xlabel(r"spread: bandwidth $h$, or bin width $\Delta$ divided by $\sqrt{12}$")
 ax.set_title("Held-out data choose the width; training data never would")
 ax.legend(loc="lower center")
 plt.show()
 
 # %% [markdown]
-# Near the top both models forgive: widths from about 0.07 to 0.3 cost less than 0.02 nats. Far from
-# it the KDE is the stricter one on both sides. Too narrow, and a held-out sample at distance $d$
-# from its nearest training sample pays $d^2 / 2h^2$ nats, without limit, where $\alpha$ gives the
-# histogram a floor. Too wide, and every bump spills far beyond the data; a wide bin spills less.
-# The dotted line shows why the training data cannot choose: for them the narrowest kernel is the
-# best.
+# Near the top both models forgive: widths from 0.07 to 0.3 cost less than 0.02 nats. Far from it, at
+# equal spread, they part. Too narrow, the KDE is the stricter one: a held-out sample at distance $d$
+# from its nearest training sample pays about $d^2 / 2h^2$ nats, without limit, where $\alpha$ gives
+# the histogram a floor. Too wide, the KDE forgives more: its bumps still follow the data, while the
+# bins lie where they lie. That is also why the histogram's curve goes up and down on the right: with
+# the width the edges move, and sometimes they fit the two modes. The dotted line shows why the
+# training data cannot choose: for them the narrowest kernel is the best.
 #
 # ## 9 · What breaks
 #
 # **Width too small, width too large.** We provoke both. Too small, and the model describes the luck
-# of this training set: every sample gets its own spike. Too large, and it describes nothing: the
-# two modes melt. The cure is the curve above: take the width with the best held-out score.
+# of this training set: every chance cluster becomes a spike. (Most samples have a neighbour nearer
+# than 0.001, so a spike of width 0.004 is rarely one sample's own.) The histogram's floor is
+# $\alpha$: 1,500 counts added to 2,000 samples give an empty bin the density 0.071. Too large, and
+# the model describes nothing: the two modes melt. The cure is the curve above: take the width with
+# the best held-out score.
 
 
 # %% tags=["demo"]
@@ -779,8 +831,8 @@ def draw_models(axes, delta, h, lw):
     for ax, log_p, name, score in zip(axes, models, names, held_out_nats(delta, h), strict=True):
         ax.fill_between(t, mixture_pdf(t), color=plot.RULE)
         ax.plot(x.cpu(), log_p.exp().cpu(), color=plot.COLOURS.blue, lw=lw)
-        ax.set(ylim=(0, 1.2), xlim=(-2.2, 2.2), xticks=[-2, 0, 2])
-        ax.text(0, 1.08, f"{name}: {score:.2f} nats", ha="center", fontsize=10)
+        ax.set(ylim=(0, 1.0), xlim=(-2.2, 2.2), xticks=[-2, 0, 2])
+        ax.text(0, 0.9, f"{name}: ${score:.2f}$ nats", ha="center", fontsize=10)
 
 
 # %% tags=["demo"]
@@ -793,10 +845,14 @@ for ax, title in zip(axes[0], ("Too small", "Held-out choice", "Too large"), str
 axes[0, 0].set_ylabel("histogram")
 axes[1, 0].set_ylabel("KDE")
 plt.show()
+gaps = np.diff(np.sort(x_train))
+floor = log_histogram(P[:1, 0] * 0 + 2.9, P[:, 0], 0.004, alpha=1.0).exp().item()
+print(f"from sample to next sample, the median: {np.median(gaps):.4f};   the histogram's floor: {floor:.3f}")
 
 # %% [markdown]
-# Without the added count $\alpha$ the narrow histogram breaks completely. One held-out sample in
-# one empty bin is enough, and the mean log-likelihood of all 2,000 is $-\infty$:
+# Without the added count $\alpha$ the histogram breaks completely, and not only the narrow one: at
+# the best width, too, one held-out sample lies in an empty bin. One is enough, and the mean
+# log-likelihood of all 2,000 is $-\infty$:
 
 # %% tags=["demo"]
 for width in (0.004, 0.05, float(best_delta)):
@@ -826,8 +882,8 @@ plt.show()
 
 # %% [markdown]
 # At $h$ near the held-out choice the draws are as far from the training set as real new digits are.
-# They are no longer copies, and they are no longer digits: each is an old digit under noise. Noise
-# moves a copy in a random direction of 64; a new digit lies in one of the few directions that keep
+# They are no longer copies, but no new digits either: each is an old digit under noise, and you can
+# still read which. Noise moves a copy in a random direction of 64; a new digit lies in one of the few directions that keep
 # it a digit. Within this family there is no repair. It takes a model that learns those directions.
 #
 # A distance alone is a weak alarm, for nobody knows which value is suspicious. Exercise 5 builds a
@@ -838,7 +894,8 @@ plt.show()
 # All models on one board: the same 270 test digits, all 64 dimensions. *Kept*: how many numbers the
 # model stores. *Score*: the time to compute $\log p$ of the 270 digits. *Draw*: the time for 1,000
 # draws, fitting included. *Distance*: from a draw to its nearest training digit, the median over
-# the draws; section 7 printed the same for held-out digits.
+# the draws; section 7 printed the same for held-out digits. A dash: the model cannot, or, for the
+# draws of the histogram, they would be copies again.
 
 # %% tags=["demo"]
 g = torch.Generator().manual_seed(9)
@@ -848,7 +905,9 @@ board = {  # name: (numbers kept, log density of the test digits, n draws)
     "uniform": (0, lambda: torch.zeros(1), lambda n: torch.rand(n, 64, generator=g).to(device)),
     "histogram": (kept, lambda: same_level.all(2).double().mean(1).log(), None),
     "KDE": (kept, lambda: log_kde(y_test, y_train, h_digits), lambda n: draw_kde(y_train, n, h_digits, g)),
+    # 64 means and 64 * 65 / 2 covariances
     "single normal": (2_144, lambda: log_gauss(y_test, y_train), lambda n: draw_gauss(y_train, n, g)),
+    # 64 * 16: the 17th probability follows from the others
     "independent pixels": (1_024, lambda: log_pixels(y_test, y_train), lambda n: draw_pixels(y_train, n, g)),
     "nearest sample": (kept, None, lambda n: nearest_generator(y_train, n, h_digits, g)),
 }
@@ -889,7 +948,8 @@ for name, (kept, score, draw) in board.items():
 # The histogram of section 2 had bins of one width, and the interval ended on their edges. Real
 # histograms are not so kind: bins are narrow where data are dense, and an interval starts in the
 # middle of one. Within a bin the density is constant, so an interval that covers a third of a bin
-# gets a third of its mass.
+# gets a third of its mass. It may lie within one bin, or wholly outside all of them, where the mass
+# is 0; and $a = b$ is no error: a single point has mass 0.
 
 
 # %% exercise="interval-mass"
@@ -897,7 +957,7 @@ def interval_mass(counts, edges, a, b):
     """P(a <= x <= b) under a histogram whose bins may have different widths.
 
     counts: (K,) how many samples fell into each bin; edges: (K + 1,) increasing. Outside the edges
-    the density is 0. a and b are numbers, a may be -inf and b inf. Returns a float.
+    the density is 0. a and b are numbers, a may be -inf and b inf; a = b has mass 0. Returns a number.
     Raises ValueError if a > b.
     """
     ### BEGIN SOLUTION
@@ -918,6 +978,11 @@ part = interval_mass(three, uneven, 0.0, 2.5)
 assert np.isclose(part, 0.875), f"a whole bin (6 of 8) and half a bin (1 of 8) make 0.875, not {part}"
 left = interval_mass(three, uneven, -np.inf, 0.25)
 assert np.isclose(left, 0.1875), f"a quarter of the first bin is 0.1875, also from -inf on, not {left}"
+inner = interval_mass(three, uneven, 2.0, 3.5)
+assert np.isclose(inner, 0.125), f"a and b in one bin: half of its 2 of 8 is 0.125, not {inner}"
+for c, d in ((2.0, 2.0), (5.0, 6.0), (-np.inf, -1.0)):
+    nothing = interval_mass(three, uneven, c, d)
+    assert np.isclose(nothing, 0), f"from {c} to {d} there is no mass, and no error: 0, not {nothing}"
 try:
     interval_mass(three, uneven, 2.0, 1.0)
     raise AssertionError("an interval from 2 to 1 must raise ValueError")
@@ -928,9 +993,14 @@ except ValueError:
 # ### 2 · A model that knows what it cannot do (easy, 15 minutes)
 #
 # Give implicit models an interface that is honest. Such a model is a map $g$ from noise to data:
-# draw $z \sim \mathcal N(0, I)$, return $g(z)$. It can do two things. It can *sample*. And it can
+# draw $z \sim \mathcal N(0, I)$, return $g(z)$. It can do two things. It can *sample*: every draw
+# independent of every other, and within a draw every dimension of $z$ of every other. And it can
 # *count*: the probability of a set is about the share $\hat p$ of $n$ draws that fall into it, with
-# the standard error $\sqrt{\hat p(1 - \hat p)/n}$.
+# the standard error $\sqrt{\hat p(1 - \hat p)/n}$, which is 0 where none falls into it. All $n$
+# draws are made and counted, and no more: the error holds for them.
+#
+# Both take a `torch.Generator` and draw from it alone. The same seed gives the same draws; a second
+# call with the same generator goes on where the first stopped, and gives fresh ones.
 #
 # What it cannot do is `log_prob`. A wrong number would be worse than no number: $-\infty$, 0 or a
 # guess would flow through the next computation unseen. So `log_prob` must raise a `TypeError`, the
@@ -954,7 +1024,7 @@ class Implicit:
         ### END SOLUTION
 
     def mass(self, inside, n, generator):
-        """P(x in A) from n draws: the estimate and its standard error, two floats.
+        """P(x in A) from n new draws: the estimate and its standard error, two numbers.
 
         inside: function (n, D) -> (n,) of booleans, true where x lies in A.
         """
@@ -976,6 +1046,7 @@ draws = model.sample(5_000, torch.Generator().manual_seed(0))
 assert draws.shape == (5_000, 2), f"5,000 draws in 2 dimensions, not {tuple(draws.shape)}"
 assert torch.allclose(draws.mean(0), torch.tensor(3.0), atol=0.2), "3 + 2 z has mean 3: is z normal?"
 assert torch.allclose(draws.std(0), torch.tensor(2.0), atol=0.2), "3 + 2 z has standard deviation 2"
+assert torch.corrcoef(draws.T)[0, 1].abs() < 0.1, "the dimensions of z must be independent"
 again = model.sample(5_000, torch.Generator().manual_seed(0))
 assert torch.equal(draws, again), "the same seed must give the same draws: use the generator"
 estimate, error = model.mass(lambda x: x[:, 0] > 3, 4_000, torch.Generator().manual_seed(1))
@@ -996,8 +1067,9 @@ except TypeError as refusal:
 # $$\text{score}(h) = \frac1N \sum_{i=1}^N \log\, \frac{1}{N-1} \sum_{j \ne i} \mathcal N(x_i;\, x_j,\, h^2 I) .$$
 #
 # No refitting is needed: one table of distances serves all $i$ and all $h$. Leave out the sample
-# itself, not its equals: if two samples coincide, each still sees the other. And stay in log space:
-# a lonely sample, far from all others, must not give $-\infty$ (Duin, 1976).
+# itself, not its equals: if two samples coincide, each still sees the other. Stay in log space: a
+# lonely sample, far from all others, must not give $-\infty$ (Duin, 1976). And keep the digits: from
+# samples in float64 come scores in float64, which `torch.tensor` of a list of floats would not give.
 
 
 # %% exercise="bandwidth"
@@ -1005,7 +1077,8 @@ def loo_bandwidth(points, candidates):
     """The bandwidth with the best leave-one-out score, and the scores.
 
     points: (N, D) tensor; candidates: (H,) tensor of bandwidths, in any order.
-    Returns (h, scores): h a float, one of the candidates; scores (H,) in nats per point.
+    Returns (h, scores): h a number, one of the candidates; scores (H,) in nats per point, in the
+    order of `candidates` and of the dtype of `points`.
     """
     ### BEGIN SOLUTION
     N, D = points.shape
@@ -1018,10 +1091,12 @@ def loo_bandwidth(points, candidates):
 
 
 # %% test="bandwidth" points=4
-pair = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-_, scores = loo_bandwidth(pair, torch.tensor([1.0, 0.5], dtype=torch.float64))
-assert torch.allclose(scores, torch.tensor([-1.4189, -2.2258], dtype=torch.float64), atol=1e-3), (
-    f"two points: the score is log N(0; 1, h^2), -1.4189 at h = 1 and -2.2258 at h = 0.5, not {scores.tolist()}"
+pair = torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+scores = torch.as_tensor(loo_bandwidth(pair, torch.tensor([1.0, 0.5], dtype=torch.float64))[1])
+assert scores.dtype == torch.float64, f"points in float64 have scores in float64, not {scores.dtype}"
+right = torch.tensor([-2.3379, -2.4516], dtype=torch.float64)
+assert torch.allclose(scores, right, atol=1e-3), (
+    f"two points of the plane, 1 apart: one kernel each, -2.3379 at h = 1, -2.4516 at h = 0.5, not {scores.tolist()}"
 )
 toy_points = torch.tensor(x_train[:400, None])
 chosen, scores = loo_bandwidth(toy_points, torch.tensor([0.01, 0.2, 3.0], dtype=torch.float64))
@@ -1036,12 +1111,16 @@ assert chosen == 0.2, f"of 0.01, 0.2 and 3 the middle one fits 400 samples best,
 #
 # $$p(x) = \sum_{i=1}^N \frac{w_i}{\sum_j w_j}\; \mathcal N(x;\, x_i,\, h_i^2 I) .$$
 #
-# The weights need not add up to 1, and a sample of weight 0 counts as absent. Write it so that it
-# survives three things that break a straightforward version: queries far out in the tails, where
-# every term is below the smallest number; data far from the origin, near 10,000 in float32 with
-# bandwidths near 0.1, where $\lVert x\rVert^2 - 2x^\top x_i + \lVert x_i\rVert^2$ has lost all its
-# digits (subtract first, then square; `torch.cdist` may take the other route); and differentiation,
-# for the gradient of $\log p$ is what lesson 18 lives on.
+# The weights need not add up to 1: only their ratio counts, and if all of them are near $10^{-9}$,
+# nothing changes. A sample of weight 0 counts as absent. Write it so that it survives three things
+# that break a straightforward version:
+#
+# - queries far out in the tails, where every term is below the smallest number;
+# - data far from the origin, near 10,000 in float32 with bandwidths near 0.1, where
+#   $\lVert x\rVert^2 - 2x^\top x_i + \lVert x_i\rVert^2$ has lost all its digits (subtract first,
+#   then square; `torch.cdist` takes the other route where there are more than 25 points);
+# - differentiation, for the gradient of $\log p$ is what lesson 18 lives on: it must be finite and
+#   right far out, near 10,000, and exactly on a sample, where a square root has no derivative.
 
 
 # %% exercise="log-kde"
@@ -1049,7 +1128,7 @@ def log_adaptive_kde(x, points, bandwidths, weights):
     """log p(x) in nats of a KDE with a bandwidth and a weight for each point.
 
     x: (M, D); points: (N, D); bandwidths: (N,), positive; weights: (N,), not negative, not all 0.
-    Tensors of one floating dtype; returns (M,) of that dtype, differentiable in x.
+    Tensors of one floating dtype; returns (M,) of that dtype, differentiable in x at every x.
     """
     ### BEGIN SOLUTION
     D = points.shape[1]
@@ -1062,18 +1141,23 @@ def log_adaptive_kde(x, points, bandwidths, weights):
 
 # %% test="log-kde" points=5
 centres = torch.tensor([[-1.0], [2.0]], dtype=torch.float64)
-own = torch.tensor([0.5, 2.0], dtype=torch.float64)
-heavy = torch.tensor([3.0, 1.0], dtype=torch.float64)
+own, heavy = torch.tensor([[0.5, 2.0], [3.0, 1.0]], dtype=torch.float64)
 at = torch.linspace(-30, 30, 3001, dtype=torch.float64)[:, None]
 area = torch.trapezoid(log_adaptive_kde(at, centres, own, heavy).exp(), at[:, 0])
-assert abs(area - 1) < 1e-6, (
-    f"the density must integrate to 1, not {area:.4f}: look at the factors of each bump"
-)
+assert abs(area - 1) < 1e-6, f"the density must integrate to 1, not {area:.4f}: look at each bump's factors"
 value = log_adaptive_kde(at[1550:1551], centres, own, heavy)
 assert value.shape == (1,), "one query, one number: (1, D) -> (1,)"
 assert abs(value + 3.1188) < 1e-3, f"at x = 1 the log density is -3.1188, not {value.item():.4f}"
-far = log_adaptive_kde(torch.full((1, 1), 1e4, dtype=torch.float64), centres, own, heavy)
-assert far.isfinite().all(), "far out in the tails the log density is very negative, not -inf"
+edge = torch.tensor([[1e4], [2.0]], dtype=torch.float64, requires_grad=True)
+tail = log_adaptive_kde(edge, centres, own, heavy)
+assert tail.isfinite().all(), "far out in the tails the log density is very negative, not -inf"
+assert tail.requires_grad, "the result must be differentiable in x: do not detach"
+slope = torch.autograd.grad(tail.sum(), edge)[0]
+assert slope.isfinite().all(), f"the gradient, far out and on a point, must be finite, not {slope.tolist()}"
+same = torch.full((30, 3), 1e4)  # one place in three dimensions, 30 times, in float32
+near = log_adaptive_kde(same + 0.125, same, torch.full((30,), 0.125), torch.full((30,), 2e-9))
+assert near.dtype == torch.float32, f"tensors in float32 give float32, not {near.dtype}"
+assert torch.allclose(near, torch.tensor(1.9815), atol=1e-3), f"near 10,000: 1.9815, not {near[0]:.4f}"
 
 # %% [markdown]
 # ### 5 · Catch the copier (hard, 30 minutes)
@@ -1092,15 +1176,17 @@ assert far.isfinite().all(), "far out in the tails the log density is very negat
 #
 # $\mathbb 1[\cdot]$ is 1 where the condition holds, else 0. An honest generator has a share near
 # 1/2; a copier is near 1. $z$ says how far the share is from 1/2 in standard deviations (Mann and
-# Whitney, 1947; as a test for copying: Meehan, Chaudhuri and Dasgupta, 2020). Mind the ties: pixels
-# come in 17 levels, so equal distances are common.
+# Whitney, 1947; as a test for copying: Meehan, Chaudhuri and Dasgupta, 2020); it is negative where
+# generated samples lie farther out than held-out ones. Mind the ties: pixels come in 17 levels, so
+# equal distances are common, 0 among them. Equal means equal: only the order of distances counts, so
+# that another unit of length changes nothing.
 
 
 # %% exercise="memorised"
 def copy_score(train, test, generated):
-    """(share, z), two floats: how often a generated sample lies nearer to `train` than a held-out one.
+    """(share, z), two numbers: how often a generated sample lies nearer to `train` than a held-out one.
 
-    train: (N, D), test: (n, D), generated: (m, D) tensors; the three numbers may differ.
+    train: (N, D), test: (n, D), generated: (m, D) tensors; N, n and m may differ.
     """
     ### BEGIN SOLUTION
     d_test = nearest(test, train)[0]

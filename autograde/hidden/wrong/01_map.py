@@ -46,7 +46,7 @@ def interval_mass(counts, edges, a, b):
     return float((counts * overlap / np.diff(edges)).sum() / counts.sum())
 
 
-# %% wrong="interval-mass" fails="test_whole_line" name="does not normalise"
+# %% wrong="interval-mass" fails="test_pieces_of_the_line" name="does not normalise"
 def interval_mass(counts, edges, a, b):
     if a > b:
         raise ValueError
@@ -60,6 +60,37 @@ def interval_mass(counts, edges, a, b):
         raise ValueError
     k = np.clip(np.searchsorted(edges, (a + b) / 2) - 1, 0, len(counts) - 1)
     return float(counts[k] / counts.sum() * (b - a) / (edges[1] - edges[0]))
+
+
+# %% wrong="interval-mass" fails="test_within_one_bin" name="forgets that both ends may lie in one bin"
+def interval_mass(counts, edges, a, b):
+    if a > b:
+        raise ValueError
+    total = 0.0
+    for n, low, high in zip(counts, edges, edges[1:]):
+        if a <= low and high <= b:
+            total += n
+        elif low < a < high:
+            total += n * (high - a) / (high - low)
+        elif low < b < high:
+            total += n * (b - low) / (high - low)
+    return float(total / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_backwards" name="a single point is an error"
+def interval_mass(counts, edges, a, b):
+    if a >= b:
+        raise ValueError
+    overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
+    return float((counts * overlap / np.diff(edges)).sum() / counts.sum())
+
+
+# %% wrong="interval-mass" fails="test_outside_the_edges" name="an interval outside the edges is an error"
+def interval_mass(counts, edges, a, b):
+    if a > b or a > edges[-1] or b < edges[0]:
+        raise ValueError
+    overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
+    return float((counts * overlap / np.diff(edges)).sum() / counts.sum())
 
 
 # %% right="interval-mass" name="interpolates the cumulative counts"
@@ -113,7 +144,7 @@ class Implicit:
         return -0.5 * x.square().sum(-1) - self.dim / 2 * math.log(2 * math.pi)
 
 
-# %% wrong="implicit" fails="test_explains" name="log_prob promises to come later"
+# %% wrong="implicit" fails="test_refuses" name="log_prob promises to come later"
 class Implicit:
     def __init__(self, g, dim):
         self.g, self.dim = g, dim
@@ -172,6 +203,154 @@ class Implicit:
     def mass(self, inside, n, generator):
         p = inside(self.sample(n, generator)).double().mean().item()
         return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_draws_follow_g" name="the same noise in every dimension"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        z = torch.randn(n, 1, generator=generator)
+        return self.g(z.expand(n, self.dim))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_draws_follow_g" name="antithetic: the second half mirrors the first"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        z = torch.randn((n + 1) // 2, self.dim, generator=generator)
+        return self.g(torch.cat([z, -z])[:n])
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_draws_follow_g" name="uniform noise with mean 0 and variance 1"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        z = torch.rand(n, self.dim, generator=generator)
+        return self.g((z - 0.5) * math.sqrt(12))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_generator_decides" name="starts the generator's seed anew in each call"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        torch.manual_seed(generator.initial_seed())
+        return self.g(torch.randn(n, self.dim))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_mass" name="mass has a seed of its own"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, torch.Generator().manual_seed(0))).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_mass" name="mass draws 10,000, whatever n is"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(10_000, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_mass" name="mass draws no more than 4,000"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(min(n, 4_000), generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p) / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_mass" name="an error of 1/n at least"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, max(math.sqrt(p * (1 - p) / n), 1 / n)
+
+    def log_prob(self, x):
+        raise TypeError("use sample or mass")
+
+
+# %% wrong="implicit" fails="test_mass" name="the standard deviation of one draw, not of their mean"
+class Implicit:
+    def __init__(self, g, dim):
+        self.g, self.dim = g, dim
+
+    def sample(self, n, generator):
+        return self.g(torch.randn(n, self.dim, generator=generator))
+
+    def mass(self, inside, n, generator):
+        p = inside(self.sample(n, generator)).double().mean().item()
+        return p, math.sqrt(p * (1 - p))
 
     def log_prob(self, x):
         raise TypeError("use sample or mass")
@@ -301,6 +480,26 @@ def loo_bandwidth(points, candidates):
     return candidates[scores.argmax()].item(), scores
 
 
+# %% wrong="bandwidth" fails="test_each_point_left_out" name="only the 50 nearest kernels"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    d2 = d2.topk(min(50, N - 1), largest=False).values
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - D * h.log() for h in candidates])
+    scores = scores - math.log(N - 1) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+
+
+# %% wrong="bandwidth" fails="test_each_point_left_out" name="sorts the candidates first"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    candidates = candidates.sort().values
+    d2 = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    scores = torch.stack([torch.logsumexp(d2 / (-2 * h * h), 1).mean() - D * h.log() for h in candidates])
+    scores = scores - math.log(N - 1) - D / 2 * math.log(2 * math.pi)
+    return candidates[scores.argmax()].item(), scores
+
+
 # %% right="bandwidth" name="a loop over the points, with the chapter's log_kde"
 def loo_bandwidth(points, candidates):
     scores = []
@@ -314,6 +513,15 @@ def loo_bandwidth(points, candidates):
         scores.append(sum(each) / len(each))
     best = max(range(len(scores)), key=lambda k: scores[k])
     return float(candidates[best]), torch.stack(scores)
+
+
+# %% right="bandwidth" name="NumPy scores, the bandwidth a 0-d tensor"
+def loo_bandwidth(points, candidates):
+    N, D = points.shape
+    d2 = (points[:, None] - points).square().sum(-1)[~torch.eye(N, dtype=torch.bool)].reshape(N, N - 1)
+    norm = math.log(N - 1) + D / 2 * torch.log(2 * math.pi * candidates**2)
+    scores = torch.logsumexp(-0.5 * (d2 / candidates[:, None, None] ** 2), 2).mean(1) - norm
+    return candidates[scores.argmax()], scores.numpy()
 
 
 # %% right="bandwidth" name="one table for all candidates"
@@ -406,6 +614,67 @@ def log_adaptive_kde(x, points, bandwidths, weights):
     return log_kernel.gather(1, k[:, None])[:, 0]
 
 
+# %% wrong="log-kde" fails="test_far_from_origin" name="squares first, then subtracts"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = x.square().sum(1)[:, None] - 2 * x @ points.T + points.square().sum(1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_far_from_origin" name="torch.cdist"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = torch.cdist(x, points).square()
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_gradient" name="the square of a norm: no gradient on a point"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1).sqrt().square()
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_gradient" name="not differentiable: detaches the queries"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x.detach()[:, None] - points).square().sum(-1) + 0 * x.sum()
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_gradient" name="both branches of a where: the gradient is NaN in the tails"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    log_kernel = log_kernel + (weights / weights.sum()).log()
+    p = log_kernel.exp().sum(1)
+    return torch.where(p > 1e-30, p.log(), torch.logsumexp(log_kernel, dim=1))
+
+
+# %% wrong="log-kde" fails="test_weights" name="adds a small constant to the weights"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    weights = weights + 1e-12
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
+# %% wrong="log-kde" fails="test_weights" name="leaves out points of small weight"
+def log_adaptive_kde(x, points, bandwidths, weights):
+    keep = weights > 1e-2
+    points, bandwidths, weights = points[keep], bandwidths[keep], weights[keep]
+    D = points.shape[1]
+    d2 = (x[:, None] - points).square().sum(-1)
+    log_kernel = -d2 / (2 * bandwidths**2) - D * bandwidths.log() - D / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(log_kernel + (weights / weights.sum()).log(), dim=1)
+
+
 # %% right="log-kde" name="torch.distributions"
 def log_adaptive_kde(x, points, bandwidths, weights):
     from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -464,7 +733,7 @@ def copy_score(train, test, generated):
     return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
 
 
-# %% wrong="memorised" fails="test_copies" name="from each training sample to the nearest generated one"
+# %% wrong="memorised" fails="test_rotation_and_scale" name="from training samples to generated ones"
 def copy_score(train, test, generated):
     d_test, d = nearest(train, test)[0], nearest(train, generated)[0][:, None]
     wins = (d < d_test).double() + 0.5 * (d == d_test).double()
@@ -505,6 +774,48 @@ def copy_score(train, test, generated):
     return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
 
 
+# %% wrong="memorised" fails="test_every_pair_and_tie" name="the first 200 samples only"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test[:200], train)[0], nearest(generated[:200], train)[0][:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_every_pair_and_tie" name="takes nearly equal for equal"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, train)[0][:, None]
+    tie = torch.isclose(d, d_test, rtol=1e-2)
+    wins = (~tie & (d < d_test)).double() + 0.5 * tie.double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_rotation_and_scale" name="rounds the distances"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, train)[0][:, None]
+    d_test, d = d_test.round(decimals=3), d.round(decimals=3)
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_exchange" name="two copies are a win, not a tie"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, train)[0][:, None]
+    wins = ((d < d_test) | (d == 0)).double() + 0.5 * ((d == d_test) & (d > 0)).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, (share - 0.5) * math.sqrt(12 * m * n / (m + n + 1))
+
+
+# %% wrong="memorised" fails="test_far_away" name="z is never negative"
+def copy_score(train, test, generated):
+    d_test, d = nearest(test, train)[0], nearest(generated, train)[0][:, None]
+    wins = (d < d_test).double() + 0.5 * (d == d_test).double()
+    share, (m, n) = wins.mean().item(), wins.shape
+    return share, max(share - 0.5, 0) * math.sqrt(12 * m * n / (m + n + 1))
+
+
 # %% right="memorised" name="scipy's Mann-Whitney statistic on squared distances"
 def copy_score(train, test, generated):
     from scipy.stats import mannwhitneyu
@@ -518,7 +829,7 @@ def copy_score(train, test, generated):
 # %% right="memorised" name="loops, and the sign of each difference"
 def copy_score(train, test, generated):
     def gap(x):
-        return min(float((x - t).square().sum()) for t in train)
+        return float((x - train).square().sum(1).min())
 
     ours, theirs = [gap(x) for x in generated], [gap(x) for x in test]
     m, n = len(ours), len(theirs)
