@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+import tempfile
 import webbrowser
 from pathlib import Path
 from urllib.parse import quote
+
+# nbgrader, installed beside the lessons, brings teachers' panels, and a Validate button that stops the server
+# while it runs; JupyterLab asks whether to show its news. A learner needs neither.
+CALM = {
+    "labconfig/page_config.json": {
+        "disabledExtensions": {
+            "@jupyter/nbgrader": True,
+            "@jupyterlab/apputils-extension:announcements": True,
+        }
+    },
+    "jupyter_server_config.json": {
+        "ServerApp": {
+            "jpserver_extensions": {
+                f"nbgrader.server_extensions.{name}": False
+                for name in ("assignment_list", "course_list", "formgrader", "validate_assignment")
+            }
+        }
+    },
+}
 
 
 class LabError(Exception):
@@ -63,12 +84,23 @@ def arguments(course: Path) -> list[str]:
         f"--ServerApp.root_dir={course / 'work'}",
         f"--LabApp.default_url=/lab/tree/{quote(first)}",
         "--log-level=WARN",  # of the two dozen lines at the start, only the URL matters
+        "--LabApp.log_level=WARN",
     ]
     if not has_browser():
         given.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         given.append("--allow-root")  # usual in a container; the server asks for its token all the same
     return given
+
+
+def calm(folder: Path) -> None:
+    """Write the settings in `CALM` to `folder`, and let Jupyter read them before the learner's own."""
+    for name, content in CALM.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    before = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(folder), before] if before else [str(folder)])
 
 
 def main() -> int:
@@ -85,9 +117,10 @@ def main() -> int:
         return 1
     said = f"Copied to work/: {', '.join(copied)}." if copied else "Every lesson is in work/ already."
     print(f"{said} JupyterLab starts; Control-C stops it.", flush=True)
-    # nbgrader's panels read the course's settings from the current folder; learners need none of them.
     os.chdir(course / "work")
-    jupyterlab(argv=arguments(course))
+    with tempfile.TemporaryDirectory(prefix="genmap-lab-") as folder:  # read whenever a page opens
+        calm(Path(folder))
+        jupyterlab(argv=arguments(course))
     return 0
 
 

@@ -149,12 +149,12 @@ def server(course):
         process.terminate()
 
 
-def fetch(url: str) -> dict:
-    """The JSON at `url`; the server prints its address a moment before it listens there."""
+def fetch(url: str) -> str:
+    """What is at `url`; the server prints its address a moment before it listens there."""
     while True:
         try:
             with urllib.request.urlopen(url) as reply:
-                return json.load(reply)
+                return reply.read().decode()
         except urllib.error.URLError as error:
             if not isinstance(error.reason, ConnectionRefusedError):
                 raise
@@ -162,9 +162,31 @@ def fetch(url: str) -> dict:
 
 
 @pytest.mark.timeout(60)
-def test_the_lab_serves_the_first_lesson(server):
+def test_the_lab_serves_the_first_lesson_and_nothing_for_teachers(server):
     assert next(server) == "Copied to work/: 01_map, 02_next. JupyterLab starts; Control-C stops it.\n"
-    address = r"(http://127\.0\.0\.1:\d+)/lab/tree/01_map/01_map\.ipynb\?token=(\w+)"
-    base, token = next(found.groups() for line in server if (found := re.search(address, line)))
-    served = fetch(f"{base}/api/contents/01_map/01_map.ipynb?token={token}")
+    address = r"(http://127\.0\.0\.1:\d+)(/lab/tree/01_map/01_map\.ipynb)\?token=(\w+)"
+    said = []
+    while not (found := re.search(address, line := next(server))):
+        said.append(line)
+    assert not re.search(r"\[[IW] |nbgrader", "".join(said)), "more than the address was said"
+    base, first, token = found.groups()
+    served = json.loads(fetch(f"{base}/api/contents/01_map/01_map.ipynb?token={token}"))
     assert served["content"]["cells"][0]["source"] == "lesson = '01_map'"
+    page = fetch(f"{base}{first}?token={token}")
+    (settings,) = re.findall(
+        r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page, re.S
+    )
+    assert {"@jupyter/nbgrader", "@jupyterlab/apputils-extension:announcements"} <= set(
+        json.loads(settings)["disabledExtensions"]
+    )
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        fetch(f"{base}/assignments?token={token}")
+
+
+@pytest.mark.parametrize("before", [None, "/mine"])
+def test_the_learners_own_settings_stay_behind_the_labs(tmp_path, monkeypatch, before):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", before or "")
+    lab.calm(tmp_path)
+    expected = [str(tmp_path), before] if before else [str(tmp_path)]
+    assert os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep) == expected
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")} == set(lab.CALM)
