@@ -668,7 +668,7 @@ plt.show()
 # %% [markdown]
 # The KDE loses to both, at every bandwidth. A bump is a ball, equally wide in all 64 directions. To
 # reach a held-out digit it must be wide; but some pixels are white in nearly every digit. White is
-# $0 \le y < 1/17$, and of a bump that sits there only a fifth stays there. Nearly half of it falls
+# $0 \le y < 1/17$, and of a bump that sits there less than a fifth stays there. Two fifths of it fall
 # below 0, where no digit can be. A look at the distances says the same: the nearest training digit
 # is not near.
 
