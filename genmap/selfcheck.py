@@ -16,16 +16,24 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple, TypedDict
 
+from genmap.progress import Place
+
 TEST_CELL = re.compile(r"# test (\S+): (\d+(?:\.\d+)?) points?\s*(?:\n|$)")
+UNWRITTEN = "not written yet"
 LONGEST = 400  # characters of a message
+MARKS = {True: '<b style="color:#0B9E73">✓</b>', False: '<b style="color:#D55E00">✗</b>'}
 
 
 class Test(TypedDict):
-    """One test of an exercise; where it failed the message says what to look at."""
+    """One test of an exercise: `sentence` says what holds where it passes.
+
+    Where it failed, the message says what to look at: the sentence, if there is one, and perhaps a reason.
+    """
 
     name: str
     passed: bool
     weight: float
+    sentence: str
     message: str
 
 
@@ -38,11 +46,20 @@ class Row(TypedDict):
     tests: list[Test]
 
 
+class _Line(NamedTuple):
+    """One exercise as the learner sees it; what to look at are reasons, each with what fails for it."""
+
+    holds: bool
+    exercise: str
+    points: str
+    remarks: dict[str, list[str]]
+
+
 class _Report(NamedTuple):
-    """What the learner sees: a sentence; of each exercise whether it holds, points and what to look at."""
+    """What the learner sees: a sentence, and a line for each exercise."""
 
     head: str
-    lines: list[tuple[bool, str, str, str]]
+    lines: list[_Line]
 
 
 def run(lesson: str) -> None:
@@ -55,13 +72,18 @@ def run(lesson: str) -> None:
     if shell is None:
         print("The self-check reads a notebook's cells: open the lesson in JupyterLab and run it there.")
         return
-    report = _report(lesson, shell.history_manager.input_hist_parsed, shell.user_ns)
-    if report.lines:
-        from IPython.display import display
+    place = Place()
+    _show(place, _Report(f"Self-check of {lesson}: running. Slow answers make it slow.", []))
+    try:
+        report = _report(lesson, shell.history_manager.input_hist_parsed, shell.user_ns)
+    except KeyboardInterrupt:
+        _show(place, _Report(f"Self-check of {lesson}: stopped.", []))
+        raise
+    _show(place, report)
 
-        display({"text/html": _html(report), "text/plain": _text(report)}, raw=True)
-    else:
-        print(report.head)
+
+def _show(place: Place, report: _Report) -> None:
+    place.show({"text/html": _html(report), "text/plain": _text(report)}, raw=True)
 
 
 def _report(lesson: str, inputs: Iterable[str], namespace: dict[str, Any]) -> _Report:
@@ -69,26 +91,42 @@ def _report(lesson: str, inputs: Iterable[str], namespace: dict[str, Any]) -> _R
     rows, why_not = _hidden(lesson, namespace)
     if rows:
         points, most = (sum(row[key] for row in rows) for key in ("points", "max"))
-        head = f"Self-check of {lesson}: {points:.4g} of {most:.4g} points by the hidden tests."
-        return _Report(head, [_line(row, f"{row['points']:.4g} of {row['max']:.4g}") for row in rows])
+        head = f"Self-check of {lesson}: {_number(points)} of {_number(most)} points by the hidden tests."
+        return _Report(head, [_line(r, f"{_number(r['points'])} of {_number(r['max'])}") for r in rows])
     rows = _public(inputs, namespace)
     if not rows:
         return _Report(
             f"{why_not} No test cell has run in this kernel yet: run them, then this cell again.", []
         )
     held = sum(row["points"] == row["max"] for row in rows)
-    head = f"Self-check of {lesson}: {held} of {len(rows)} exercises pass their public asserts. {why_not}"
-    return _Report(head, [_line(row, f"worth {row['max']:.4g}") for row in rows])
+    score = f"of the exercises whose tests have run, {held} of {len(rows)} pass their public asserts."
+    lines = [_line(row, f"worth {_number(row['max'])}") for row in rows]
+    return _Report(f"Self-check of {lesson}: {score} {why_not}", lines)
 
 
-def _line(row: Row, points: str) -> tuple[bool, str, str, str]:
+def _line(row: Row, points: str) -> _Line:
+    """Say each reason once; where it is the only one and no test passed, without what fails for it."""
     failed = [test for test in row["tests"] if not test["passed"]]
-    return (
-        not failed,
-        row["exercise"],
-        points,
-        "\n".join(_clip(test["message"] or test["name"]) for test in failed),
-    )
+    remarks: dict[str, list[str]] = {}
+    for test in sorted(failed, key=_why):  # those without a reason first, not under another's
+        reason = _why(test)
+        remark = test["sentence"] if reason else test["message"] or test["name"]
+        remarks.setdefault(_clip(reason), []).append(_clip(remark))
+    if len(failed) == len(row["tests"]) and len(remarks) == 1 and "" not in remarks:
+        remarks = {reason: [] for reason in remarks}
+    return _Line(not failed, row["exercise"], points, remarks)
+
+
+def _why(test: Test) -> str:
+    """Return what the message of a failed test adds to its sentence."""
+    if not test["sentence"] or not test["message"].startswith(test["sentence"]):
+        return ""
+    reason = test["message"].removeprefix(test["sentence"]).strip()
+    return UNWRITTEN if "NotImplementedError" in reason else reason
+
+
+def _number(points: float) -> str:
+    return f"{round(points, 2):g}"
 
 
 def _hidden(lesson: str, namespace: dict[str, Any]) -> tuple[list[Row], str]:
@@ -112,6 +150,7 @@ def _checked(row: Mapping[str, Any]) -> Row:
             name=str(t["name"]),
             passed=bool(t["passed"]),
             weight=float(t["weight"]),
+            sentence=str(t.get("sentence", "")),
             message=str(t["message"]),
         )
         for t in row["tests"]
@@ -125,8 +164,9 @@ def _public(inputs: Iterable[str], namespace: dict[str, Any]) -> list[Row]:
     rows = []
     for name, (points, source) in cells.items():
         message = _failure(source, dict(namespace))
-        test = Test(name="public asserts", passed=message is None, weight=1.0, message=message or "")
-        rows.append(Row(exercise=name, points=points if message is None else 0.0, max=points, tests=[test]))
+        passed = message is None
+        test = Test(name="public asserts", passed=passed, weight=1.0, sentence="", message=message or "")
+        rows.append(Row(exercise=name, points=points if passed else 0.0, max=points, tests=[test]))
     return rows
 
 
@@ -138,7 +178,7 @@ def _failure(source: str, namespace: dict[str, Any]) -> str | None:
     except KeyboardInterrupt:
         raise
     except NotImplementedError:
-        return "not written yet"
+        return UNWRITTEN
     except BaseException as error:  # learners' code can raise anything
         if isinstance(error, AssertionError) and str(error):
             return str(error)
@@ -164,29 +204,51 @@ def _clip(message: str) -> str:
 
 
 def _text(report: _Report) -> str:
-    wide = max(len(exercise) for _, exercise, _, _ in report.lines)
+    wide = max((len(line.exercise) for line in report.lines), default=0)
     lines = [report.head]
-    for holds, exercise, points, remark in report.lines:
+    for holds, exercise, points, remarks in report.lines:
         start = f"{'✓' if holds else '✗'} {exercise:<{wide}}  {points:>10}  "
-        lines.append((start + remark.replace("\n", "\n" + " " * len(start))).rstrip())
+        lines.append((start + _text_remarks(remarks).replace("\n", "\n" + " " * len(start))).rstrip())
+    return "\n".join(lines)
+
+
+def _text_remarks(remarks: dict[str, list[str]]) -> str:
+    if _alone(remarks):
+        return remarks[""][0]
+    lines = []
+    for reason, what in remarks.items():
+        lines += [reason] * bool(reason) + [f"- {remark}" for remark in what]
     return "\n".join(lines)
 
 
 def _html(report: _Report) -> str:
     """Return the report as HTML that reads on light and dark pages; whatever came from outside is escaped."""
-    cell = (
-        '<td style="text-align:left;vertical-align:top;white-space:pre-wrap;padding:4px 12px 4px 0">{}</td>'
-    )
-    marks = {True: '<b style="color:#0B9E73">✓</b>', False: '<b style="color:#D55E00">✗</b>'}
-    body = "".join(
-        "<tr>"
-        + cell.format(marks[holds])
-        + "".join(cell.format(html.escape(text)) for text in rest)
-        + "</tr>"
-        for holds, *rest in report.lines
-    )
+    head = f"<p><b>{html.escape(report.head)}</b></p>"
+    if not report.lines:
+        return head
+    style = "text-align:left;vertical-align:top;padding:4px 12px 4px 0"
     titles = "".join(
-        f'<th style="text-align:left;padding:4px 12px 4px 0">{title}</th>'
-        for title in ("", "exercise", "points", "what to look at")
+        f'<th style="{style}">{title}</th>' for title in ("", "exercise", "points", "what to look at")
     )
-    return f"<p><b>{html.escape(report.head)}</b></p><table><tr>{titles}</tr>{body}</table>"
+    body = ""
+    for holds, exercise, points, remarks in report.lines:
+        short = [MARKS[holds], html.escape(exercise), html.escape(points)]
+        cells = "".join(f'<td style="{style};white-space:nowrap">{text}</td>' for text in short)
+        body += f'<tr>{cells}<td style="{style};white-space:pre-wrap">{_html_remarks(remarks)}</td></tr>'
+    return f"{head}<table><tr>{titles}</tr>{body}</table>"
+
+
+def _html_remarks(remarks: dict[str, list[str]]) -> str:
+    if _alone(remarks):
+        return html.escape(remarks[""][0])
+    page = ""
+    for reason, what in remarks.items():
+        items = "".join(f"<li>{html.escape(remark)}</li>" for remark in what)
+        bullets = f'<ul style="margin:0;padding-left:1.2em">{items}</ul>' if items else ""
+        page += html.escape(reason) + bullets
+    return page
+
+
+def _alone(remarks: dict[str, list[str]]) -> bool:
+    """Whether there is one remark and no reason: no list then."""
+    return list(remarks) == [""] and len(remarks[""]) == 1

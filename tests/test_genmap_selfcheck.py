@@ -1,8 +1,10 @@
 """The self-check: hidden tests where there are any, else public asserts; a clear line where neither runs."""
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -10,6 +12,7 @@ from nbclient import NotebookClient
 
 from genmap import selfcheck
 
+TESTED = "of the exercises whose tests have run,"
 ABSENT = "The hidden tests, which give the points, are not installed here."
 
 
@@ -33,7 +36,16 @@ def install(monkeypatch):
 
 
 def row(exercise="mass", points=1.0, most=4.0, tests=(("test_tails", False, "Far out it stays finite."),)):
-    tests = [{"name": name, "passed": ok, "weight": 1, "message": message} for name, ok, message in tests]
+    tests = [
+        {
+            "name": name,
+            "passed": ok,
+            "weight": 1,
+            "sentence": said,
+            "message": "" if ok else " ".join([said, *why]),
+        }
+        for name, ok, said, *why in tests
+    ]
     return {"exercise": exercise, "points": points, "max": most, "tests": tests}
 
 
@@ -50,7 +62,7 @@ def test_public_asserts_say_which_exercises_hold_and_why_others_do_not(install):
         f=lambda x: x + 1,
     )
     head, mass, kde = text.splitlines()
-    assert head == f"Self-check of 01_map: 1 of 2 exercises pass their public asserts. {ABSENT}"
+    assert head == f"Self-check of 01_map: {TESTED} 1 of 2 pass their public asserts. {ABSENT}"
     assert mass.split() == ["✗", "mass", "worth", "4", "twice", "the", "number"]
     assert kde.split() == ["✓", "kde", "worth", "1"]
 
@@ -130,6 +142,65 @@ def test_a_failed_hidden_test_without_a_message_is_named(install):
     assert "test_tails" in check()
 
 
+LATE, ERROR = "The call took too long.", "Your code raised ValueError at line 3 of its cell."
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ([("a", False, "A.", LATE), ("b", False, "B.", LATE)], [LATE]),
+        ([("a", False, "A.", "Not answered: it raises NotImplementedError.")], ["not written yet"]),
+        ([("a", False, "A.", LATE), ("b", True, "B.")], [LATE, "- A."]),
+        ([("a", False, "A."), ("b", False, "B.")], ["- A.", "- B."]),
+        ([("a", False, "A."), ("b", True, "B.")], ["A."]),
+        (
+            [("a", False, "A.", LATE), ("b", False, "B."), ("c", False, "C.", LATE)],
+            ["- B.", LATE, "- A.", "- C."],
+        ),
+        ([("a", False, "A.", LATE), ("b", False, "B.", ERROR)], [LATE, "- A.", ERROR, "- B."]),
+        ([("a", True, "A."), ("b", True, "B.")], [""]),
+    ],
+)
+def test_a_reason_is_said_once_and_alone_where_it_explains_everything(install, tests, expected):
+    install(lambda lesson, namespace: [row(tests=tests)])
+    first, *others = check().splitlines()[1:]
+    start = first.index("1 of 4") + len("1 of 4  ")
+    assert [first[start:], *(line[start:] for line in others)] == expected
+    page = selfcheck._html(selfcheck._report("01_map", [], {}))
+    said = re.findall(r"(?:pre-wrap\">|<li>|</ul>)([^<]+)", page)
+    assert said == [line.removeprefix("- ") for line in expected if line]
+    assert page.count("<li>") == sum(line.startswith("- ") for line in expected)
+
+
+def test_points_have_at_most_two_decimals(install):
+    install(lambda lesson, namespace: [row(points=8 / 3), row("kde", 10 / 3, 5.0)])
+    head, mass, kde = check().splitlines()
+    assert "6 of 9 points" in head
+    assert "2.67 of 4 " in mass
+    assert "3.33 of 5 " in kde
+
+
+def test_it_says_that_it_runs_before_the_tests_do_and_that_it_was_stopped(install, monkeypatch):
+    shown = []
+
+    def interrupt():
+        shown.append("here the tests run")
+        raise KeyboardInterrupt
+
+    inputs = SimpleNamespace(input_hist_parsed=["# test mass: 4 points\nwait()"])
+    shell = SimpleNamespace(history_manager=inputs, user_ns={"wait": interrupt})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr(
+        selfcheck.Place, "show", lambda place, content, raw: shown.append(content["text/plain"])
+    )
+    with pytest.raises(KeyboardInterrupt):
+        selfcheck.run("01_map")
+    running, tests, stopped = shown
+    assert "Self-check of 01_map: running" in running
+    assert tests == "here the tests run"
+    assert stopped == "Self-check of 01_map: stopped."
+
+
 def fails(error):
     def hidden(lesson, namespace):
         raise error
@@ -153,7 +224,7 @@ def fails(error):
 def test_hidden_tests_that_cannot_run_leave_the_public_ones(install, hidden, words):
     install(hidden)
     head, mass = check("# test mass: 4 points\nassert True").splitlines()
-    assert head.startswith("Self-check of 01_map: 1 of 1 exercises pass their public asserts. ")
+    assert head.startswith(f"Self-check of 01_map: {TESTED} 1 of 1 pass their public asserts. ")
     assert words in head
     assert mass.split() == ["✓", "mass", "worth", "4"]
     assert words in check()
@@ -216,9 +287,10 @@ def test_in_a_notebook_it_is_a_table():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True).execute()
     early, blank, wrong = (notebook.cells[i].outputs for i in (1, 4, 6))
-    assert [output.output_type for output in early] == ["stream"]
-    assert "No test cell has run" in early[0].text
-    assert [set(output.data) for output in blank] == [{"text/html", "text/plain"}]
+    for outputs in (early, blank, wrong):
+        assert [set(output.data) for output in outputs] == [{"text/html", "text/plain"}]
+        assert "running" not in outputs[0].data["text/html"]
+    assert "No test cell has run" in early[0].data["text/html"]
     assert "not written yet" in blank[0].data["text/html"]
     assert "it is &lt;one&gt;" in wrong[0].data["text/html"]
     assert "it is <one>" in wrong[0].data["text/plain"]
