@@ -73,7 +73,8 @@ def run(lesson: str) -> None:
         print("The self-check reads a notebook's cells: open the lesson in JupyterLab and run it there.")
         return
     place = Place()
-    _show(place, _Report(f"Self-check of {lesson}: running. Slow answers make it slow.", []))
+    wait = "the tests are running. An answer that never ends makes this take a minute or more."
+    _show(place, _Report(f"Self-check of {lesson}: {wait}", []))
     try:
         report = _report(lesson, shell.history_manager.input_hist_parsed, shell.user_ns)
     except KeyboardInterrupt:

@@ -196,7 +196,7 @@ def test_it_says_that_it_runs_before_the_tests_do_and_that_it_was_stopped(instal
     with pytest.raises(KeyboardInterrupt):
         selfcheck.run("01_map")
     running, tests, stopped = shown
-    assert "Self-check of 01_map: running" in running
+    assert "Self-check of 01_map: the tests are running." in running
     assert tests == "here the tests run"
     assert stopped == "Self-check of 01_map: stopped."
 
@@ -289,7 +289,7 @@ def test_in_a_notebook_it_is_a_table():
     early, blank, wrong = (notebook.cells[i].outputs for i in (1, 4, 6))
     for outputs in (early, blank, wrong):
         assert [set(output.data) for output in outputs] == [{"text/html", "text/plain"}]
-        assert "running" not in outputs[0].data["text/html"]
+        assert "are running" not in outputs[0].data["text/html"]
     assert "No test cell has run" in early[0].data["text/html"]
     assert "not written yet" in blank[0].data["text/html"]
     assert "it is &lt;one&gt;" in wrong[0].data["text/html"]
