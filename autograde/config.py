@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from nbgrader.converters import base
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
@@ -14,6 +15,9 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 
 from autograde.course import Course
+from autograde.files import plain_files
+from autograde.formgrader import protect
+from autograde.inert import Inert, clean, render_markdown
 from autograde.preprocessors import Rebuild, Record, RunAndJudge
 from autograde.regions import STUB
 from autograde.release import ANSWER_STUB
@@ -22,6 +26,7 @@ from autograde.release import ANSWER_STUB
 def configure(c: Config, root: Path) -> None:
     """Fill nbgrader's config object `c` for the course in `root`; its nbgrader_config.py calls this."""
     root = root.resolve()
+    base.find_all_files = plain_files  # nbgrader copies what links and devices give, before our first step
     os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
     c.CourseDirectory.root = str(root)
     c.CourseDirectory.db_url = Course.at(root).gradebook
@@ -34,4 +39,17 @@ def configure(c: Config, root: Path) -> None:
         *(Rebuild, ClearOutput, DeduplicateIds),
         *(OverwriteKernelspec, OverwriteCells, CheckCellMetadata),
     ]
-    c.Autograde.autograde_preprocessors = [RunAndJudge, Record, AssignLatePenalties, CheckCellMetadata]
+    c.Autograde.autograde_preprocessors = [
+        *(RunAndJudge, Inert, Record),
+        *(AssignLatePenalties, CheckCellMetadata),
+    ]
+    _make_pages_inert(c)
+
+
+def _make_pages_inert(c: Config) -> None:
+    """Nothing that a submission holds runs in the formgrader's pages or in feedback."""
+    c.HTMLExporter.preprocessors = [Inert]
+    c.HTMLExporter.sanitize_html = True
+    c.HTMLExporter.filters = {"markdown2html": render_markdown, "clean_html": clean}
+    c.FormgradeExtension.debug = False  # else its first page prints the configuration, paths and all
+    protect()

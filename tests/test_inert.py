@@ -1,0 +1,179 @@
+"""A submission is inert where it is shown, and feedback says what failed but shows no hidden test."""
+
+import re
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from hostile import CONFIG, FILE, PIXEL, RUN, hostile
+from nbconvert.exporters import HTMLExporter
+from nbformat import NotebookNode, from_dict
+from nbformat.v4 import new_code_cell, new_notebook
+from nbgrader.converters import Autograde, GenerateFeedback
+from small_course import HIDDEN, NAME, course
+from test_nbgrader import RIGHT, autograded, filled, hand_in, released, run, scores
+from traitlets.config import Config
+
+from autograde.config import configure
+from autograde.inert import LONGEST, TAGS, Inert, clean, render_markdown
+
+__all__ = ["course", "released"]
+HARMLESS = re.compile(r"(https?:|mailto:|#|data:image/(png|jpeg|gif);base64,|[\w-]+\.png$)")
+HALF = {**RIGHT, "weighted-mean": "def weighted_mean(x, w):\n    return 7.25 * np.mean(x)\n"}
+
+
+class Page(HTMLParser):
+    """Collects what a page could run or load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[str | None] = []
+        self.tags: set[str] = set()
+        self.handlers: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.add(tag)
+        if tag == "script":
+            self.scripts.append(given.get("src"))
+        self.handlers += [name for name in given if name.startswith("on") or name in ("srcdoc", "style")]
+        if tag != "script":
+            self.addresses += [given[name] or "" for name in ("href", "src", "action") if name in given]
+        self.ids += [given["id"] or ""] if "id" in given else []
+
+
+def feedback(course, student: str) -> str:
+    return (course.grading / "feedback" / student / NAME / f"{NAME}.html").read_text()
+
+
+def exported(course, notebook: NotebookNode) -> str:
+    """The HTML of a notebook in the course's feedback look, without a gradebook."""
+    config = Config()
+    configure(config, course.root)
+    return HTMLExporter(config=config, template_name="classic").from_notebook_node(notebook)[0]
+
+
+def hand_in_hostile(course, student: str = "mallory") -> None:
+    folder = hand_in(course, student, hostile(filled(course, RIGHT))).parent
+    (folder / FILE).write_text(f"<script>{RUN}</script>")
+    (folder / "nbgrader_config.py").write_text(CONFIG)
+    (folder / "<img src=x onerror=alert(1)>.txt").write_text("a name")
+    (folder / "plot.png").write_bytes(b"\x89PNG")
+
+
+def test_a_hostile_submission_is_graded_and_its_feedback_runs_nothing(released):
+    hand_in(released, "ann", filled(released, RIGHT))
+    hand_in_hostile(released)
+    run(released, Autograde)
+    run(released, GenerateFeedback)
+    assert scores(released) == {"ann": 20, "mallory": 20}
+    ours, page = Page(feedback(released, "ann")), Page(feedback(released, "mallory"))
+    assert page.scripts == ours.scripts and page.handlers == [] == ours.handlers
+    assert page.tags - ours.tags <= set(TAGS)
+    assert not [address for address in page.addresses if not HARMLESS.match(address)]
+    assert page.ids.count("why-mean") == 0
+    text = feedback(released, "mallory")
+    assert PIXEL in text and "bold</b>" in text and "weighted-mean: 12 of 12 points" in text
+    assert "$a &lt; b$" in text and "<code>a &lt; b</code>" in text and "<strong>2</strong>" in text
+
+
+def test_the_autograded_notebook_holds_no_script_in_its_outputs(released):
+    hand_in_hostile(released)
+    run(released, Autograde)
+    outputs = [
+        o for c in nbformat.read(autograded(released, "mallory"), 4).cells for o in c.get("outputs", [])
+    ]
+    shown = [o for o in outputs if "data" in o]
+    assert {key for o in shown for key in o.data} <= {
+        *("text/plain", "text/html", "text/markdown", "text/latex", "image/png"),
+    }
+    assert [o.metadata for o in shown if o.metadata] == [{"image/png": {"width": 40, "height": 30}}]
+    assert any(o.data.get("text/plain") == "[not shown: application/javascript]" for o in shown)
+
+
+def test_feedback_names_the_property_and_shows_neither_test_nor_expected_value(released):
+    hand_in(released, "bob", filled(released, HALF))
+    run(released, Autograde)
+    run(released, GenerateFeedback)
+    text = feedback(released, "bob")
+    assert "FAILED  Weights count." in text and "passed  Two numbers." in text
+    assert "weighted-mean: 0 of 12 points" in text and "Score: 8.0 / 22.5" in text
+    hidden = [line.strip() for line in HIDDEN.splitlines() if len(line.strip()) > 12 and '"""' not in line]
+    for secret in (*hidden, "0.75", "[0.0, 1.0]", "test_weights", "test_two", "pytest", "squared distances"):
+        assert secret not in text
+
+
+def test_a_warning_costs_nothing_and_is_shown(released):
+    hand_in(released, "ann", filled(released, {**RIGHT, "weighted-mean": _warns()}))
+    run(released, Autograde)
+    run(released, GenerateFeedback)
+    assert scores(released) == {"ann": 20} and "UserWarning: careful" in feedback(released, "ann")
+
+
+def _warns() -> str:
+    return "import warnings\nwarnings.warn('careful')\n" + RIGHT["weighted-mean"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"output_type": "stream", "name": "<b>", "text": 3},
+        {"output_type": "stream", "name": "stdout", "text": None},
+        {"output_type": "error", "ename": 1, "evalue": [], "traceback": "<script>"},
+        {"output_type": "error", "traceback": [1, None, {"a": 1}]},
+        {"output_type": "display_data", "data": ["text/html"], "metadata": "x"},
+        {"output_type": "display_data", "data": {"text/html": ["<script>"], "image/png": 3}},
+        {"output_type": "<script>", "data": {}, "metadata": {"image/png": {"width": "1 onload=alert(1)"}}},
+        {"data": {"image/png": 'x" onerror="alert(1)', "a/<script>": "x"}},
+        {},
+    ],
+)
+def test_forged_outputs_neither_break_a_page_nor_run(course, given):
+    notebook = new_notebook(cells=[new_code_cell("1")])
+    empty = Page(exported(course, notebook))
+    notebook.cells[0].update(execution_count="<script>", outputs=[from_dict(given)])
+    notebook, _ = Inert().preprocess(notebook, {})
+    nbformat.validate(notebook)
+    page = Page(exported(course, notebook))
+    assert page.scripts == empty.scripts and page.handlers == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * LONGEST,
+        "<" * LONGEST,
+        "<div>" * (LONGEST // 5),
+        "> " * (LONGEST // 2),
+        "![a](attachment:b)",
+        "\0<b",
+    ],
+)
+def test_markdown_that_cannot_be_rendered_is_shown_as_text(text):
+    assert "<script" not in render_markdown(text + "<script>") and render_markdown(text)
+
+
+def test_what_learners_write_honestly_stays():
+    table = '<table border="1" class="dataframe"><tr><td>1</td></tr></table>'
+    assert (
+        clean("<style scoped>\n.dataframe {color: red}\n</style>" + table)
+        == '<table border="1" class="dataframe"><tbody><tr><td>1</td></tr></tbody></table>'
+    )
+    assert clean(clean("a < b & c <b>d</b>")) == clean("a < b & c <b>d</b>")
+    assert 'src="plot.png"' in render_markdown("![a](plot.png)")
+    assert '<a href="https://example.org/a?b">' in render_markdown("[a](https://example.org/a?b)")
+    assert '<span class="k">def</span>' in render_markdown("```python\ndef f(): pass\n```")
+
+
+def test_long_html_gives_way_to_its_text():
+    data = {"text/html": "<p>" * LONGEST, "text/plain": "short"}
+    cell = new_code_cell(outputs=[from_dict({"output_type": "display_data", "data": data, "metadata": {}})])
+    notebook, _ = Inert().preprocess(new_notebook(cells=[cell]), {})
+    assert notebook.cells[0].outputs[0].data == {"text/plain": "short"}
+
+
+def test_a_handler_goes_and_its_text_stays():
+    assert RUN not in clean(f"<b onclick='{RUN}'>x</b>")
