@@ -1153,7 +1153,8 @@ tail = log_adaptive_kde(edge, centres, own, heavy)
 assert tail.isfinite().all(), "far out in the tails the log density is very negative, not -inf"
 assert tail.requires_grad, "the result must be differentiable in x: do not detach"
 slope = torch.autograd.grad(tail.sum(), edge)[0]
-assert slope.isfinite().all(), f"the gradient, far out and on a point, must be finite, not {slope.tolist()}"
+away = slope - torch.tensor([[-2499.5], [0.0]])
+assert away.abs().max() < 1e-3, f"far out and on a point the gradient is -2499.5 and 0, not {slope}"
 same = torch.full((30, 3), 1e4)  # one place in three dimensions, 30 times, in float32
 near = log_adaptive_kde(same + 0.125, same, torch.full((30,), 0.125), torch.full((30,), 2e-9))
 assert near.dtype == torch.float32, f"tensors in float32 give float32, not {near.dtype}"
