@@ -13,6 +13,7 @@ from nbgrader.preprocessors.base import NbGraderPreprocessor
 
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
+from autograde.files import MOST_CELLS
 from autograde.grading import course_secret, grade_notebook, record, scored_cells
 from autograde.judge_process import NoVerdict
 from autograde.rebuild import rebuild
@@ -46,19 +47,12 @@ class Rebuild(_Step):
         path = self.course.released(names["assignment"])
         if not path.exists():
             raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
+        if len(nb.cells) > MOST_CELLS:
+            raise CourseError(f"The notebook has more than {MOST_CELLS} cells: not graded.")
         nb, notes = rebuild(nb, nbformat.read(path, 4))
-        for note in [*notes, *self._drop_links(names)]:
+        for note in notes:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
         return nb, resources
-
-    def _drop_links(self, names: dict[str, str]) -> list[str]:
-        """nbgrader has copied what the links in a submission point to, be it the gradebook: take it out."""
-        submitted = self.folder(self.coursedir.submitted_directory, names)
-        copied = self.folder(self.coursedir.autograded_directory, names)
-        links = [path.relative_to(submitted) for path in submitted.rglob("*") if path.is_symlink()]
-        for link in links:
-            (copied / link).unlink(missing_ok=True)
-        return [f"{link} is a link: left out" for link in links]
 
 
 class RunAndJudge(_Step):

@@ -1,0 +1,32 @@
+"""What nbgrader may read of a submission's folder: plain files of bounded size, and no links."""
+
+import os
+import stat
+from pathlib import Path
+
+from nbgrader.utils import find_all_files
+
+from autograde.errors import CourseError
+
+MOST_FILES = 2000
+MOST_BYTES = 200 << 20  # of a submission's folder
+NOTEBOOK_BYTES = 50 << 20
+MOST_CELLS = 2000
+
+
+def plain_files(path: str, exclude: list[str] | None = None) -> list[str]:
+    """nbgrader's find_all_files without links, pipes and devices, which may have no end.
+
+    Raises CourseError where the folder holds too much or a notebook is no plain file: it would be
+    somebody else's, or endless.
+    """
+    found = {name: os.lstat(name) for name in find_all_files(path, exclude)}
+    plain = {name: entry.st_size for name, entry in found.items() if stat.S_ISREG(entry.st_mode)}
+    if len(plain) > MOST_FILES or sum(plain.values()) > MOST_BYTES:
+        raise CourseError(f"{path} holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MB: not graded.")
+    for notebook in Path(path).glob("*.ipynb"):
+        entry = notebook.lstat()
+        if not stat.S_ISREG(entry.st_mode) or entry.st_size > NOTEBOOK_BYTES:
+            reason = f"is a link or larger than {NOTEBOOK_BYTES >> 20} MB"
+            raise CourseError(f"{notebook} {reason}: not graded.")
+    return list(plain)

@@ -1,0 +1,9 @@
+"""Hands in a timestamp that is no time and a verdict that is a folder."""
+
+SCORE = None
+
+
+def files(folder):
+    (folder / "timestamp.txt").write_text("never")
+    (folder / "90_small.verdict.json").mkdir()
+    (folder / "90_small.verdict.json" / "x").write_text("x")

@@ -1,0 +1,30 @@
+"""Every attack of tests/attacks: none gains a point, reads a secret, harms another or stops the run."""
+
+from collections.abc import Iterator
+
+import attack_class
+import pytest
+from attack_class import Attack, Class
+
+ATTACKS = attack_class.load()
+
+
+@pytest.fixture(scope="module")
+def hostile_class() -> Iterator[Class]:
+    with attack_class.classroom() as made:
+        yield made
+
+
+def marked(attack: Attack) -> object:
+    reason = attack.get("OPEN", None)
+    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+    return pytest.param(attack, id=attack.name, marks=marks)
+
+
+@pytest.mark.parametrize("attack", [marked(attack) for attack in ATTACKS])
+def test_an_attack_gains_nothing_and_harms_nobody(hostile_class, attack):
+    assert hostile_class.attempt(attack) == []
+
+
+def test_the_honest_student_still_gets_full_points(hostile_class):
+    assert hostile_class.grade_honest() == attack_class.FULL
