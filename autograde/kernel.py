@@ -65,6 +65,9 @@ class _Client(NotebookClient):
             return None
         return super().process_message(msg, cell, cell_index)
 
+    def handle_comm_msg(self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int) -> None:
+        """Widgets have nobody to talk to here; nbclient's answers can lose the kernel's reply to the cell."""
+
 
 class _Channels(AsyncKernelClient):
     """Connects once, before the learner's code runs, and takes no message that is too large.
