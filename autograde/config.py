@@ -16,11 +16,12 @@ from traitlets.config import Config
 
 from autograde.course import Course
 from autograde.files import plain_files
-from autograde.formgrader import protect
+from autograde.formgrader import ShowRubrics, protect
 from autograde.inert import Inert, clean, render_markdown
 from autograde.preprocessors import Rebuild, Record, RunAndJudge
 from autograde.regions import STUB
 from autograde.release import ANSWER_STUB
+from autograde.unfinished import sweep
 
 
 def configure(c: Config, root: Path) -> None:
@@ -33,7 +34,9 @@ def configure(c: Config, root: Path) -> None:
     for name in ("source", "submitted", "autograded", "feedback"):
         setattr(c.CourseDirectory, f"{name}_directory", f".grading/{name}")
     c.CourseDirectory.release_directory = ".grading/released"
-    c.CourseDirectory.ignore.append("*.verdict.json")  # else nbgrader hands it back with the feedback
+    for ours in ("*.verdict.json", "*.unfinished", "*.draft", "*.part"):
+        c.CourseDirectory.ignore.append(ours)  # else nbgrader hands them out with the feedback
+    sweep(Course.at(root))
     c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB
     c.Autograde.sanitize_preprocessors = [
         *(Rebuild, ClearOutput, DeduplicateIds),
@@ -43,12 +46,13 @@ def configure(c: Config, root: Path) -> None:
         *(RunAndJudge, Inert, Record),
         *(AssignLatePenalties, CheckCellMetadata),
     ]
+    c.ShowRubrics.root = str(root)
     _make_pages_inert(c)
 
 
 def _make_pages_inert(c: Config) -> None:
     """Nothing that a submission holds runs in the formgrader's pages or in feedback."""
-    c.HTMLExporter.preprocessors = [Inert]
+    c.HTMLExporter.preprocessors = [Inert, ShowRubrics]
     c.HTMLExporter.sanitize_html = True
     c.HTMLExporter.filters = {"markdown2html": render_markdown, "clean_html": clean}
     c.FormgradeExtension.debug = False  # else its first page prints the configuration, paths and all

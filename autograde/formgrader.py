@@ -2,13 +2,26 @@
 
 The pages lie on the Jupyter server's own address: whatever ran there could start a kernel with the grader's
 rights. nbgrader serves the files of a submission there as they are, and `/formgrader?path=FOLDER` runs a
-nbgrader_config.py of any folder, so of a submission too: a link would be enough.
+nbgrader_config.py of any folder, so of a submission too. Names from an address are written into its pages as
+they are. A link in a submission would be enough for either.
 """
 
 import base64
 import hashlib
 import sys
+from pathlib import Path
 from typing import Any
+
+import nbformat
+from nbconvert.preprocessors import Preprocessor
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+from traitlets import Bool, Unicode
+
+from autograde.course import Course
+from autograde.inert import Ours
+from autograde.rebuild import grade_id
+from autograde.regions import BEGIN, END
 
 PAGES = "nbgrader.server_extensions.formgrader"
 CDN = "https://cdnjs.cloudflare.com"  # MathJax
@@ -23,6 +36,7 @@ def protect() -> None:
     handlers.BaseHandler.content_security_policy = policy()
     handlers.SubmissionFilesHandler.content_security_policy = f"{policy()}; sandbox"
     handlers.FormgraderHandler.get_argument = _no_path
+    handlers.BaseHandler.render = _render
 
 
 def policy() -> str:
@@ -44,3 +58,44 @@ def policy() -> str:
 def _no_path(handler: Any, name: str, default: str = "", strip: bool = True) -> str:
     """For the handler that would load the configuration of the folder in `path`: there is none."""
     return default
+
+
+def _render(handler: Any, name: str, **given: Any) -> str:
+    """BaseHandler.render, with escaping."""
+    environment = handler.settings["nbgrader_jinja2_env"]
+    environment.autoescape = True
+    return str(environment.get_template(name).render(**given))
+
+
+class ShowRubrics(Preprocessor):
+    """Puts the rubric of an answer that is graded by hand above it, in the formgrader and nowhere else."""
+
+    enabled = Bool(True).tag(config=True)
+    root = Unicode(help="The course's folder.").tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """The page of a submission is known by its `submission_id`: feedback has none."""
+        if "submission_id" in resources:
+            rubrics = _rubrics(Course.at(Path(self.root)).instructors(resources["notebook_id"]))
+            cells = [(rubrics.get(grade_id(cell) or ""), cell) for cell in nb.cells]
+            nb.cells = [shown for rubric, cell in cells for shown in (*_box(rubric), cell)]
+        return nb, resources
+
+
+def _rubrics(path: Path) -> dict[str, str]:
+    """By answer, what the instructor's notebook has in the solution regions of markdown cells."""
+    cells = nbformat.read(path, 4).cells if path.exists() else []
+    found = {}
+    for cell in cells:
+        lines = cell.source.split("\n")
+        if cell.cell_type == "markdown" and (name := grade_id(cell)) and BEGIN in lines and END in lines:
+            found[name] = "\n".join(lines[lines.index(BEGIN) + 1 : lines.index(END)])
+    return found
+
+
+def _box(rubric: str | None) -> list[NotebookNode]:
+    if rubric is None:
+        return []
+    cell = new_markdown_cell()
+    cell.source = Ours(f"**Rubric, for graders only**\n\n{rubric}")
+    return [cell]

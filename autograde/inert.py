@@ -11,9 +11,10 @@ from typing import Any
 
 import bleach  # type: ignore[import-untyped]
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.preprocessors.base import NbGraderPreprocessor
+from traitlets import Bool
 
 LONGEST = 30_000  # characters of markdown or HTML that are rendered; more is shown as plain text
 TAGS = (
@@ -52,6 +53,10 @@ SIDES, IMAGES = ("width", "height"), ("image/png", "image/jpeg")
 BASE64 = re.compile(r"[\w+/=\s]*", re.A)
 
 
+class Ours(str):
+    """Markdown of the course's own: shown in a box, which a submission has no means to draw."""
+
+
 def clean(text: object) -> str:
     """HTML with what `TAGS` and `ATTRIBUTES` allow; other markup is shown as text."""
     if isinstance(text, bytes):
@@ -68,12 +73,15 @@ def render_markdown(source: str) -> str:
     if len(source) <= LONGEST:
         with contextlib.suppress(Exception, RecursionError):
             renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
-            return clean(MarkdownWithMath(renderer=renderer).render(source))
+            page = clean(MarkdownWithMath(renderer=renderer).render(source))
+            return f'<div class="alert alert-info">{page}</div>' if isinstance(source, Ours) else page
     return f"<pre>{html.escape(source)}</pre>"
 
 
-class Inert(NbGraderPreprocessor):
+class Inert(Preprocessor):
     """Makes the outputs anew from what is known to be harmless: text, clean HTML and pixel images."""
+
+    enabled = Bool(True).tag(config=True)
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict[str, Any], index: int

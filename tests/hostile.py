@@ -39,7 +39,7 @@ CODE = (
     f"show({{'image/png': {PIXEL!r}}}, {{'image/png': {{'width': f'1 onload={{run}}', 'alt': script}}}})\n"
     f"show({{'image/png': {PIXEL!r}}}, {{'image/png': {{'width': 40, 'height': 30}}}})\n"
     "print(script)\n",
-    "### BEGIN HIDDEN TESTS\nraise ValueError('<script>" + RUN + "</script>')\n",
+    "### BEGIN HIDDEN TESTS\nraise ValueError(" + repr(f"<script>{RUN}</script>") + ")\n",
     "%%html\n<script>" + RUN + "</script>",
     "%%javascript\n" + RUN,
 )
