@@ -12,6 +12,7 @@ from autograde.limits import Limits
 
 FIRST_UID, UIDS = 61184, 4336  # a range that no account has: systemd keeps it for such purposes
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+WRITABLE = ("/tmp", "/work", "/dev/shm")
 COPY = 'cp -R /given/. /work/ 2>/dev/null; exec "$@"'
 
 
@@ -89,7 +90,7 @@ def _limits(limits: Limits) -> list[str]:
 def _file_system(given: Path, sockets: Path, secret: list[Path], limits: Limits) -> Iterator[str]:
     made = {Path("/"), Path("/tmp"), Path("/work"), Path("/proc"), Path("/dev")}
     yield from ("--proc", "/proc", "--dev", "/dev")
-    for folder in ("/tmp", "/work", "/dev/shm"):
+    for folder in WRITABLE:
         yield from ("--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", folder)
     yield from ("--remount-ro", "/dev")
     shown = [Path(path) for path in visible()]

@@ -18,6 +18,8 @@ def array(value: Any, shape: tuple[int, ...] | None = None, finite: bool = True)
     result = _numeric(value)
     if shape is not None and result.shape != tuple(shape):
         raise Unusable("an array of another shape than the exercise asks for")
+    if result.size == 0 and 0 not in (shape or ()):
+        raise Unusable("an empty array")  # of which everything would hold
     if np.isnan(result).any() or (finite and not np.isfinite(result).all()):
         raise Unusable("NaN or infinity")
     return result

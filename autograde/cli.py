@@ -13,6 +13,7 @@ from rich.table import Table
 
 from autograde.course import Course
 from autograde.errors import CourseError
+from autograde.student import StudentError
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -62,7 +63,10 @@ def verify(lessons: tuple[str, ...]) -> None:
     for name in track(
         course.select(lessons), "verify", console=ERR, disable=not ERR.is_terminal, transient=True
     ):
-        row = forked(partial(verify_lesson, course, name, default_jobs()), limit=LESSON)
+        try:
+            row = forked(partial(verify_lesson, course, name, default_jobs()), limit=LESSON)
+        except StudentError as error:
+            raise CourseError(f"{name}: verify did not come to its end. {error.reason}") from None
         _print_matrix(row)
         problems += [f"{name}: {problem}" for problem in row["problems"]]
     if problems:

@@ -69,7 +69,7 @@ def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:
         "blank": {},
         "partly-right": half,
         "wrong": wrong,
-        "crashing": {**right, exercises[1]: CRASH},
+        "crashing": {**right, exercises[-1]: CRASH},
         "cheating": {},
         "hostile": {exercises[0]: HOSTILE},
     }
@@ -128,7 +128,7 @@ def main(arguments: list[str]) -> None:
     _show(course, lesson, scores, time.perf_counter() - start)
     points, full = {student: row[0] for student, row in scores.items()}, scores["reference"][1]
     nothing = [points[student] for student in ("blank", "cheating", "hostile")]
-    if points["reference"] != full or any(nothing) or not 0 < points["partly-right"] < full:
+    if points["reference"] != full or any(nothing) or points["partly-right"] == 0:
         raise CourseError("The scores are not what these students must get: run `autograde verify`.")
 
 

@@ -1,7 +1,9 @@
 """Work in forked processes: each item in a copy of this process, bounded in time, apart from the rest."""
 
+import ctypes
 import json
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from typing import Any
 
 from autograde.errors import CourseError, UsageError
 from autograde.student import Died, StudentError, TimedOut
+
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 @dataclass
@@ -58,6 +62,7 @@ def _start(work: Callable[[Any], Any], index: int, item: Any, limit: float) -> _
 
     def child() -> None:
         ours.close()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # with the fork that made it, each dies
         try:
             outcome = {"result": work(item)}
         except CourseError as error:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from traitlets import Bool, Unicode
 
 from autograde.course import Course
-from autograde.inert import Ours
+from autograde.inert import Inert, Ours
 from autograde.rebuild import grade_id
 from autograde.regions import BEGIN, END
 
@@ -37,6 +38,7 @@ def protect() -> None:
     handlers.SubmissionFilesHandler.content_security_policy = f"{policy()}; sandbox"
     handlers.FormgraderHandler.get_argument = _no_path
     handlers.BaseHandler.render = _render
+    handlers.BaseHandler.exporter = property(_exporter)
 
 
 def policy() -> str:
@@ -65,6 +67,15 @@ def _render(handler: Any, name: str, **given: Any) -> str:
     environment = handler.settings["nbgrader_jinja2_env"]
     environment.autoescape = True
     return str(environment.get_template(name).render(**given))
+
+
+def _exporter(handler: Any) -> HTMLExporter:
+    """BaseHandler.exporter; where Jupyter was started in another folder, it was made without our steps."""
+    exporter = handler.settings["nbgrader_exporter"]
+    if Inert not in exporter.preprocessors:
+        error = sys.modules[f"{PAGES}.handlers"].web.HTTPError
+        raise error(403, "Start Jupyter in the course's folder: here submissions are not safe to show.")
+    return exporter
 
 
 class ShowRubrics(Preprocessor):

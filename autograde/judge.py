@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import hmac
 import io
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,10 @@ import numpy as np
 import pytest
 
 from autograde.errors import CourseError
-from autograde.student import Ask, Student, StudentError
+from autograde.student import Ask, Died, Student, StudentError, TimedOut
 
 Verdict = dict[str, list[dict[str, Any]]]  # exercise -> its tests, each with the entries of ROW
+PATIENCE = 2  # deaths or time-outs of one exercise
 ROW = ("name", "weight", "passed", "sentence", "message")
 OPTIONS = [
     *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=sys"),
@@ -56,6 +58,8 @@ class Judge:
     exercises: frozenset[str] | None = None
     tests: dict[tuple[str, str], _Test] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    lost: dict[tuple[str, str], list[StudentError]] = field(default_factory=dict)
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Declare the marker; let failures, whose text nobody sees, be formatted the quick way."""
@@ -74,8 +78,15 @@ class Judge:
         return str(request.param)
 
     @pytest.fixture
-    def student(self, judge_seed: str) -> Student:
-        """The learner's answers; objects kept for an earlier test are forgotten first."""
+    def student(self, judge_seed: str, request: pytest.FixtureRequest) -> Student:
+        """The learner's answers; objects kept for an earlier test are forgotten first.
+
+        An exercise whose answer ended or hung the process PATIENCE times is not asked again.
+        """
+        exercise = request.node.get_closest_marker("exercise").args[0]
+        lost = self.lost.get((judge_seed, exercise), [])
+        if len(lost) >= PATIENCE:
+            raise lost[-1]
         student = Student(self.ask)
         student.reset()
         return student
@@ -101,8 +112,10 @@ class Judge:
             return False
         if self.exercises is not None and mark.args[0] not in self.exercises:
             return False
-        sentence = " ".join(function.__doc__.split())
-        weight = float(mark.kwargs.get("weight", 1))
+        sentence, weight = " ".join(function.__doc__.split()), mark.kwargs.get("weight", 1)
+        if set(mark.kwargs) - {"weight"} or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            self.errors.append(f"{item.name} needs a positive number as its weight, and nothing else")
+            return False
         self.tests.setdefault(self._key(item), _Test(mark.args[0], weight, sentence))
         return True
 
@@ -121,8 +134,14 @@ class Judge:
             if call.when == "setup" and not isinstance(error, StudentError):
                 self.errors.append(f"{item.originalname} cannot be set up")  # type: ignore[attr-defined]
             test.passed = False
+            if call.when == "call" and isinstance(error, Died | TimedOut):
+                self.lost.setdefault((self._key(item)[0], test.exercise), []).append(error)
             test.reason = test.reason or (error.reason if isinstance(error, StudentError) else "")
         return report
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """The learner's Ctrl-C at the self-check; pytest's own Interrupted is something else."""
+        self.interrupted = type(excinfo.value) is KeyboardInterrupt
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected is an error of the course, never of the learner."""
@@ -148,6 +167,8 @@ def judge(
     sys.modules.pop(tests.stem, None)  # else pytest takes an earlier file of this name for it
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = pytest.main([*OPTIONS, f"--rootdir={tests.parent}", str(tests)], plugins=[plugin])
+    if plugin.interrupted:
+        raise KeyboardInterrupt
     if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise HiddenTestError(f"{tests.name}: {'; '.join(plugin.errors) or f'pytest ended with {code!r}'}")
     return plugin.verdicts()

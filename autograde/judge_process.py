@@ -5,6 +5,7 @@ over a socket, which the grader answers from the learner's kernel, and ends with
 that comes over the socket is unpickled on either side.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -41,7 +42,7 @@ class JudgeServer:
         if self.process is not None and self.process.poll() is None:
             return
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "autograde.judge_process", str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", "autograde.judge_process", str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
 
@@ -58,7 +59,10 @@ class JudgeServer:
         assert self.control is not None
         ours, theirs = socket.socketpair()
         request = {"tests": str(tests), "secret": secret.hex(), "seed": seed, "limits": vars(limits)}
-        socket.send_fds(self.control, [json.dumps(request).encode()], [theirs.fileno()])
+        try:
+            socket.send_fds(self.control, [json.dumps(request).encode()], [theirs.fileno()])
+        except OSError:
+            raise NoVerdict("The judge's server has ended; nothing was recorded. Grade again.") from None
         theirs.close()
         with Connection(ours.detach()) as line:
             return _serve_questions(line, ask, time.monotonic() + limits.judge_wall)
@@ -103,13 +107,15 @@ def _main(control: socket.socket) -> None:
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
     while True:
         message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            _judge_one(json.loads(message), Connection(descriptors[0]))
+            with contextlib.suppress(EOFError, OSError):  # the grader is gone
+                _judge_one(json.loads(message), Connection(descriptors[0]))
             os._exit(0)
         os.close(descriptors[0])
 

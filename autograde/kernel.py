@@ -9,6 +9,8 @@ import ast
 import asyncio
 import math
 import os
+import re
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -39,7 +41,11 @@ POISON = {
     DeadKernelError: ("KernelDied", "The process ended in this cell (a crash, an exit or too much memory)."),
 }
 FLOOD = ("OutputLimit", "This cell printed far too much and was stopped.")
+LOST = {"ename": "Error", "evalue": "its text was too long", "traceback": ["[too long]"]}
 CUT = "\n[output cut off here]\n"
+LITERAL = re.compile(
+    r"'[^'\\]*+(?:\\.[^'\\]*+)*+'", re.ASCII | re.DOTALL
+)  # the repr of a string, nothing else
 MESSAGE = 2 * wire.MAX_BYTES  # bytes of the largest message that a kernel may send
 POLL = 0.02  # seconds
 
@@ -49,8 +55,8 @@ class _Client(NotebookClient):
 
     km: AsyncKernelManager
     limits: Limits
-    received = 0
-    flooded = False
+    received = allowed = 0
+    flooded = failed = False
 
     def process_message(
         self, msg: dict[str, Any], cell: NotebookNode, cell_index: int
@@ -61,8 +67,10 @@ class _Client(NotebookClient):
             self.flooded = True
             assert self.km.provisioner is not None
             self.end = asyncio.ensure_future(self.km.provisioner.kill())  # nbclient finds it dead
-        if self.received > self.limits.output_bytes and msg["msg_type"] not in ("status", "error"):
-            return None
+        if self.received > self.allowed and msg["msg_type"] != "status":
+            if msg["msg_type"] != "error" or self.failed:
+                return None
+            self.failed, msg = True, {**msg, "content": LOST}
         return super().process_message(msg, cell, cell_index)
 
     def handle_comm_msg(self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int) -> None:
@@ -89,7 +97,7 @@ class Session:
     def __init__(self, folder: Path, limits: Limits, kernels: GradingKernels) -> None:
         self.folder, self.limits, self.kernels = folder, limits, kernels
         self.deadline = time.monotonic() + limits.wall
-        self.restarts = 0
+        self.restarts, self.room = 0, limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
         self.client: _Client | None = None
 
@@ -129,20 +137,27 @@ class Session:
         try:
             reply = run_sync(self._ask)(request)
         except TimeoutError:
-            self._restart()
+            self._restart(cost=0)  # the judge stops asking an answer that does this again
             raise TimedOut from None
         except Exception:
-            self._restart()
+            self._restart(cost=0)
             raise Died from None
         return _text(reply)
 
     def _execute(self, cell: NotebookNode) -> None:
         assert self.client is not None
-        self.client.received = 0
+        self.client.received, self.client.failed = 0, False
+        self.client.allowed = min(self.limits.output_bytes, self.room)
         self.client.timeout = max(1, math.ceil(min(self.limits.cell, self.deadline - time.monotonic())))
         self.client.nb.cells = [cell]
-        self.client.execute_cell(cell, 0)
-        if self.client.received > self.limits.output_bytes:
+        self.client.reset_execution_trackers()  # of the cell before, which is not in this notebook of one
+        try:
+            self.client.execute_cell(cell, 0)
+        finally:
+            self.room -= min(self.client.received, self.client.allowed)
+        if self.client.flooded:  # the kernel's answer may come before the flood
+            raise DeadKernelError("flood")
+        if self.client.received > self.client.allowed:
             cell.outputs.append(new_output("stream", name="stdout", text=CUT))
 
     async def _ask(self, request: str) -> dict[str, Any]:
@@ -211,12 +226,13 @@ class Session:
         if client is not None:
             if client.km is not None:  # else it never came to life, and nbclient has cleaned up
                 client._cleanup_kernel()
+            subprocess.run(["rm", "-rf", "--", self.sockets.name], check=False)  # at any depth, unlike Python
             self.sockets.cleanup()
 
-    def _restart(self) -> None:
+    def _restart(self, cost: int = 1) -> None:
         """A new kernel with the same state, as far as the cells that ran can make it."""
         self._stop()
-        self.restarts += 1
+        self.restarts += cost
         if self.restarts > self.limits.restarts:
             return
         self._start()
@@ -233,10 +249,10 @@ def _text(content: dict[str, Any]) -> str:
     """The reply's text out of a message that anything may have written."""
     try:
         text = content["user_expressions"]["reply"]["data"]["text/plain"]
-        value = ast.literal_eval(text) if len(text) <= 2 * wire.MAX_BYTES else None
+        value = ast.literal_eval(text) if len(text) <= MESSAGE and LITERAL.fullmatch(text) else None
     except Exception:
         value = None
-    if type(value) is not str:
+    if type(value) is not str or not value.isascii():
         raise Unusable("a malformed reply")
     return value
 

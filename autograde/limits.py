@@ -16,10 +16,13 @@ class Limits:
     restarts: int = 3
     start: float = 60  # until a kernel answers for the first time
     output_bytes: int = 2 << 20  # kept of one cell's output; the rest is cut off
+    notebook_output_bytes: int = 32 << 20  # kept of all cells together
     flood_bytes: int = 64 << 20  # of one cell's output: more ends the kernel
     cpu: int = 300  # seconds of one process of the submission, and of all together
     memory: int = 4 << 30  # bytes that all processes of the submission hold
     address_space: int = 16 << 30  # of one process: torch alone maps several GB
+    grader: int = 2 << 30  # bytes that the grader's own process may gain while a submission runs
+    files: int = 50_000  # in each of the sandbox's writable folders
     processes: int = 128  # with their threads
     open_files: int = 512
     file_bytes: int = 256 << 20

@@ -17,6 +17,7 @@ from autograde.files import MOST_CELLS
 from autograde.grading import course_secret, grade_notebook, record, scored_cells
 from autograde.judge_process import NoVerdict
 from autograde.rebuild import rebuild
+from autograde.unfinished import begin, end
 
 Resources = dict[str, Any]
 Pair = tuple[NotebookNode, Resources]
@@ -49,6 +50,7 @@ class Rebuild(_Step):
             raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
         if len(nb.cells) > MOST_CELLS:
             raise CourseError(f"The notebook has more than {MOST_CELLS} cells: not graded.")
+        begin(self.folder(self.coursedir.autograded_directory, names), names["notebook"])
         nb, notes = rebuild(nb, nbformat.read(path, 4))
         for note in notes:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
@@ -69,6 +71,7 @@ class RunAndJudge(_Step):
         record(nb, result)
         resources["verdict"] = result
         _write(folder / f"{names['notebook']}.verdict.json", {**names, **vars(result)})
+        end(folder, names["notebook"])
         return nb, resources
 
 

@@ -70,7 +70,8 @@ def _plain(submitted: NotebookNode, released: list[NotebookNode], number: int) -
 
 def _source(cell: NotebookNode) -> str:
     source = cell.get("source", "")
-    return source if isinstance(source, str) else ""
+    # what is no text, half of a surrogate pair, cannot be written to the file again
+    return source.encode(errors="replace").decode() if isinstance(source, str) else ""
 
 
 def _put_back(

@@ -31,6 +31,8 @@ class Runtime:
             return wire.dumps({"ok": result}, self._keep)
         except wire.WireError as error:
             return wire.dumps({"unusable": str(error)}, self._keep)
+        except KeyboardInterrupt:  # the learner's own, at the self-check
+            raise
         except BaseException as error:  # SystemExit too: the learner's code must not end the session
             return wire.dumps({"error": self._describe(error)}, self._keep)
 
@@ -150,6 +152,7 @@ def _autograde_setup():
             sys.modules.pop(name) if module is None else sys.modules.__setitem__(name, module)
     runtime = modules["autograde.runtime"].Runtime(get_ipython().user_ns)
     sys.modules["_autograde_runtime"] = runtime
+    get_ipython().ask_exit = lambda: None  # exit() in a cell ends the cell's work, not the kernel
 _autograde_setup()
 del _autograde_setup
 """

@@ -5,8 +5,10 @@ import contextlib
 import functools
 import importlib.util
 import json
+import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,12 +23,12 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Instance, Tuple
 
-from autograde.bubblewrap import command, find_bwrap, sandbox_uid, secrets
+from autograde.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, secrets
 from autograde.errors import CourseError
 from autograde.limits import Limits
 from autograde.seccomp import open_filter
 
-PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 4096  # bytes that a file takes at least
 EVERY = 0.25  # seconds between two looks at what a submission uses
 LAST = 10.0  # seconds to wait for the end of a sandbox
@@ -89,12 +91,14 @@ class SandboxedKernel(LocalProvisioner):
 
     def _watch(self, child: int) -> None:
         """Kill the sandbox, through its first process, when its processes together use too much."""
-        sockets = self._sockets()
+        sockets, before = self._sockets(), _resident(os.getpid())
         while self.child == child:
             memory, cpu, count = usage(child)
             filled = sum(max(BLOCK, size) for size in _sizes(sockets))
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
-            if over or filled > self.limits.file_bytes:
+            # messages pile up here, unread, however many the submission sends
+            over = over or _resident(os.getpid()) - before > self.limits.grader
+            if over or filled > self.limits.file_bytes or _files(child) > self.limits.files:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
                 return
@@ -106,18 +110,36 @@ def usage(process: int) -> tuple[int, float, int]:
     memory, cpu, count = 0, 0.0, 0
     for pid in _family(process):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[1:3])
+            held = _resident(pid)
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            memory += (resident - shared) * PAGE
+            memory += held
             cpu += sum(map(int, fields[11:15])) / TICKS
             count += int(fields[17])
     return memory, cpu, count
 
 
-def _sizes(folder: Path) -> Iterator[int]:
+def _resident(process: int) -> int:
+    """Bytes of a process's own and of its shared memory; not of the files that it maps."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon", "RssShmem")))
+
+
+def _files(child: int) -> int:
+    """The most files in one of the sandbox's writable folders."""
+    counts = [0]
+    for folder in WRITABLE:
+        with contextlib.suppress(OSError):
+            found = os.statvfs(f"/proc/{child}/root{folder}")
+            counts.append(found.f_files - found.f_ffree)
+    return max(counts)
+
+
+def _sizes(folder: Path) -> Iterator[float]:
+    """Sizes of the files in a folder that has no folders in it: in those, anything could hide."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            yield path.lstat().st_size
+            entry = path.lstat()
+            yield math.inf if stat.S_ISDIR(entry.st_mode) else entry.st_size
 
 
 def _family(process: int) -> Iterator[int]:
@@ -145,7 +167,7 @@ class GradingKernels(KernelSpecManager):
         if reason is not None:
             raise CourseError(f"Submissions are not run without the sandbox. {reason}")
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            argv=[sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             display_name="grading",
             language="python",
             metadata={"kernel_provisioner": self.provisioner},

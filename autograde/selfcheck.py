@@ -32,7 +32,8 @@ def try_notebook(path: Path) -> tuple[str, Rows, list[str]]:
     Raises UsageError where `path` is no notebook of a lesson, CourseError where it cannot be judged.
     """
     notebook = read_notebook(path)
-    lesson = notebook.metadata.get("genmap", {}).get("lesson")
+    marks = notebook.metadata.get("genmap")
+    lesson = marks.get("lesson") if isinstance(marks, dict) else None
     if not isinstance(lesson, str):
         raise UsageError(f"{path} is no lesson of this course: it does not say which one it is.")
     release = _release(Course.find(path.parent), lesson)

@@ -13,6 +13,7 @@ from autograde import wire
 
 Ask = Callable[[str], str]
 
+MOST_LINES = 1000  # a larger line number could carry a whole input out
 ENDINGS = ("Error", "Exit", "Interrupt", "Iteration")
 SHOWN = frozenset(name for name in dir(builtins) if name.endswith(ENDINGS))  # exceptions named in feedback
 
@@ -189,4 +190,4 @@ def _failure(reply: dict[str, Any], target: object) -> StudentError:
         return Missing(target)
     kinds, line = error.get("kinds"), error.get("line")
     names = [kind for kind in kinds if type(kind) is str] if type(kinds) is list else []
-    return Raised(names, line if type(line) is int and 0 < line < 100_000 else None)
+    return Raised(names, line if type(line) is int and 0 < line < MOST_LINES else None)

@@ -92,6 +92,7 @@ def _as_array(value: Any) -> dict[str, Any] | None:
     """An array node for a NumPy array, NumPy scalar or torch tensor; None for anything else."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
+        _check_size(value.numel() * value.element_size())  # an expanded tensor is small until it is copied
         tensor = value.detach().cpu().resolve_conj().resolve_neg()
         dtype, strides = str(tensor.dtype).removeprefix("torch."), list(tensor.stride())
         # bfloat16 has no NumPy counterpart: its bits cross as 16-bit integers
@@ -99,11 +100,17 @@ def _as_array(value: Any) -> dict[str, Any] | None:
         return _array_node("tensor", dtype, list(tensor.shape), strides, data.numpy().tobytes())
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
+        _check_size(array.nbytes)
         strides = [s // max(array.itemsize, 1) for s in array.strides]
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
         return _array_node(kind, str(native.dtype), list(array.shape), strides, native.tobytes())
     return None
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise WireError("an array is too large")
 
 
 def _array_node(kind: str, dtype: str, shape: list[int], strides: list[int], raw: bytes) -> dict[str, Any]:

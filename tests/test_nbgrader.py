@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import os
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,7 @@ from autograde.gradebook import open_gradebook
 from autograde.judge_process import NoVerdict
 from autograde.rebuild import grade_id
 from autograde.release import release
+from autograde.unfinished import sweep
 
 __all__ = ["course"]
 ROOT = Path(__file__).parents[1]
@@ -193,6 +195,26 @@ def test_a_number_that_the_judge_did_not_give_is_not_recorded(released, monkeypa
     with pytest.raises(NbGraderException):
         run(released, Autograde)
     assert not scores(released).get("ann")
+
+
+def test_what_a_killed_grader_left_is_graded_again(released):
+    hand_in(released, "ann", filled(released, RIGHT))
+    left = autograded(released, "ann").parent
+    left.mkdir(parents=True)
+    (left / f"{NAME}.ipynb").write_text("{")
+    (left / f"{NAME}.unfinished").write_text(str(2**22 + 1))  # larger than any process number
+    run(released, Autograde)
+    assert scores(released) == {"ann": FULL} and not list(left.glob("*.unfinished"))
+    (left / f"{NAME}.verdict.json").unlink()
+    (left / f"{NAME}.unfinished").write_text(str(os.getpid()))  # somebody is at it
+    assert sweep(released) == []
+
+
+def test_a_draft_of_a_killed_release_reaches_nobody(released):
+    (released.grading / "source" / NAME / f".{NAME}.ipynb.1.draft").write_text("### BEGIN SOLUTION")
+    hand_in(released, "ann", filled(released, RIGHT))
+    run(released, Autograde)
+    assert not list(autograded(released, "ann").parent.glob("*.draft"))
 
 
 def test_a_lesson_that_was_not_released_is_not_graded(released):
