@@ -1,7 +1,9 @@
 """A submission is inert where it is shown, and feedback says what failed but shows no hidden test."""
 
+import importlib
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -177,3 +179,15 @@ def test_long_html_gives_way_to_its_text():
 
 def test_a_handler_goes_and_its_text_stays():
     assert clean(f"<b onclick='{RUN}' style='position: fixed' id='why-mean'>x</b>") == "<b>x</b>"
+
+
+def test_a_server_that_was_started_elsewhere_shows_no_submission(course):
+    pages = importlib.import_module("nbgrader.server_extensions.formgrader.handlers")
+    config = Config()
+    configure(config, course.root)
+    handler = object.__new__(pages.SubmissionHandler)
+    handler.application = SimpleNamespace(settings={"nbgrader_exporter": HTMLExporter(config=config)})
+    assert handler.exporter is handler.settings["nbgrader_exporter"]
+    handler.settings["nbgrader_exporter"] = HTMLExporter()
+    with pytest.raises(pages.web.HTTPError, match="Start Jupyter in the course's folder"):
+        assert handler.exporter
