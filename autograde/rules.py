@@ -7,9 +7,11 @@ from pathlib import Path
 from autograde.course import hidden_tests
 from autograde.percent import Cell, check_name, read_text, refuse
 from autograde.regions import Region, check_stub, find_regions, gives_away, without_regions
+from autograde.student import Student
 
 MARKS = ("exercise", "test", "answer", "points", "tags")
 KINDS = ("exercise", "test", "answer")
+PROTOCOL = {name for name in vars(Student) if not name.startswith("_")}  # student.read is not the learner's
 POINTS = 20  # of a lesson's automatic tests; answers graded by hand come on top
 
 
@@ -115,6 +117,8 @@ def _check_bindings(cells: list[Cell]) -> None:
         own = set(_bindings(cell.parse(), imports=False))
         if not own:
             raise cell.refuse("the exercise defines nothing: write a function, a class or a variable.")
+        for name in sorted(own & PROTOCOL):
+            raise cell.refuse(f"{name!r} is a word of the hidden tests' own: rename it.", names[name] - 1)
         for other, others in zip(cells, bound, strict=True):
             for name in sorted(own & set(others)) if other is not cell else ():
                 owner = f"exercise {cell.marks['exercise']!r} (line {cell.line + names[name]})"

@@ -27,16 +27,6 @@ TEST = re.compile(r"test_[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
-class Exercise:
-    """An exercise of a notebook: its points, and the indices of its solution and test cells."""
-
-    name: str
-    points: float
-    solution: int
-    test: int
-
-
-@dataclass(frozen=True)
 class Answer:
     """A wrong or another right answer to an exercise: `source` replaces the exercise's cell.
 
@@ -70,18 +60,6 @@ def read_lesson(path: Path) -> NotebookNode:
     genmap = {"lesson": path.stem, **notebook.metadata.get("genmap", {})}
     notebook.metadata = nbformat.from_dict({**RUNS_ON, "genmap": genmap})
     return notebook
-
-
-def exercises(notebook: NotebookNode) -> dict[str, Exercise]:
-    """The exercises of an instructor's or a released notebook, by name, in order."""
-    found = {}
-    places = {cell.metadata.get("nbgrader", {}).get("grade_id"): i for i, cell in enumerate(notebook.cells)}
-    for index, cell in enumerate(notebook.cells):
-        meta = cell.metadata.get("nbgrader", {})
-        if meta.get("grade") and not meta.get("solution"):
-            name = meta["grade_id"].removeprefix("test-")
-            found[name] = Exercise(name, meta["points"], places[name], index)
-    return found
 
 
 def read_answers(path: Path) -> list[Answer]:

@@ -135,6 +135,11 @@ CONTENT = [
     ("same in a test", "'RunningMean' of exercise", {SECOND_TEST: f"{SECOND_TEST}\nRunningMean = 3<<<"}),
     ("same in another", "'weighted_mean' of exercise", {SECOND: f"{SECOND}\nweighted_mean = 3<<<"}),
     (
+        "the tests' own word",
+        "'grad' is a word of",
+        {STUB: STUB.replace("def weighted_mean(x, w):", "def grad(x, w):<<<")},
+    ),
+    (
         "defines nothing",
         "defines nothing",
         {EXERCISE: EXERCISE + "<<<", STUB: "if w:\n", SUM: "", QUOTIENT: "    w\n"},

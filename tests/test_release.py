@@ -12,8 +12,9 @@ from small_course import HIDDEN, LESSON, NAME, change, course, files, write_cour
 from autograde.course import Course
 from autograde.errors import CourseError, UsageError
 from autograde.gradebook import open_gradebook
+from autograde.grading import scored_cells
 from autograde.release import build, is_release, leaks, release
-from autograde.script import exercises, read_lesson
+from autograde.script import read_lesson
 
 __all__ = ["course"]  # the fixture
 
@@ -33,7 +34,7 @@ def test_release(course: Course, capfd: pytest.CaptureFixture[str]) -> None:
     assert lesson.metadata.genmap.lesson == NAME
     assert "jupytext" not in course.lesson(NAME).read_text()
     assert sorted(path.name for path in course.lesson(NAME).parent.iterdir()) == [f"{NAME}.ipynb"]
-    assert exercises(lesson) == exercises(read_lesson(course.source(NAME)))
+    assert list(scored_cells(lesson)) == list(scored_cells(read_lesson(course.source(NAME))))
     assert lesson.cells[3].source.endswith('."""\n    raise NotImplementedError')
     assert lesson.cells[4].source.startswith("# test weighted-mean: 12 points\n")
     assert lesson.cells[5].source.endswith("\n*Write your answer here.*")
