@@ -98,7 +98,7 @@ class SandboxedKernel(LocalProvisioner):
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
             # messages pile up here, unread, however many the submission sends
             over = over or _resident(os.getpid()) - before > self.limits.grader
-            if over or filled > self.limits.file_bytes or _files(child) > self.limits.files:
+            if over or filled > self.limits.file_bytes or _files(child, self.limits) > self.limits.files:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
                 return
@@ -124,13 +124,14 @@ def _resident(process: int) -> int:
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon", "RssShmem")))
 
 
-def _files(child: int) -> int:
-    """The most files in one of the sandbox's writable folders."""
+def _files(child: int, limits: Limits) -> int:
+    """The most files in one of the sandbox's writable folders; 0 until they stand, for then it sees ours."""
     counts = [0]
     for folder in WRITABLE:
         with contextlib.suppress(OSError):
             found = os.statvfs(f"/proc/{child}/root{folder}")
-            counts.append(found.f_files - found.f_ffree)
+            if found.f_blocks * found.f_frsize <= limits.disk_bytes:
+                counts.append(found.f_files - found.f_ffree)
     return max(counts)
 
 
