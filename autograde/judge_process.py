@@ -43,7 +43,9 @@ class JudgeServer:
             return
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "autograde.judge_process", str(theirs.fileno())]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        descriptor = [theirs.fileno()]
+        # not in the grader's folder, which may be gone while the server lives
+        self.process = subprocess.Popen(command, pass_fds=descriptor, stdin=subprocess.DEVNULL, cwd="/")
         theirs.close()
 
     def close(self) -> None:
@@ -114,7 +116,7 @@ def _main(control: socket.socket) -> None:
             return
         if os.fork() == 0:
             control.close()
-            with contextlib.suppress(EOFError, OSError):  # the grader is gone
+            with contextlib.suppress(EOFError, ConnectionError):  # the grader is gone
                 _judge_one(json.loads(message), Connection(descriptors[0]))
             os._exit(0)
         os.close(descriptors[0])

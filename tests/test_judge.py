@@ -139,6 +139,17 @@ def in_own_process(server: JudgeServer, tests: Path, limits: Limits, **names: ob
     return server.verdict(tests, ask, b"key", "seed", limits)
 
 
+def test_the_server_outlives_the_folder_that_it_was_started_in(tests, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    server = JudgeServer()
+    server.start()
+    gone.rmdir()
+    assert in_own_process(server, tests, Limits()) == verdict_of(tests)
+    server.close()
+
+
 def test_its_own_process_gives_the_same_verdict(server, tests):
     for total in (sum, lambda x: 0, lambda x: 1 / 0):
         assert in_own_process(server, tests, Limits(), total=total) == verdict_of(tests, total=total)
