@@ -146,6 +146,7 @@ def test_the_server_outlives_the_folder_that_it_was_started_in(tests, tmp_path, 
     server = JudgeServer()
     server.start()
     gone.rmdir()
+    monkeypatch.chdir(tmp_path)
     assert in_own_process(server, tests, Limits()) == verdict_of(tests)
     server.close()
 
