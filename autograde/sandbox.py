@@ -30,7 +30,7 @@ from autograde.seccomp import open_filter
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 4096  # bytes that a file takes at least
-EVERY = 0.25  # seconds between two looks at what a submission uses
+EVERY = 0.1  # seconds between two looks at what a submission uses
 LAST = 10.0  # seconds to wait for the end of a sandbox
 
 

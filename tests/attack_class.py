@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -65,9 +65,10 @@ SMALL = replace(
     Limits(),
     **{"call": 3, "cell": 4, "wall": 25, "restarts": 2, "cpu": 20, "processes": 64, "memory": 700 << 20},
     **{"disk_bytes": 32 << 20, "file_bytes": 16 << 20, "output_bytes": 256 << 10, "flood_bytes": 8 << 20},
-    **{"judge_cpu": 20, "judge_wall": 60},
+    **{"judge_cpu": 20, "judge_wall": 60, "grader": 300 << 20, "files": 5000},
+    notebook_output_bytes=1 << 20,
 )
-GROWTH = 700 << 20  # bytes by which the grader may grow for a moment
+GROWTH = 1 << 30  # bytes by which the grader may grow for a moment
 LARGEST = 4 << 20  # bytes of an autograded notebook
 EVERY = 6  # attacks between two gradings of the honest student
 GOT_IN = "GOT-IN"  # what an attack prints, in two pieces, where it succeeds
@@ -183,9 +184,9 @@ class Class:
         for path in self.before.keys() | after.keys():
             if self.before.get(path) != after.get(path):
                 yield f"{path} was changed"
-        left = sorted(path.name for path in self.scratch.iterdir())
-        if left:
+        if left := sorted(path.name for path in self.scratch.iterdir()):
             yield f"left behind: {left}"
+            subprocess.run(["rm", "-rf", *map(str, self.scratch.iterdir())], check=True)
         if processes := list(_processes()):
             yield f"processes left: {processes}"
         if outcome["grown"] > GROWTH:
@@ -244,7 +245,7 @@ def classroom() -> Iterator[Class]:
             patch.chdir(root / "c")
             yield Class(_fill(write_course(root / "c")), scratch, limits)
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
 def _fill(course: Course) -> Course:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import attack_class
+import attack_table
 import pytest
 from attack_class import Attack, Class
 
@@ -23,8 +24,14 @@ def marked(attack: Attack) -> object:
 
 @pytest.mark.parametrize("attack", [marked(attack) for attack in ATTACKS])
 def test_an_attack_gains_nothing_and_harms_nobody(hostile_class, attack):
-    assert hostile_class.attempt(attack) == []
+    problems = hostile_class.attempt(attack)
+    assert not problems, "\n".join(problems)
 
 
 def test_the_honest_student_still_gets_full_points(hostile_class):
     assert hostile_class.grade_honest() == attack_class.FULL
+
+
+def test_the_table_of_attacks_is_that_of_the_files():
+    assert attack_table.table() == {attack.name: attack.sentence for attack in ATTACKS}
+    assert len(ATTACKS) >= 40

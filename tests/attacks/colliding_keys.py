@@ -1,0 +1,26 @@
+"""Answers with a dictionary whose keys all fall into one place, to keep the judge busy."""
+
+EXTRA = [
+    """
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+answer = runtime.answer
+turn = [0]
+
+
+def forged(request):
+    if "weighted_mean" not in request:
+        return answer(request)
+    turn[0] += 1
+    return REPLIES[turn[0] % len(REPLIES)]
+
+
+pairs = ",".join('[{"i": "%s"}, null]' % hex(n * (2**61 - 1)) for n in range(1, 30_000))
+REPLIES = ['{"d": [["ok", {"d": [%s]}]]}' % pairs]
+
+runtime.answer = forged
+""",
+]
+SCORE = (8.0, None)
+LIMITS = {"call": 10}

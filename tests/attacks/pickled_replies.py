@@ -1,0 +1,34 @@
+"""Answers with pickles and arrays of objects, which run code where they are read."""
+
+EXTRA = [
+    """
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+answer = runtime.answer
+turn = [0]
+
+
+def forged(request):
+    if "weighted_mean" not in request:
+        return answer(request)
+    turn[0] += 1
+    return REPLIES[turn[0] % len(REPLIES)]
+
+
+import base64
+import pickle
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("@COURSE@/pwned", "w"))
+
+
+raw = base64.b64encode(pickle.dumps(Evil())).decode()
+node = '{"d": [["ok", {"a": "array", "dtype": "object", "shape": [1], "strides": [1], "raw": "%s"}]]}' % raw
+REPLIES = [raw, node, node.replace('"object"', '"O"'), '{"d": [["ok", {"p": "%s"}]]}' % raw]
+
+runtime.answer = forged
+""",
+]
