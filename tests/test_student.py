@@ -16,13 +16,11 @@ from autograde.limits import Limits
 from autograde.sandbox import GradingKernels
 from autograde.student import Ask, Died, Missing, Raised, Student, StudentError, TimedOut, Unusable
 
-CODE = '''import os
+CODE = """import os
 import torch
 
 
 class Counter:
-    """An object that stays on the learner's side."""
-
     def __init__(self, start=0):
         self.count = start
         self.inner = self
@@ -100,7 +98,7 @@ with open("note.txt", "w") as file:
 os.mkdir("folder")
 os.symlink("/etc", "folder/link")
 os.symlink("/etc/passwd", "passwd")
-'''
+"""
 DIE = "def die():\n    import os\n    os._exit(3)"
 LIMITS = replace(Limits(), call=1)
 
@@ -196,8 +194,7 @@ def test_an_attribute_is_fetched_before_it_is_passed_on(student):
 
 
 def test_define_hands_over_a_function(student):
-    square = student.define("import math\n\ndef square(x):\n    return math.pow(x, 2)")
-    assert student.apply(square, 3.0) == 9
+    assert student.apply(student.define("import math\n\ndef f(x):\n    return math.pow(x, 2)"), 3.0) == 9
 
 
 def test_grad_is_the_gradient(student):
