@@ -84,7 +84,7 @@ class Attack:
     EXTRA: cells put before the exercises; notebook(nb): changes it, or returns a text to write in its place;
     files(folder): changes the folder handed in; SCORE: the scores allowed, None for nothing;
     LIMITS: limits of its own; LARGEST: bytes of its autograded notebook; FORBIDDEN: texts that may not come
-    out; check(outcome): what else must hold; OPEN: why it is known to succeed in part.
+    out; check(outcome): what else must hold.
     `@COURSE@`, `@PID@` and `@TMP@` in a source become the course's folder, the grader's process, its scratch.
     """
 

@@ -1,4 +1,4 @@
-"""Has the judge read files through links and paths that climb out, and writes where names lead."""
+"""Writes through names and paths that climb out of its folder, and leaves a link to the course's secret."""
 
 EXTRA = [
     """
