@@ -86,6 +86,8 @@ def test_notebooks_that_cannot_be_tried(work):
     refused(run("try", work.parent), 2, "cannot be read")
     edit(work, lambda notebook: notebook.metadata.genmap.update(lesson="91_other"))
     refused(run("try", work), 2, "no lesson '91_other'")
+    edit(work, lambda notebook: notebook.metadata.update(genmap=3))
+    refused(run("try", work), 2, "no lesson of this course")
     edit(work, lambda notebook: notebook.metadata.pop("genmap"))
     refused(run("try", work), 2, "no lesson of this course")
 
@@ -119,6 +121,12 @@ def test_verify_fails_with_the_reason(course):
     result = run("verify")
     assert result.exit_code == 1
     assert f"{NAME}: running-mean: needs at least 4 wrong answers" in result.output
+
+
+def test_verify_past_its_limit_is_one_line(course, monkeypatch):
+    release(course, [NAME])
+    monkeypatch.setattr("autograde.cli.LESSON", 0.1)
+    refused(run("verify"), 1, "verify did not come to its end")
 
 
 def test_an_unknown_command_or_option_is_called_wrongly(course):
