@@ -109,9 +109,9 @@ def _file_system(given: Path, sockets: Path, secret: list[Path], limits: Limits)
 
 
 def visible() -> list[str]:
-    """What the sandbox sees of the machine, read-only: system, Python, genmap."""
-    genmap = importlib.util.find_spec("genmap")
-    own = list(genmap.submodule_search_locations or []) if genmap else []
+    """What the sandbox sees of the machine, read-only: system, Python, genmap and its facts."""
+    found = [importlib.util.find_spec(name) for name in ("genmap", "genmap.facts")]
+    own = [path for spec in found if spec for path in spec.submodule_search_locations or []]
     paths = dict.fromkeys([*SYSTEM, sys.base_prefix, sys.prefix, *own])
     return [path for path in paths if os.path.lexists(path) and not _inside(path, paths)]
 

@@ -14,10 +14,12 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from autograde.brief import Brief
 from autograde.course import Course
-from autograde.files import plain_files
-from autograde.formgrader import ShowRubrics, protect
-from autograde.inert import Inert, clean, render_markdown
+from autograde.files import convert_plain_names, plain_files
+from autograde.formgrader import ForGraders, NoExchange, protect
+from autograde.inert import Inert, clean, markdown_of_a_page, unchanged
+from autograde.pages import Pages
 from autograde.preprocessors import Rebuild, Record, RunAndJudge
 from autograde.regions import STUB
 from autograde.release import ANSWER_STUB
@@ -28,6 +30,7 @@ def configure(c: Config, root: Path) -> None:
     """Fill nbgrader's config object `c` for the course in `root`; its nbgrader_config.py calls this."""
     root = root.resolve()
     base.find_all_files = plain_files  # nbgrader copies what links and devices give, before our first step
+    base.BaseConverter.convert_notebooks = convert_plain_names
     os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
     c.CourseDirectory.root = str(root)
     c.CourseDirectory.db_url = Course.at(root).gradebook
@@ -43,17 +46,24 @@ def configure(c: Config, root: Path) -> None:
         *(OverwriteKernelspec, OverwriteCells, CheckCellMetadata),
     ]
     c.Autograde.autograde_preprocessors = [
-        *(RunAndJudge, Inert, Record),
+        *(RunAndJudge, Record),
         *(AssignLatePenalties, CheckCellMetadata),
     ]
-    c.ShowRubrics.root = str(root)
+    c.ForGraders.root = str(root)
     _make_pages_inert(c)
 
 
 def _make_pages_inert(c: Config) -> None:
     """Nothing that a submission holds runs in the formgrader's pages or in feedback."""
-    c.HTMLExporter.preprocessors = [Inert, ShowRubrics]
+    c.GenerateFeedback.exporter_class = Pages
+    c.HTMLExporter.preprocessors = [Inert, Brief, ForGraders]
     c.HTMLExporter.sanitize_html = True
-    c.HTMLExporter.filters = {"markdown2html": render_markdown, "clean_html": clean}
+    # nbconvert's strip_files_prefix takes hours for a megabyte of brackets; no link here starts with files/
+    c.HTMLExporter.filters = {
+        "markdown2html": markdown_of_a_page,
+        "clean_html": clean,
+        "strip_files_prefix": unchanged,
+    }
+    c.ExchangeFactory.list = NoExchange
     c.FormgradeExtension.debug = False  # else its first page prints the configuration, paths and all
     protect()

@@ -38,7 +38,10 @@ for pid in range(1, 1000):
 
 
 def play(course: Course, lesson: str) -> dict[str, tuple[float, float]]:
-    """Grade the class; returns points and maximum by student. Raises CourseError where a step fails."""
+    """Grade the class; returns automatic points and their maximum by student.
+
+    Raises CourseError where a step fails.
+    """
     root = course.grading / "demo"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -53,7 +56,7 @@ def play(course: Course, lesson: str) -> dict[str, tuple[float, float]]:
         _nbgrader(root, command, lesson)
     with open_gradebook(demo) as gradebook:
         rows = gradebook.assignment_submissions(lesson)
-        return {row.student_id: (row.score, row.max_score) for row in rows}
+        return {row.student_id: (row.code_score, row.max_code_score) for row in rows}
 
 
 def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:

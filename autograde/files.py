@@ -1,9 +1,12 @@
-"""What nbgrader may read of a submission's folder: plain files of bounded size, and no links."""
+"""What nbgrader may read of a submission's folder: plain names, plain files of bounded size, and no links."""
 
 import os
+import re
 import stat
 from pathlib import Path
+from typing import Any
 
+from nbgrader.converters.base import BaseConverter, NbGraderException
 from nbgrader.utils import find_all_files
 
 from autograde.errors import CourseError
@@ -12,6 +15,9 @@ MOST_FILES = 2000
 MOST_BYTES = 200 << 20  # of a submission's folder
 NOTEBOOK_BYTES = 50 << 20
 MOST_CELLS = 2000
+# Names of students: no other characters, for pages, addresses, commands and messages hold them.
+NAME = re.compile(r"[\w(][\w .,@+=()~-]*")
+NBGRADERS = BaseConverter.convert_notebooks
 
 
 def plain_files(path: str, exclude: list[str] | None = None) -> list[str]:
@@ -30,3 +36,19 @@ def plain_files(path: str, exclude: list[str] | None = None) -> list[str]:
             reason = f"is a link or larger than {NOTEBOOK_BYTES >> 20} MB"
             raise CourseError(f"{notebook} {reason}: not graded.")
     return list(plain)
+
+
+def convert_plain_names(converter: Any) -> None:
+    """nbgrader's BaseConverter.convert_notebooks, without folders of students whose names are not plain.
+
+    The others are converted first; then NbGraderException says which were not.
+    """
+    refused = [path for path in converter.assignments if not NAME.fullmatch(Path(path).parts[-2])]
+    for path in refused:
+        del converter.assignments[path]
+    NBGRADERS(converter)
+    if refused:
+        names = ", ".join(repr(Path(path).parts[-2]) for path in refused)
+        rule = "a student's folder has letters, digits, spaces and . , @ + = ( ) ~ _ - in its name"
+        converter.log.error("Not converted: %s. Rename: %s.", names, rule)
+        raise NbGraderException(f"Not converted: {names}. Rename: {rule}.")

@@ -8,6 +8,8 @@ they are. A link in a submission would be enough for either.
 
 import base64
 import hashlib
+import html
+import mimetypes
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,25 +19,44 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
+from nbgrader.exchange.abc import ExchangeList
 from traitlets import Bool, Unicode
 
 from autograde.course import Course
 from autograde.inert import Inert, Ours
+from autograde.pages import Pages
 from autograde.rebuild import grade_id
 from autograde.regions import BEGIN, END
 
 PAGES = "nbgrader.server_extensions.formgrader"
-CDN = "https://cdnjs.cloudflare.com"  # MathJax
-# nbgrader's pages have scripts of their own, so inline scripts stay allowed; of handlers, only its own three.
-HANDLERS = ("toggle_name(true);", "toggle_name(false);", "toggleAllNames()")
+# nbgrader's pages have scripts of their own, so inline scripts stay allowed; of handlers, only its own.
+HANDLERS = (
+    *("toggle_name(true);", "toggle_name(false);", "toggleAllNames()"),
+    *("createAssignmentModal();", "createStudentModal();"),
+)
+# A message box takes its text for HTML, and names stand in it. What needs nbgrader's exchange is not offered.
+AMENDS = """<script>
+(function (modal) {
+  createModal = function (id, title, body, footer) {
+    return modal(id, title, typeof body === "string" ? document.createTextNode(body) : body, footer);
+  };
+  $("th").filter(function () { return /^(Release|Collect|Release Feedback)$/.test($(this).text()); }).hide();
+})(createModal);
+</script>
+<style>td.release, td.collect, td.release-feedback { display: none; }</style>
+"""
+NAMES = ("student", "first_name", "last_name", "notebook_path")
+PICTURES = ("image/png", "image/jpeg", "image/gif")
 
 
 def protect() -> None:
     """Give the formgrader's pages a Content-Security-Policy; does nothing outside a Jupyter server."""
     if (handlers := sys.modules.get(f"{PAGES}.handlers")) is None:
         return
+    sys.modules[f"{PAGES}.formgrader"].HTMLExporter = Pages  # type: ignore[attr-defined]
     handlers.BaseHandler.content_security_policy = policy()
     handlers.SubmissionFilesHandler.content_security_policy = f"{policy()}; sandbox"
+    handlers.SubmissionFilesHandler.get_content_type = _harmless_type
     handlers.FormgraderHandler.get_argument = _no_path
     handlers.BaseHandler.render = _render
     handlers.BaseHandler.exporter = property(_exporter)
@@ -46,10 +67,10 @@ def policy() -> str:
     digests = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in HANDLERS]
     rules = {
         "default-src": "'self'",
-        "script-src": f"'self' 'unsafe-inline' 'unsafe-eval' {CDN}",
+        "script-src": "'self' 'unsafe-inline'",
         "script-src-attr": " ".join(["'unsafe-hashes'", *(f"'sha256-{digest}'" for digest in digests)]),
-        "style-src": f"'self' 'unsafe-inline' {CDN}",
-        "font-src": f"'self' data: {CDN}",
+        "style-src": "'self' 'unsafe-inline'",
+        "font-src": "'self' data:",
         "img-src": "'self' data:",
         **dict.fromkeys(("object-src", "base-uri", "frame-src"), "'none'"),
         **dict.fromkeys(("form-action", "frame-ancestors"), "'self'"),
@@ -62,24 +83,40 @@ def _no_path(handler: Any, name: str, default: str = "", strip: bool = True) -> 
     return default
 
 
+def _harmless_type(handler: Any) -> str:
+    """For the files of a submission: a picture, or text, which no page takes for a script."""
+    given = mimetypes.guess_type(handler.absolute_path)[0]
+    return given if given in PICTURES else "text/plain; charset=utf-8"
+
+
 def _render(handler: Any, name: str, **given: Any) -> str:
-    """BaseHandler.render, with escaping."""
+    """BaseHandler.render, with escaping, and without advice on an exchange that the course does not use."""
+    if "exchange_missing" in given:
+        given |= {"exchange_missing": False, "course_id": "none"}
     environment = handler.settings["nbgrader_jinja2_env"]
     environment.autoescape = True
-    return str(environment.get_template(name).render(**given))
+    return str(environment.get_template(name).render(**given)).replace("</body>", f"{AMENDS}</body>")
 
 
 def _exporter(handler: Any) -> HTMLExporter:
     """BaseHandler.exporter; where Jupyter was started in another folder, it was made without our steps."""
     exporter = handler.settings["nbgrader_exporter"]
-    if Inert not in exporter.preprocessors:
+    if not isinstance(exporter, Pages) or Inert not in exporter.preprocessors:
         error = sys.modules[f"{PAGES}.handlers"].web.HTTPError
         raise error(403, "Start Jupyter in the course's folder: here submissions are not safe to show.")
     return exporter
 
 
-class ShowRubrics(Preprocessor):
-    """Puts the rubric of an answer that is graded by hand above it, in the formgrader and nowhere else."""
+class NoExchange(ExchangeList):
+    """nbgrader's exchange is not used: submissions are laid into folders, so nothing is ever listed."""
+
+    def start(self) -> list[Any]:
+        """Stock nbgrader complains here, for every page, that it has no folder that all may write to."""
+        return []
+
+
+class ForGraders(Preprocessor):
+    """Makes a submission's page of the formgrader: names escaped, rubrics above answers graded by hand."""
 
     enabled = Bool(True).tag(config=True)
     root = Unicode(help="The course's folder.").tag(config=True)
@@ -87,6 +124,7 @@ class ShowRubrics(Preprocessor):
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """The page of a submission is known by its `submission_id`: feedback has none."""
         if "submission_id" in resources:
+            resources |= {name: html.escape(resources[name]) for name in NAMES if resources.get(name)}
             rubrics = _rubrics(Course.at(Path(self.root)).instructors(resources["notebook_id"]))
             cells = [(rubrics.get(grade_id(cell) or ""), cell) for cell in nb.cells]
             nb.cells = [shown for rubric, cell in cells for shown in (*_box(rubric), cell)]

@@ -7,16 +7,26 @@ after it has been rendered (before, code and formulas would be garbled), outputs
 import contextlib
 import html
 import re
+import secrets
+import time
 from typing import Any
 
 import bleach  # type: ignore[import-untyped]
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from traitlets import Bool
 
-LONGEST = 30_000  # characters of markdown or HTML that are rendered; more is shown as plain text
+from autograde.formulas import mathml
+
+LONGEST_MARKDOWN, LONGEST_HTML = 10_000, 30_000  # characters that are rendered; more is shown as plain text
+HTML = (
+    300_000  # characters of HTML in the outputs of a notebook that are cleaned; more is shown as plain text
+)
+SECONDS = 3.0  # for the markdown of a page: nested brackets take a second a cell
 TAGS = (
     *(
         "a",
@@ -50,6 +60,7 @@ ATTRIBUTES = {
 STYLE = re.compile(r"<style\b[^<]*</style>", re.I)  # what pandas puts before a table: would be shown as text
 PROTOCOLS = ("http", "https", "mailto", "data")
 SIDES, IMAGES = ("width", "height"), ("image/png", "image/jpeg")
+TEXTS = ("text/plain", "text/latex", "text/markdown")
 BASE64 = re.compile(r"[\w+/=\s]*", re.A)
 
 
@@ -57,25 +68,79 @@ class Ours(str):
     """Markdown of the course's own: shown in a box, which a submission has no means to draw."""
 
 
-def clean(text: object) -> str:
+class Clean(str):
+    """HTML that has been cleaned; it may hold formulas, which a second cleaning would garble."""
+
+
+def clean(text: object) -> Clean:
     """HTML with what `TAGS` and `ATTRIBUTES` allow; other markup is shown as text."""
+    if isinstance(text, Clean):
+        return text
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
     source = STYLE.sub("", str(text))
-    if len(source) <= LONGEST:
+    if len(source) <= LONGEST_HTML:
         with contextlib.suppress(Exception, RecursionError):
-            return str(bleach.clean(source, tags=TAGS, attributes=_allowed, protocols=PROTOCOLS))
-    return f"<pre>{html.escape(source)}</pre>"
+            return Clean(bleach.clean(source, tags=TAGS, attributes=_allowed, protocols=PROTOCOLS))
+    return _as_written(source)
 
 
-def render_markdown(source: str) -> str:
+def render_markdown(source: str) -> Clean:
     """Markdown as clean HTML; what cannot be rendered is shown as it was written."""
-    if len(source) <= LONGEST:
+    if len(source) <= LONGEST_MARKDOWN:
         with contextlib.suppress(Exception, RecursionError):
-            renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
-            page = clean(MarkdownWithMath(renderer=renderer).render(source))
-            return f'<div class="alert alert-info">{page}</div>' if isinstance(source, Ours) else page
-    return f"<pre>{html.escape(source)}</pre>"
+            renderer = _Renderer()
+            page = renderer.with_formulas(clean(MarkdownWithMath(renderer=renderer).render(source)))
+            return Clean(f'<div class="alert alert-info">{page}</div>' if isinstance(source, Ours) else page)
+    return _as_written(source)
+
+
+@pass_context
+def markdown_of_a_page(context: Context, source: str) -> Clean:
+    """The filter of the pages: render_markdown, until the page's `SECONDS` are used up."""
+    resources = context.get("resources", {})
+    left = resources.get("markdown_seconds", SECONDS)
+    start = time.monotonic()
+    page = render_markdown(source) if left > 0 else _as_written(source)
+    resources["markdown_seconds"] = left - (time.monotonic() - start)
+    return page
+
+
+def unchanged(text: str) -> str:
+    """A filter that does nothing, in the place of one that does too much."""
+    return text
+
+
+def _as_written(source: str) -> Clean:
+    return Clean(f"<pre>{html.escape(source)}</pre>")
+
+
+class _Renderer(IPythonRenderer):
+    """Keeps formulas out of the cleaning, which knows no MathML: a word of their own stands for them."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.word, self.formulas = f"formula{secrets.token_hex(8)}n", list[str]()
+
+    def with_formulas(self, page: str) -> str:
+        """The page with each formula in the place of its word."""
+        return re.sub(rf"{self.word}(\d+)z", lambda found: self.formulas[int(found[1])], page)
+
+    def inline_math(self, body: str) -> str:
+        return self._keep(body, super().inline_math(body), block=False)
+
+    def block_math(self, body: str) -> str:
+        return self._keep(body, super().block_math(body), block=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        tex = f"\\begin{{{name}}}{body}\\end{{{name}}}"
+        return self._keep(tex, super().latex_environment(name, body), block=True)
+
+    def _keep(self, tex: str, otherwise: str, block: bool) -> str:
+        if (formula := mathml(tex, block)) is None:
+            return otherwise
+        self.formulas.append(formula)
+        return f"{self.word}{len(self.formulas) - 1}z"
 
 
 class Inert(Preprocessor):
@@ -83,20 +148,22 @@ class Inert(Preprocessor):
 
     enabled = Bool(True).tag(config=True)
 
-    def preprocess_cell(
-        self, cell: NotebookNode, resources: dict[str, Any], index: int
-    ) -> tuple[NotebookNode, dict[str, Any]]:
-        """Never raises: a submission must not be able to stop the page that shows it."""
-        if cell.cell_type == "code":
-            count = cell.get("execution_count")
-            cell.execution_count = count if type(count) is int else None
-            cell.outputs = [_output(output) for output in cell.get("outputs", [])]
-        return cell, resources
-
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        """Also drops the state of widgets, which a page would load code for."""
-        nb.metadata.pop("widgets", None)
-        return super().preprocess(nb, resources)
+        """Never raises: a submission must not be able to stop the page that shows it."""
+        make_inert(nb)
+        return nb, resources
+
+
+def make_inert(nb: NotebookNode) -> None:
+    """Make the outputs anew, whatever they are, and drop the state of widgets: a page loads code for it."""
+    nb.metadata.pop("widgets", None)
+    budget = [HTML]
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            count, outputs = cell.get("execution_count"), cell.get("outputs")
+            cell.execution_count = count if type(count) is int else None
+            given = outputs if isinstance(outputs, list) else []
+            cell.outputs = [_output(output, budget) for output in given if isinstance(output, dict)]
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
@@ -104,7 +171,8 @@ def _allowed(tag: str, name: str, value: str) -> bool:
     return pattern is not None and pattern.fullmatch(value) is not None
 
 
-def _output(output: NotebookNode) -> NotebookNode:
+def _output(output: dict[str, Any], budget: list[int]) -> NotebookNode:
+    """An output of nbformat's from anything; `budget` is the HTML that the notebook may still hold."""
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
@@ -115,17 +183,22 @@ def _output(output: NotebookNode) -> NotebookNode:
         shown = [_text(line) for line in lines] if isinstance(lines, list) else []
         return new_output("error", ename=name, evalue=value, traceback=shown)
     kind = "execute_result" if kind == "execute_result" else "display_data"
-    return new_output(kind, data=_data(output.get("data")), metadata=_metadata(output.get("metadata")))
+    data, metadata = _data(output.get("data"), budget), _metadata(output.get("metadata"))
+    return new_output(kind, data=data, metadata=metadata)
 
 
-def _data(data: object) -> dict[str, str]:
+def _data(data: object, budget: list[int]) -> dict[str, str]:
     """The harmless forms of an output; where there is none, a line that says which were left out."""
-    given = {key: _text(value) for key, value in data.items()} if isinstance(data, dict) else {}
-    kept = {key: given[key] for key in ("text/plain", "text/latex", "text/markdown") if key in given}
+    given = {_text(key): _text(value) for key, value in data.items()} if isinstance(data, dict) else {}
+    kept: dict[str, str] = {key: given[key] for key in TEXTS if key in given}
     kept |= {key: given[key] for key in IMAGES if BASE64.fullmatch(given.get(key, "!"))}
-    if "text/html" in given and (len(given["text/html"]) <= LONGEST or not kept):
-        kept["text/html"] = clean(given["text/html"])
-    return kept or {"text/plain": f"[not shown: {', '.join(map(_text, given))[:200]}]"}
+    if source := given.get("text/html"):
+        budget[0] -= len(source)
+        if len(source) <= LONGEST_HTML and budget[0] >= 0:
+            kept["text/html"] = clean(source)
+        elif not kept:
+            kept["text/plain"] = source
+    return kept or {"text/plain": f"[not shown: {', '.join(given)[:200]}]"}
 
 
 def _metadata(metadata: object) -> dict[str, Any]:
@@ -133,11 +206,20 @@ def _metadata(metadata: object) -> dict[str, Any]:
     given = metadata if isinstance(metadata, dict) else {}
     images = {key: given[key] for key in IMAGES if isinstance(given.get(key), dict)}
     sizes = {
-        key: {side: value for side, value in image.items() if side in SIDES and type(value) in (int, float)}
+        key: {side: size for side, size in image.items() if side in SIDES and _is_size(size)}
         for key, image in images.items()
     }
     return {key: size for key, size in sizes.items() if size}
 
 
+def _is_size(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < 10_000  # type: ignore[operator]
+
+
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else repr(value)
+    """A text that a file takes, so without halves of surrogate pairs."""
+    try:
+        text = value if isinstance(value, str) else "" if value is None else repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
+        return "[not shown]"
+    return text.encode(errors="replace").decode()

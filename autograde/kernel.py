@@ -77,18 +77,29 @@ class _Client(NotebookClient):
         """Widgets have nobody to talk to here; nbclient's answers can lose the kernel's reply to the cell."""
 
 
-class _Channels(AsyncKernelClient):
-    """Connects once, before the learner's code runs, and takes no message that is too large.
+def _careful(owner: Any) -> zmq.asyncio.Context:
+    """A context that connects once, before the learner's code runs, and takes no message that is too large.
 
     A socket that the learner's code replaced, by a link to another one, say, is never connected to.
     """
+    context = zmq.asyncio.Context()
+    # in eleven days: never (-1) would end the connection at once, and ZeroMQ this process if it reads then
+    context.setsockopt(zmq.RECONNECT_IVL, 10**9)
+    context.setsockopt(zmq.MAXMSGSIZE, MESSAGE)
+    owner._created_context = True
+    return context
 
-    def _context_default(self) -> zmq.asyncio.Context:
-        context = zmq.asyncio.Context()
-        context.setsockopt(zmq.RECONNECT_IVL, -1)
-        context.setsockopt(zmq.MAXMSGSIZE, MESSAGE)
-        self._created_context = True
-        return context
+
+class _Channels(AsyncKernelClient):
+    _context_default = _careful
+
+    def start_channels(self, *wanted: bool, **named: bool) -> None:
+        """All but the heartbeat, which waits for ever where its connection is broken, and is not used."""
+        super().start_channels(*wanted, **{**named, "hb": False})
+
+
+class _Manager(AsyncKernelManager):
+    _context_default = _careful  # it has a connection of its own
 
 
 class Session:
@@ -210,7 +221,7 @@ class Session:
     def _new_client(self) -> _Client:
         """A client for a kernel that talks over sockets in a folder of its own, not over the network."""
         self.sockets = tempfile.TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True)
-        manager = AsyncKernelManager(kernel_spec_manager=self.kernels, kernel_name="grading")
+        manager = _Manager(kernel_spec_manager=self.kernels, kernel_name="grading")
         manager.client_factory = _Channels
         manager.transport, manager.ip = "ipc", f"{self.sockets.name}/k"
         manager.connection_file = f"{self.sockets.name}/connection.json"
@@ -225,6 +236,8 @@ class Session:
         client, self.client = self.client, None
         if client is not None:
             if client.km is not None:  # else it never came to life, and nbclient has cleaned up
+                if client.kc is not None:
+                    client.kc.stop_channels()  # before the kernel ends: afterwards ZeroMQ takes a second
                 client._cleanup_kernel()
             subprocess.run(["rm", "-rf", "--", self.sockets.name], check=False)  # at any depth, unlike Python
             self.sockets.cleanup()

@@ -15,6 +15,7 @@ from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.files import MOST_CELLS
 from autograde.grading import course_secret, grade_notebook, record, scored_cells
+from autograde.inert import make_inert
 from autograde.judge_process import NoVerdict
 from autograde.rebuild import rebuild
 from autograde.unfinished import begin, end
@@ -68,6 +69,7 @@ class RunAndJudge(_Step):
         secret = course_secret(self.course.grading)
         own = [self.course.grading, self.course.sources, self.course.root / "work"]
         result = grade_notebook(nb, hidden_tests(names["assignment"]), folder, secret, seed, own)
+        make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
         resources["verdict"] = result
         _write(folder / f"{names['notebook']}.verdict.json", {**names, **vars(result)})

@@ -27,6 +27,7 @@ from autograde.errors import CourseError
 from autograde.gradebook import register
 from autograde.regions import BEGIN, END, STUB, gives_away
 from autograde.script import read_lesson
+from autograde.setup_cell import add_setup
 
 ANSWER_STUB = "*Write your answer here.*"
 
@@ -60,7 +61,7 @@ def release(course: Course, names: list[str], check: bool = False) -> list[str]:
 
 def build(course: Course, names: list[str]) -> list[Built]:
     """The lessons, built in a scratch course. Raises CourseError where a source breaks a rule."""
-    sources = {name: read_lesson(course.source(name)) for name in names}
+    sources = {name: add_setup(course, name, read_lesson(course.source(name))) for name in names}
     try:
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             released = _generate(Path(folder), sources)

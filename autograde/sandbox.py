@@ -74,7 +74,7 @@ class SandboxedKernel(LocalProvisioner):
         child, self.child = self.child, None
         await super().cleanup(restart)
         end = time.monotonic() + LAST
-        while child is not None and os.path.exists(f"/proc/{child}") and time.monotonic() < end:
+        while child is not None and not ended(child) and time.monotonic() < end:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)  # the first process of the namespace: all others die with it
             await asyncio.sleep(EVERY / 10)
@@ -116,6 +116,14 @@ def usage(process: int) -> tuple[int, float, int]:
             cpu += sum(map(int, fields[11:15])) / TICKS
             count += int(fields[17])
     return memory, cpu, count
+
+
+def ended(process: int) -> bool:
+    """Whether it is gone or a zombie: the first process of a namespace is one once all others are gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _resident(process: int) -> int:

@@ -56,7 +56,7 @@ def read_lesson(path: Path) -> NotebookNode:
     check_lesson(path, cells)
     for theirs, ours in zip(notebook.cells, cells, strict=True):
         _expand(theirs, ours)
-    _set_ids(notebook.cells)
+    set_ids(notebook.cells)
     genmap = {"lesson": path.stem, **notebook.metadata.get("genmap", {})}
     notebook.metadata = nbformat.from_dict({**RUNS_ON, "genmap": genmap})
     return notebook
@@ -160,7 +160,7 @@ def _metadata(grade_id: str, **given: Any) -> NotebookNode:
     return nbformat.from_dict({**blank, **given, "grade_id": grade_id})
 
 
-def _set_ids(cells: list[NotebookNode]) -> None:
+def set_ids(cells: list[NotebookNode]) -> None:
     """Ids from the names, else from the sources, so that they are the same in every build."""
     taken = {cell.metadata.nbgrader.grade_id for cell in cells if "nbgrader" in cell.metadata}
     for cell in cells:

@@ -18,7 +18,9 @@ DENIED = (
     *("unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree"),
     *("fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "name_to_handle_at", "open_by_handle_at"),
     *("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "perf_event_open"),
-    *("memfd_create", "memfd_secret", "shmget"),  # memory that belongs to no process: nobody counts it
+    # memory that belongs to no process: nobody counts it
+    *("memfd_create", "memfd_secret", "shmget", "msgget", "semget", "mq_open"),
+    *("io_setup", "modify_ldt", "fanotify_init"),  # the first takes what all processes of the machine share
     *("bpf", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd"),
     *("keyctl", "add_key", "request_key", "kexec_load", "kexec_file_load", "init_module", "finit_module"),
     *("delete_module", "swapon", "swapoff", "reboot", "acct", "quotactl", "syslog", "settimeofday"),

@@ -1,5 +1,6 @@
 """Scores one's own work with the hidden tests in process: for `autograde try` and the self-check cell."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def try_notebook(path: Path) -> tuple[str, Rows, list[str]]:
 
     def work() -> tuple[Rows, list[str]]:
         prepare()
+        os.chdir(path.parent)  # where Jupyter runs it
         namespace, failures = run_cells(cell.source for cell in cells_to_run(rebuilt))
         return _judged(lesson, rebuilt, namespace, fingerprint(rebuilt)), failures
 

@@ -5,11 +5,13 @@ through the kernel. Sharp: the blank and every trivial answer score nothing; eve
 the test that it names and loses at least half, with 3 seeds.
 """
 
+import contextlib
 import copy
 import os
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,7 @@ class _Lesson:
 
     def judge(self, candidate: Candidate) -> Any:
         """The verdicts of a candidate, one a seed; runs in a fork, whose namespace it may spoil."""
+        os.chdir(tempfile.mkdtemp(dir="."))  # files that another candidate wrote are none of its own
         shell = InteractiveShell.instance()
         source = self.solutions[candidate.exercise]
         if candidate.kind == "trivial":
@@ -101,21 +104,36 @@ def verify_lesson(course: Course, name: str, jobs: int) -> dict[str, Any]:
     start = time.perf_counter()
     prepare()
     lesson = _read(course, name)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        table, problems = _matrix(lesson, jobs)
+    problems += _too_few(table)
+    seconds = time.perf_counter() - start
+    return {"lesson": name, "exercises": table, "problems": problems, "seconds": seconds}
+
+
+def _matrix(lesson: _Lesson, jobs: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Counts by exercise, and what does not hold; lessons write their files to the working folder."""
     namespace, failures = run_cells(cell.source for cell in cells_to_run(lesson.notebook))
     problems = [f"the chapter does not run: {failure}" for failure in failures]
     table = {
         each: {"tests": 0, "right": [0, 0], "wrong": [0, 0], "trivial": [0, 0]} for each in lesson.solutions
     }
     candidates = lesson.candidates(namespace)
-    for index, outcome in forked_map(lesson.judge, candidates, CANDIDATE, jobs):
-        candidate = candidates[index]
+    items = [None, *candidates]  # None: the kernel's turn, first, for it mostly waits
+    for index, outcome in forked_map(partial(_try, lesson), items, CANDIDATE, jobs):
+        candidate = items[index]
+        if candidate is None:
+            problems += outcome if isinstance(outcome, list) else [f"the kernel: {outcome.reason}"]
+            continue
         why = _objection(candidate, outcome)
         _count(table[candidate.exercise], candidate, outcome, why)
         if why:
             problems.append(f"{candidate.exercise}: {candidate.kind} answer {candidate.name!r} {why}")
-    problems += _too_few(table) + _through_kernel(lesson)
-    seconds = time.perf_counter() - start
-    return {"lesson": name, "exercises": table, "problems": problems, "seconds": seconds}
+    return table, problems
+
+
+def _try(lesson: _Lesson, candidate: Candidate | None) -> Any:
+    return _through_kernel(lesson) if candidate is None else lesson.judge(candidate)
 
 
 def _read(course: Course, name: str) -> _Lesson:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from attack_traces import descriptors, memory_now, memory_peak, processes_left
 from nbformat.v4 import new_code_cell
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
@@ -22,10 +23,9 @@ from small_course import NAME, schema_version, write_course
 from test_nbgrader import RIGHT, RUNNING, autograded, filled, hand_in, run, scores
 
 from autograde.course import Course
-from autograde.grading import SERVER, course_secret
+from autograde.grading import course_secret
 from autograde.limits import Limits
 from autograde.release import release
-from autograde.sandbox import sandbox_uid
 
 FOLDER = Path(__file__).parent / "attacks"
 HONEST, FULL, HONEST_PART = "zoe", 20.0, 8.0
@@ -53,6 +53,12 @@ def test_draws(student, rng):
     assert array(means, shape=(2,)) == pytest.approx(float(x @ w / w.sum()))
 
 
+@pytest.mark.exercise("weighted-mean", weight=0.5)
+def test_note(student, rng):
+    """The notebook wrote a file."""
+    assert student.read("outputs/canary-of-the-note", 1000).startswith(b"canary")
+
+
 @pytest.mark.exercise("running-mean")
 def test_two(student, rng):
     """Two numbers."""
@@ -61,6 +67,7 @@ def test_two(student, rng):
     running.add(2)
     assert number(student.value(running.mean)) == 1.5
 '''
+NOTE = f"import os\nos.mkdir('outputs')\nopen('outputs/{CANARY}-note', 'w').write('canary')\n"
 SMALL = replace(
     Limits(),
     **{"call": 3, "cell": 4, "wall": 25, "restarts": 2, "cpu": 20, "processes": 64, "memory": 700 << 20},
@@ -70,9 +77,10 @@ SMALL = replace(
 )
 GROWTH = 1 << 30  # bytes by which the grader may grow for a moment
 LARGEST = 4 << 20  # bytes of an autograded notebook
-EVERY = 6  # attacks between two gradings of the honest student
+DESCRIPTORS = 8  # that a grader may have open after an attack and had not before
+# what an attack must not end with before it has attacked
+BROKEN = "NameError|ImportError|ModuleNotFoundError|AttributeError|TypeError|PicklingError"
 GOT_IN = "GOT-IN"  # what an attack prints, in two pieces, where it succeeds
-LEAVING = 5.0  # seconds in which every process must be gone
 Outcome = dict[str, Any]
 
 
@@ -102,7 +110,7 @@ class Attack:
     @property
     def allowed(self) -> tuple[float | None, ...]:
         given = self.get("SCORE", HONEST_PART)
-        return tuple(score or None for score in (given if isinstance(given, tuple) else (given,)))
+        return given if isinstance(given, tuple) else (given,)
 
 
 def load() -> list[Attack]:
@@ -125,42 +133,37 @@ class Class:
     course: Course
     scratch: Path
     limits: list[Limits]
+    every: int  # attacks between two gradings of the honest student
+    since: int = 0  # attacks since the last of them
     before: dict[str, str] = field(default_factory=dict)
-    since: int = EVERY  # attacks since the honest student was graded
 
     def attempt(self, attack: Attack) -> list[str]:
         """Grade the attack and, after every few, the honest student; returns what went wrong, in words."""
         self.limits[0] = replace(SMALL, **attack.get("LIMITS", {}))
-        self._hand_in(attack)
+        submit(
+            self.course, attack, {"@COURSE@": self.course.root, "@PID@": os.getpid(), "@TMP@": self.scratch}
+        )
         self.before = self._files()
-        began, memory = time.monotonic(), _memory()
+        began, memory, opened = time.monotonic(), memory_now(), descriptors()
         run_student(self.course, attack.name)
-        grown = _peak() - memory
-        outcome = {"seconds": time.monotonic() - began, "score": scores(self.course).get(attack.name)}
-        outcome |= {"grown": grown, **self._results(attack)}
+        outcome = {"score": self.score(attack.name), **self._results(attack)}
+        outcome |= {"grown": memory_peak() - memory, "opened": descriptors() - opened}
+        outcome["seconds"] = time.monotonic() - began
         self.since += 1
-        if self.since >= EVERY:
+        if self.since >= self.every:
             self.grade_honest()
         return list(self._problems(attack, outcome))
+
+    def score(self, student: str) -> float | None:
+        """What the gradebook says; None where nobody judged, for then it says 0 or nothing."""
+        judged = autograded(self.course, student).with_suffix(".verdict.json").is_file()
+        return scores(self.course).get(student) if judged else None
 
     def grade_honest(self) -> float | None:
         """The honest student's score, from a new grading."""
         self.limits[0], self.since = SMALL, 0
         run_student(self.course, HONEST)
-        return scores(self.course).get(HONEST)
-
-    def _hand_in(self, attack: Attack) -> None:
-        notebook = filled(self.course, {"running-mean": RUNNING} | attack.get("CELLS", {}))
-        notebook.cells[1:1] = [new_code_cell(source) for source in attack.get("EXTRA", [])]
-        values = {"@COURSE@": self.course.root, "@PID@": os.getpid(), "@TMP@": self.scratch}
-        for cell in notebook.cells:
-            for name, value in values.items():
-                cell.source = cell.source.replace(name, str(value))
-        changed = attack.get("notebook", lambda nb: None)(notebook)
-        path = hand_in(self.course, attack.name, notebook)
-        if isinstance(changed, str):
-            path.write_text(changed)
-        attack.get("files", lambda folder: None)(path.parent)
+        return self.score(HONEST)
 
     def _results(self, attack: Attack) -> Outcome:
         """What the attacker would be handed back, and what the instructor sees."""
@@ -175,10 +178,12 @@ class Class:
         return {"notebook": path.read_text(), "verdict": verdict.read_text(), "feedback": feedback}
 
     def _problems(self, attack: Attack, outcome: Outcome) -> Iterator[str]:
-        if (outcome["score"] or None) not in attack.allowed:
+        if outcome["score"] not in attack.allowed:
             yield f"score {outcome['score']}, allowed {attack.allowed}"
-        if scores(self.course).get(HONEST) != FULL:
-            yield f"the honest student got {scores(self.course).get(HONEST)}"
+        if self.score(HONEST) != FULL:
+            yield f"the honest student got {self.score(HONEST)}"
+        for error in re.findall(rf'"ename": "({BROKEN})"', outcome["notebook"]):
+            yield f"the attack did not come to its point: {error}"
         yield from self._leaks(attack, outcome)
         after = self._files()
         for path in self.before.keys() | after.keys():
@@ -187,10 +192,12 @@ class Class:
         if left := sorted(path.name for path in self.scratch.iterdir()):
             yield f"left behind: {left}"
             subprocess.run(["rm", "-rf", *map(str, self.scratch.iterdir())], check=True)
-        if processes := list(_processes()):
+        if processes := list(processes_left()):
             yield f"processes left: {processes}"
         if outcome["grown"] > GROWTH:
             yield f"the grader grew by {outcome['grown'] >> 20} MB"
+        if outcome["opened"] > DESCRIPTORS:
+            yield f"{outcome['opened']} files left open"
         if len(outcome["notebook"]) > attack.get("LARGEST", LARGEST):
             yield f"a notebook of {len(outcome['notebook'])} bytes"
         if outcome["seconds"] > SMALL.wall + 30:
@@ -208,15 +215,28 @@ class Class:
     def _files(self) -> dict[str, str]:
         """Digests of all that no grading run may change, apart from the gradebook's rows."""
         kept = [self.course.root / name for name in ("hidden", "solutions", "lessons")]
-        kept += [self.course.grading / name for name in ("source", "released", "submitted", "secret", CANARY)]
+        names = ("source", "released", f"submitted/{HONEST}", "secret", CANARY)
+        kept += [self.course.grading / name for name in names]
         found = {}
         for top in kept:
             for path in [top, *top.rglob("*")]:
                 if path.is_file() and not path.is_symlink():
-                    size = path.stat().st_size
-                    content = path.read_bytes() if size < 100 << 20 else b"sparse"
-                    found[str(path)] = f"{size} {hashlib.sha256(content).hexdigest()}"
+                    found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
+
+
+def submit(course: Course, attack: Attack, values: dict[str, Any]) -> None:
+    """Hand the attack in; `values` take the place of the names in its sources."""
+    notebook = filled(course, {"running-mean": RUNNING} | attack.get("CELLS", {}))
+    notebook.cells[1:1] = [new_code_cell(source) for source in attack.get("EXTRA", [])]
+    for cell in notebook.cells:
+        for name, value in values.items():
+            cell.source = cell.source.replace(name, str(value))
+    changed = attack.get("notebook", lambda nb: None)(notebook)
+    path = hand_in(course, attack.name, notebook)
+    if isinstance(changed, str):
+        path.write_text(changed)
+    attack.get("files", lambda folder: None)(path.parent)
 
 
 def run_student(course: Course, student: str, converter: type = Autograde) -> None:
@@ -226,7 +246,7 @@ def run_student(course: Course, student: str, converter: type = Autograde) -> No
 
 
 @contextmanager
-def classroom() -> Iterator[Class]:
+def classroom(every: int) -> Iterator[Class]:
     """A class in a folder of its own; everything temporary goes into a folder that must be empty after."""
     root = Path(tempfile.mkdtemp(prefix="a-"))
     scratch = root / "t"
@@ -243,8 +263,11 @@ def classroom() -> Iterator[Class]:
             patch.setenv("GRADER_CANARY", f"{CANARY}-environment")
             patch.setattr(tempfile, "tempdir", str(scratch))
             patch.chdir(root / "c")
-            yield Class(_fill(write_course(root / "c")), scratch, limits)
+            made = Class(_fill(write_course(root / "c")), scratch, limits, every)
+            made.grade_honest()
+            yield made
     finally:
+        subprocess.run(["chmod", "-R", "u+rwx", str(root)], check=False)  # an attack took these rights
         subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
@@ -253,45 +276,7 @@ def _fill(course: Course) -> Course:
     release(course, [NAME])
     (course.grading / CANARY).write_text(f"{CANARY}-gradebook")
     course_secret(course.grading)
-    honest = {**RIGHT, "why-mean": f"{CANARY}-honest-student"}
+    (course.grading / f"{CANARY}-note").write_text(f"{CANARY}-note")
+    honest = {**RIGHT, "weighted-mean": RIGHT["weighted-mean"] + NOTE, "why-mean": f"{CANARY}-honest-student"}
     hand_in(course, HONEST, filled(course, honest))
     return course
-
-
-def _processes() -> Iterator[str]:
-    """Processes of a sandbox that are still there after a while."""
-    end = time.monotonic() + LEAVING
-    while (found := list(_sandboxed())) and time.monotonic() < end:
-        time.sleep(0.1)
-    yield from found
-
-
-def _sandboxed() -> Iterator[str]:
-    """All processes below this one, but the judge's server; as root, all of the sandbox's user as well."""
-    judge = SERVER.process.pid if SERVER.process else 0
-    for path in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text, line = path.read_text(), (path.parent / "cmdline").read_bytes()
-        except OSError:
-            continue
-        fields = dict(re.findall(r"^(\w+):\s+(\S+)", text, re.MULTILINE))
-        below = int(fields["PPid"]) == os.getpid() and int(fields["Pid"]) != judge
-        ours = os.getuid() == 0 and int(fields["Uid"]) == sandbox_uid()
-        if (below or ours) and fields["State"] != "Z":
-            yield f"{fields['Pid']} {line[:60]!r}"
-
-
-def _memory() -> int:
-    """Bytes this process holds now; from here on its peak is counted anew."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _peak() -> int:
-    return _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) << 10

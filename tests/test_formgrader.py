@@ -3,16 +3,21 @@
 Skipped where Chromium or its driver is missing (Debian: `apt-get install chromium chromium-driver`).
 """
 
+import json
 import os
+import re
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -22,6 +27,7 @@ from small_course import HIDDEN, NAME, course
 from test_nbgrader import RIGHT, filled, hand_in, released, run, scores
 
 from autograde.course import Course
+from autograde.formgrader import HANDLERS
 from autograde.gradebook import open_gradebook
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e .[dev]")
@@ -34,7 +40,6 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--window-size=1300,1000"),
     *("--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 )
-CDN = "https://cdnjs.cloudflare.com/"  # MathJax: without a network it is not loaded, with stock nbgrader too
 COURSE = """
 from pathlib import Path
 
@@ -44,8 +49,9 @@ from autograde.config import configure
 autograde.course.HIDDEN = Path(__file__).parent / "hidden"
 configure(c, Path(__file__).parent)
 """
-NO_MATHJAX = "formgrade.js 290:4 Uncaught ReferenceError: MathJax is not defined"
-WRONG = {**RIGHT, "running-mean": "class RunningMean:\n    pass\n"}
+# What runs where a name is taken for HTML: a file of its own, on the page; a script, in a message box.
+ODD_NAMES = ('x"><script src=evil.js>', "<script>window.ran=1;<!--#")
+WRONG = {**RIGHT, "running-mean": "class RunningMean:\n    pass\n", "why-mean": r"As $\bar x$ is."}
 
 
 @dataclass
@@ -86,10 +92,15 @@ class Site:
             self.browser.set_window_size(1300, 1000)
 
     def complaints(self) -> list[str]:
-        """The console's warnings and errors since the last call, but for those of a missing MathJax."""
+        """The console's warnings and errors since the last call."""
         rows = [row for row in self.browser.get_log("browser") if row["level"] in ("WARNING", "SEVERE")]
-        told = [row["message"] for row in rows]
-        return [line for line in told if not line.startswith(CDN) and NO_MATHJAX not in line]
+        return [row["message"] for row in rows]
+
+    def foreign(self) -> list[str]:
+        """The addresses outside the server that the pages asked for since the last call."""
+        events = [json.loads(row["message"])["message"] for row in self.browser.get_log("performance")]
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in asked if url.startswith("http") and not url.startswith(self.address)]
 
     def assert_inert(self, page: str) -> None:
         """No script of the submission ran: no flag, no new title, no dialog (which would raise here)."""
@@ -117,12 +128,8 @@ def address(released: Course, tmp_path: Path) -> Iterator[str]:
     private = {name: str(tmp_path / "home" / name) for name in homes}
     command = [
         *(sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
-        *(
-            f"--port={port}",
-            "--ServerApp.port_retries=0",
-            "--ServerApp.default_url=/formgrader",
-            "--IdentityProvider.token=secret",
-        ),
+        *(f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.default_url=/formgrader"),
+        "--IdentityProvider.token=secret",
         "--ServerApp.jpserver_extensions={'nbgrader.server_extensions.formgrader': True}",
     ]
     with open(tmp_path / "server.log", "wb") as log:
@@ -154,7 +161,7 @@ def site(released: Course, address: str, tmp_path: Path) -> Iterator[Site]:
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'browser'}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     options.set_capability("unhandledPromptBehavior", "ignore")
     browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
@@ -172,24 +179,27 @@ def site(released: Course, address: str, tmp_path: Path) -> Iterator[Site]:
 def test_a_grader_opens_reads_grades_and_regrades(site):
     site.open("manage_assignments")
     site.wait(f"document.body.innerText.includes('{NAME}')")
+    assert "exchange" not in str(site.js("document.body.innerText"))
     site.picture("1-assignments")
     site.submission("ann")
     text = str(site.js("document.body.innerText"))
     assert "running-mean: 0 of 8 points" in text and "FAILED  Two numbers." in text
-    assert (
-        "passed  Weights count." in text
-        and "0.75" not in text
-        and HIDDEN.splitlines()[-1].strip() not in text
-    )
+    assert "passed  Weights count." in text
+    assert "0.75" not in text and HIDDEN.splitlines()[-1].strip() not in text
     assert site.js("document.getElementById('test-weighted-mean').placeholder") == "12"
     assert text.index("Rubric, for graders only") < text.index("sum of the squared distances")
+    assert site.js("document.querySelectorAll('math mover').length") == 1
     site.picture("2-submission")
+    site.click(".help span")
+    site.wait("document.querySelector('.modal.in')")  # the shortcuts, which nbgrader sets up last
+    site.click(".modal.in .btn-primary")
+    site.wait("!document.querySelector('.modal')")
     _grade_by_hand(site, "1.5")
     assert scores(site.course)["ann"] == 13.5
     site.picture("3-graded")
     _autograde(site, "ann")
     assert scores(site.course)["ann"] == 13.5
-    assert site.complaints() == []
+    assert site.complaints() == [] == site.foreign()
 
 
 def _grade_by_hand(site: Site, points: str) -> None:
@@ -202,7 +212,7 @@ def _grade_by_hand(site: Site, points: str) -> None:
 def _autograde(site: Site, student: str) -> None:
     """By the button in the list of submissions."""
     site.open(f"manage_submissions/{NAME}")
-    site.wait("models && models.loaded && views.length == 2")
+    site.wait("models && models.loaded && views.length >= 2")
     site.picture("4-submissions")
     row = f"views.findIndex(v => v.model.get('student') == '{student}')"
     site.js(f"views[{row}].$autograde.find('a')[0].click()")
@@ -230,11 +240,40 @@ def test_no_script_of_a_submission_runs(site):
     assert site.complaints() == []
 
 
+def test_a_name_runs_nothing(site):
+    """Neither the folder's name of a student who was not graded, nor one that is in the gradebook."""
+    with open_gradebook(site.course) as gradebook:
+        identity = gradebook.find_submission_notebook(NAME, NAME, "ann").id
+    with closing(sqlite3.connect(site.course.grading / "gradebook.db")) as tables, tables:
+        for column in ("student SET id", "submitted_assignment SET student_id"):
+            tables.execute(f"UPDATE {column} = ? WHERE {column.split()[-1]} = 'ann'", ODD_NAMES[:1])
+    folder = site.course.grading / "autograded"
+    shutil.copytree(folder / "ann", folder / ODD_NAMES[0])
+    (folder / ODD_NAMES[0] / NAME / "evil.js").write_text("window.ran=1")
+    (site.course.grading / "submitted" / ODD_NAMES[1] / NAME).mkdir(parents=True)
+    site.open(f"submissions/{identity}/")
+    site.wait("window.formgrader && formgrader.loaded")
+    assert site.js("document.querySelector('a.name-shown').textContent.trim()") == ODD_NAMES[0]
+    site.assert_inert("submission")
+    site.open(f"manage_submissions/{NAME}")
+    site.wait("models && models.loaded")
+    site.js("views.find(v => v.model.get('student').includes('#')).$autograde.find('a')[0].click()")
+    site.wait("document.querySelector('.modal.in')")
+    assert ODD_NAMES[1] in str(site.js("document.querySelector('.modal-body').innerText"))
+    site.assert_inert("message box")
+
+
+def test_nbgraders_own_handlers_are_all_allowed():
+    templates = Path(str(files("nbgrader.server_extensions.formgrader"))) / "templates"
+    text = "".join(path.read_text() for path in templates.rglob("*") if path.is_file())
+    assert set(re.findall(r"\son[a-z]+=\"([^\"]*)\"", text, re.IGNORECASE)) == set(HANDLERS)
+
+
 def test_a_submissions_own_files_run_nothing_in_the_server(site):
     with open_gradebook(site.course) as gradebook:
         identity = gradebook.find_submission_notebook(NAME, NAME, "mallory").id
     site.open(f"submissions/{identity}/{FILE}")
-    assert "file" in str(site.js("document.body.innerText"))
+    assert "<script>" in str(site.js("document.body.innerText")), "it is shown as text"
     site.assert_inert(FILE)
     folder = f".grading/autograded/mallory/{NAME}"
     site.browser.get(f"{site.address}/formgrader?path={folder}")

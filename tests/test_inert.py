@@ -17,7 +17,9 @@ from test_nbgrader import RIGHT, autograded, filled, hand_in, released, run, sco
 from traitlets.config import Config
 
 from autograde.config import configure
-from autograde.inert import LONGEST, TAGS, Inert, clean, render_markdown
+from autograde.formulas import TAGS as FORMULAS
+from autograde.inert import LONGEST_HTML, LONGEST_MARKDOWN, TAGS, Inert, clean, render_markdown
+from autograde.pages import Pages
 
 __all__ = ["course", "released"]
 HARMLESS = re.compile(r"(https?:|mailto:|#|data:image/(png|jpeg|gif);base64,|[\w-]+\.png$)")
@@ -55,7 +57,7 @@ def exported(course, notebook: NotebookNode) -> str:
     """The HTML of a notebook in the course's feedback look, without a gradebook."""
     config = Config()
     configure(config, course.root)
-    return HTMLExporter(config=config, template_name="classic").from_notebook_node(notebook)[0]
+    return Pages(config=config, template_name="classic").from_notebook_node(notebook)[0]
 
 
 def hand_in_hostile(course, student: str = "mallory") -> None:
@@ -73,13 +75,17 @@ def test_a_hostile_submission_is_graded_and_its_feedback_runs_nothing(released):
     run(released, GenerateFeedback)
     assert scores(released) == {"ann": 20, "mallory": 20}
     ours, page = Page(feedback(released, "ann")), Page(feedback(released, "mallory"))
-    assert page.scripts == ours.scripts and page.handlers == [] == ours.handlers
-    assert page.tags - ours.tags <= set(TAGS)
+    assert page.scripts == [] == ours.scripts and page.handlers == [] == ours.handlers
+    assert page.tags - ours.tags <= {*TAGS, *FORMULAS}
     assert not [address for address in page.addresses if not HARMLESS.match(address)]
     assert page.ids.count("why-mean") == 0
     text = feedback(released, "mallory")
     assert PIXEL in text and "bold</b>" in text and "weighted-mean: 12 of 12 points" in text
-    assert "$a &lt; b$" in text and "<code>a &lt; b</code>" in text and "<strong>2</strong>" in text
+    assert (
+        "<mi>a</mi><mo>&lt;</mo><mi>b</mi>" in text
+        and "<code>a &lt; b</code>" in text
+        and "<strong>2</strong>" in text
+    )
 
 
 def test_the_autograded_notebook_holds_no_script_in_its_outputs(released):
@@ -130,6 +136,12 @@ def _warns() -> str:
         {"output_type": "display_data", "data": {"text/html": ["<script>"], "image/png": 3}},
         {"output_type": "<script>", "data": {}, "metadata": {"image/png": {"width": "1 onload=alert(1)"}}},
         {"data": {"image/png": 'x" onerror="alert(1)', "a/<script>": "x"}},
+        {"output_type": "display_data", "data": {"text/plain": "\ud800", "image/png": "x"}, "metadata": 3},
+        {"output_type": "stream", "text": 10**5000},
+        {
+            "data": {"image/png": "AA=="},
+            "metadata": {"image/png": {"width": float("nan"), "height": 10**400}},
+        },
         {},
     ],
 )
@@ -139,6 +151,7 @@ def test_forged_outputs_neither_break_a_page_nor_run(course, given):
     notebook.cells[0].update(execution_count="<script>", outputs=[from_dict(given)])
     notebook, _ = Inert().preprocess(notebook, {})
     nbformat.validate(notebook)
+    nbformat.writes(notebook).encode()
     page = Page(exported(course, notebook))
     assert page.scripts == empty.scripts and page.handlers == []
 
@@ -146,10 +159,10 @@ def test_forged_outputs_neither_break_a_page_nor_run(course, given):
 @pytest.mark.parametrize(
     "text",
     [
-        "[" * LONGEST,
-        "<" * LONGEST,
-        "<div>" * (LONGEST // 5),
-        "> " * (LONGEST // 2),
+        "[" * LONGEST_MARKDOWN,
+        "<" * LONGEST_MARKDOWN,
+        "<div>" * (LONGEST_MARKDOWN // 5),
+        "> " * (LONGEST_MARKDOWN // 2),
         "![a](attachment:b)",
         "\0<b",
     ],
@@ -171,7 +184,7 @@ def test_what_learners_write_honestly_stays():
 
 
 def test_long_html_gives_way_to_its_text():
-    data = {"text/html": "<p>" * LONGEST, "text/plain": "short"}
+    data = {"text/html": "<p>" * LONGEST_HTML, "text/plain": "short"}
     cell = new_code_cell(outputs=[from_dict({"output_type": "display_data", "data": data, "metadata": {}})])
     notebook, _ = Inert().preprocess(new_notebook(cells=[cell]), {})
     assert notebook.cells[0].outputs[0].data == {"text/plain": "short"}
@@ -181,12 +194,55 @@ def test_a_handler_goes_and_its_text_stays():
     assert clean(f"<b onclick='{RUN}' style='position: fixed' id='why-mean'>x</b>") == "<b>x</b>"
 
 
+# The first kind ends its cell; the others go on, and the last one no file takes.
+FORGER = """
+import json
+
+kernel = get_ipython().kernel
+kernel.session.pack = lambda content: json.dumps(content, default=str).encode()
+for kind, content in {messages!r}:
+    kernel.session.send(kernel.iopub_socket, kind, content, kernel.get_parent("shell"))
+"""
+MALFORMED = [
+    ("stream", {"name": 7, "text": ["a"]}),
+    ("display_data", {"data": {"no-type": {}, "": None}, "metadata": {"image/png": [1]}}),
+    ("execute_result", {"data": {"text/plain": "20.0"}, "execution_count": "many", "metadata": None}),
+    ("error", {"ename": 1, "evalue": {}, "traceback": "text"}),
+]
+SHOWN = {"data": {"text/plain": "a"}, "metadata": {}, "transient": {"display_id": "a"}}
+UPDATES = [
+    ("display_data", SHOWN),
+    (
+        "update_display_data",
+        SHOWN | {"data": {"text/plain": 5, "no-type": [{}], "image/png": {}}, "metadata": 3},
+    ),
+]
+HALVES = [
+    ("stream", {"name": "stdout", "text": "\ud800"}),
+    ("display_data", SHOWN | {"metadata": {"\ud800": 1}}),
+]
+
+
+@pytest.mark.parametrize("messages", [MALFORMED, UPDATES, HALVES])
+def test_outputs_that_a_kernel_forges_leave_the_honest_score(released, messages):
+    source = FORGER.format(messages=messages)
+    notebook = filled(released, HALF)
+    notebook.cells.insert(1, new_code_cell(source, id="forger"))
+    hand_in(released, "forger", notebook)
+    run(released, Autograde)
+    assert scores(released) == {"forger": 8}
+    graded = nbformat.read(autograded(released, "forger"), 4)
+    nbformat.validate(graded)
+    (forger,) = (cell for cell in graded.cells if cell.source == source)
+    assert [kind for output in forger.outputs for kind in output.get("data", {})] in ([], ["text/plain"])
+
+
 def test_a_server_that_was_started_elsewhere_shows_no_submission(course):
     pages = importlib.import_module("nbgrader.server_extensions.formgrader.handlers")
     config = Config()
     configure(config, course.root)
     handler = object.__new__(pages.SubmissionHandler)
-    handler.application = SimpleNamespace(settings={"nbgrader_exporter": HTMLExporter(config=config)})
+    handler.application = SimpleNamespace(settings={"nbgrader_exporter": Pages(config=config)})
     assert handler.exporter is handler.settings["nbgrader_exporter"]
     handler.settings["nbgrader_exporter"] = HTMLExporter()
     with pytest.raises(pages.web.HTTPError, match="Start Jupyter in the course's folder"):

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell
 from autograde.errors import CourseError
 from autograde.kernel import Session
 from autograde.limits import Limits
-from autograde.sandbox import GradingKernels
+from autograde.sandbox import GradingKernels, ended
 from autograde.student import Died, Student, TimedOut
 
 LIMITS = replace(Limits(), cell=3, call=2, flood_bytes=4 << 20, output_bytes=1 << 16)
@@ -126,5 +126,5 @@ def test_no_process_and_no_socket_is_left(tmp_path):
         assert session.client is not None
         provisioner = session.client.km.provisioner
         sockets, child = session.sockets.name, provisioner.child
-        assert os.path.exists(f"/proc/{child}")
-    assert not os.path.exists(sockets) and not os.path.exists(f"/proc/{child}")
+        assert not ended(child)
+    assert not os.path.exists(sockets) and ended(child)

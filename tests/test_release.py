@@ -15,6 +15,7 @@ from autograde.gradebook import open_gradebook
 from autograde.grading import scored_cells
 from autograde.release import build, is_release, leaks, release
 from autograde.script import read_lesson
+from autograde.setup_cell import add_setup
 
 __all__ = ["course"]  # the fixture
 
@@ -29,15 +30,16 @@ def test_release(course: Course, capfd: pytest.CaptureFixture[str]) -> None:
     lesson = nbformat.read(course.lesson(NAME), 4)
     nbformat.validate(lesson)
     assert course.lesson(NAME).read_bytes() == course.released(NAME).read_bytes()
-    assert nbformat.read(course.instructors(NAME), 4) == read_lesson(course.source(NAME))
+    source = read_lesson(course.source(NAME))
+    assert nbformat.read(course.instructors(NAME), 4) == add_setup(course, NAME, source)
     assert course.grading.stat().st_mode & 0o777 == 0o700
     assert lesson.metadata.genmap.lesson == NAME
     assert "jupytext" not in course.lesson(NAME).read_text()
     assert sorted(path.name for path in course.lesson(NAME).parent.iterdir()) == [f"{NAME}.ipynb"]
     assert list(scored_cells(lesson)) == list(scored_cells(read_lesson(course.source(NAME))))
-    assert lesson.cells[3].source.endswith('."""\n    raise NotImplementedError')
-    assert lesson.cells[4].source.startswith("# test weighted-mean: 12 points\n")
-    assert lesson.cells[5].source.endswith("\n*Write your answer here.*")
+    assert lesson.cells[4].source.endswith('."""\n    raise NotImplementedError')
+    assert lesson.cells[5].source.startswith("# test weighted-mean: 12 points\n")
+    assert lesson.cells[6].source.endswith("\n*Write your answer here.*")
 
 
 def test_lessons_are_in_the_gradebook_as_nbgrader_wants_them(course: Course) -> None:

@@ -23,4 +23,4 @@ runtime.answer = forged
 """,
 ]
 SCORE = (8.0, None)
-LIMITS = {"call": 10}
+LIMITS = {"judge_cpu": 4}

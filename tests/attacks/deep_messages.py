@@ -1,14 +1,29 @@
-"""Publishes messages whose JSON is nested deeper than Python can follow."""
+"""Publishes outputs, and replies before the true one, whose JSON is nested deeper than Python follows."""
 
 EXTRA = [
     """
 kernel = get_ipython().kernel
+session, send = kernel.session, kernel.session.send
 deep = b"[" * 50000 + b"]" * 50000
-parent = kernel.session.pack(kernel.get_parent("shell")["header"])
-header = kernel.session.pack(kernel.session.msg_header("display_data"))
-parts = [header, parent, b"{}", b'{"data": {"x/y": ' + deep + b"}, \"metadata\": {}, \"transient\": {}}"]
+
+
+def parts(kind, parent, content):
+    header = session.pack(session.msg_header(kind))
+    made = [header, session.pack(parent["header"]), b"{}", content]
+    return [b"<IDS|MSG>", session.sign(made), *made]
+
+
+def deeper(stream, kind, content=None, parent=None, ident=None, **rest):
+    if kind == "execute_reply" and parent and parent["content"].get("silent"):
+        stream.send_multipart([*(ident or []), *parts(kind, parent, b'{"status": ' + deep + b"}")])
+    return send(stream, kind, content, parent, ident=ident, **rest)
+
+
+session.send = deeper
+""",
+    """
+shown = b'{"data": {"x/y": ' + deep + b'}, "metadata": {}, "transient": {}}'
 for _ in range(5):
-    kernel.iopub_socket.send_multipart([b"x", b"<IDS|MSG>", kernel.session.sign(parts), *parts])
+    kernel.iopub_socket.send_multipart([b"x", *parts("display_data", kernel.get_parent("shell"), shown)])
 """,
 ]
-SCORE = (8.0, 0.0)

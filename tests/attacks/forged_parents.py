@@ -1,4 +1,4 @@
-"""Sends replies out of order, to parents of its own invention, malformed and to requests to come."""
+"""Sends replies out of order, to parents of its own invention, malformed, unsigned, before the true one."""
 
 EXTRA = [
     """
@@ -7,7 +7,7 @@ send = kernel.session.send
 
 
 def flood(stream, kind, content=None, parent=None, ident=None, **rest):
-    if kind == "execute_reply" and parent:
+    if kind == "execute_reply" and parent and parent["content"].get("silent"):
         for changed in ({}, {"msg_id": None}, {"msg_id": "x_99"}, {"msg_id": ["a"]}):
             header = {**parent["header"], **changed} if changed else {}
             send(stream, kind, {"status": "ok"}, {**parent, "header": header}, ident=ident)
@@ -19,4 +19,3 @@ def flood(stream, kind, content=None, parent=None, ident=None, **rest):
 kernel.session.send = flood
 """,
 ]
-SCORE = (8.0, 0.0)

@@ -10,3 +10,4 @@ while True:
     pass
 """,
 ]
+LIMITS = {"cell": 2}

@@ -10,3 +10,4 @@ for n in itertools.count():
         os.mkdir(f"{folder}/{n}")
 """,
 ]
+LIMITS = {"cell": 3}

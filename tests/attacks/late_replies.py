@@ -1,24 +1,26 @@
-"""Answers the judge's questions only after their time, then with old answers to new questions."""
+"""Answers the judge only after its time, in the name of the question before, and all at once at the end."""
 
 EXTRA = [
     """
-import threading
 import time
 
 kernel = get_ipython().kernel
 send = kernel.session.send
-old = []
+kept, turn = [], [0]
 
 
-def late(stream, kind, *args, **kwargs):
-    if kind == "execute_reply" and old.append((args, kwargs)) is None and len(old) > 3:
-        args, kwargs = old[-3]
-        threading.Timer(4, lambda: send(stream, kind, *args, **kwargs)).start()
-    return send(stream, kind, *args, **kwargs)
+def late(stream, kind, content=None, parent=None, **rest):
+    if kind == "execute_reply" and parent and parent["content"].get("silent"):
+        turn[0] += 1
+        kept.append((content, parent, rest))
+        for old in kept[-4:-1]:
+            send(stream, kind, old[0], old[1], **old[2])
+        if "weighted_mean" in str(parent["content"]):
+            time.sleep(1.5)
+    return send(stream, kind, content, parent, **rest)
 
 
 kernel.session.send = late
 """,
 ]
-CELLS = {"weighted-mean": "def weighted_mean(x, w):\n    return 0.0\n"}
-SCORE = (8.0, 0.0)  # its own cells are late as well
+LIMITS = {"call": 1}

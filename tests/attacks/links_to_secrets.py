@@ -4,12 +4,12 @@ EXTRA = [
     """
 import os
 
-for folder, folders, names in os.walk(".", followlinks=False):
-    for name in names + folders:
-        try:
-            print(name, open(os.path.join(folder, name), errors="replace").read())
-        except OSError:
-            pass
+inside = ("root@COURSE@/.grading/secret", "loop/link-1", "root/proc/@PID@/environ")
+for name in [*os.listdir("."), *inside]:
+    try:
+        print(name, open(name, errors="replace").read(100_000))
+    except OSError:
+        pass
 """,
 ]
 

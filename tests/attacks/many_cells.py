@@ -1,9 +1,12 @@
 """Hands in 50,000 cells."""
 
-from nbformat.v4 import new_code_cell
+import json
 
 SCORE = None
 
 
 def notebook(nb):
-    nb.cells += [new_code_cell("1", id=f"n{n}") for n in range(50_000)]
+    text = json.dumps(nb)
+    cell = '{"cell_type": "markdown", "id": "n%d", "metadata": {}, "source": "1"}'
+    cells = ", ".join(cell % number for number in range(50_000))
+    return text.replace('"cells": [', f'"cells": [{cells}, ', 1)

@@ -1,4 +1,4 @@
-"""Writes through names and paths that climb out of its folder, and leaves a link to the course's secret."""
+"""Writes through names that climb out of its folder, and has the judge read a file behind links."""
 
 EXTRA = [
     """
@@ -10,6 +10,10 @@ for name in ("../x", "/work/../x", "/given/x", "@COURSE@/x", "../../../../@COURS
         print("GOT" + "-IN", name)
     except OSError:
         pass
-os.symlink("@COURSE@/.grading/secret", "outputs")
+os.symlink("@COURSE@/.grading", "outputs")
 """,
 ]
+
+
+def files(folder):
+    (folder / "outputs").symlink_to(folder.parents[2])

@@ -17,12 +17,13 @@ def forged(request):
 
 
 import base64
+import os
 import pickle
 
 
 class Evil:
     def __reduce__(self):
-        return (open, ("@COURSE@/pwned", "w"))
+        return (os.mkdir, ("@COURSE@/.grading/source/pwned",))
 
 
 raw = base64.b64encode(pickle.dumps(Evil())).decode()

@@ -15,3 +15,4 @@ while True:
         time.sleep(0.01)
 """,
 ]
+LIMITS = {"cell": 2}

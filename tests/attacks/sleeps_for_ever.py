@@ -2,3 +2,4 @@
 
 CELLS = {"weighted-mean": "import time\n\n\ndef weighted_mean(x, w):\n    time.sleep(10**6)\n"}
 SCORE = (8.0, 0.0)
+LIMITS = {"call": 1}

@@ -4,10 +4,11 @@ EXTRA = [
     """
 import random
 
+import numpy as np
 import torch
 
 torch.set_default_dtype(torch.float16)
-torch.set_num_threads(64)
+torch.set_num_threads(16)
 torch.set_grad_enabled(False)
 torch.manual_seed(0)
 torch.use_deterministic_algorithms(True)

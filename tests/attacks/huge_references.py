@@ -1,0 +1,20 @@
+"""Answers with references whose names are megabytes long, which the judge must send back at every use."""
+
+EXTRA = [
+    """
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+answer = runtime.answer
+
+
+def forged(request):
+    if "RunningMean" in request or "xxxx" in request[:1000]:
+        return '{"d": [["ok", {"r": "%s"}]]}' % ("x" * (6 << 20))
+    return answer(request)
+
+
+runtime.answer = forged
+""",
+]
+SCORE = 0.0
