@@ -13,8 +13,9 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from cycler import cycler
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
+from genmap.arrays import image_stack, real_array
 from genmap.device import notebook_shell
 
 if TYPE_CHECKING:
@@ -124,19 +125,20 @@ def images(
 ) -> Axes:
     """Draw images as a grid, row by row, every pixel as it is; return the Axes.
 
-    x: (N, 1, H, W) or (N, H, W), an array or a tensor on any device, from 0 (paper) to 1 (ink). Values
-    beyond are drawn as 0 or 1; what is not a finite number is drawn in vermilion.
+    x: (N, 1, H, W) or (N, H, W), an array or a tensor on any device, from 0 (paper) to 1 (ink), or
+    (N, 3, H, W) in red, green and blue, from 0 (dark) to 1 (bright). Values beyond are drawn as 0 or 1;
+    what is not a finite number is drawn in vermilion.
     captions: one under each image. Without `ax` it makes a figure as high as the grid needs.
     Raises ValueError for another shape, no images, whole numbers above 1, or a wrong number of captions.
     """
-    tiles = _tiles(x)
+    tiles = image_stack("images", x, colour=True)
     labels = None if captions is None else [str(caption) for caption in captions]
     if labels is not None and len(labels) != len(tiles):
         raise ValueError(f"images: {len(labels)} captions for {len(tiles)} images; give one each")
     if columns < 1:
         raise ValueError(f"images: columns is {columns}; it must be at least 1")
     columns = min(columns, len(tiles))
-    h, w = tiles.shape[1:]
+    h, w = tiles.shape[1:3]
     width = WIDTH if ax is None else ax.bbox.width / ax.figure.dpi
     inch = (w + _gap(w)) / min(TILE, width / columns)  # pixels of the images to the inch
     down = h + (_gap(w) if labels is None else math.ceil(0.24 * inch))
@@ -162,40 +164,20 @@ def _gap(w: int) -> int:
 
 def _mosaic(tiles: npt.NDArray[np.float64], columns: int, down: int, across: int) -> npt.NDArray[np.float64]:
     """Return one RGBA image with a tile every `down` rows and `across` columns, clear between them."""
-    (n, h, w), rows = tiles.shape, math.ceil(len(tiles) / columns)
+    (n, h, w), rows = tiles.shape[:3], math.ceil(len(tiles) / columns)
     cells = np.zeros((rows * columns, down, across, 4))
-    cells[:n, :h, :w] = _GREYS(np.ma.masked_invalid(tiles))
+    cells[:n, :h, :w] = _painted(tiles) if tiles.ndim == 4 else _GREYS(np.ma.masked_invalid(tiles))
     return (
         cells.reshape(rows, columns, down, across, 4).swapaxes(1, 2).reshape(rows * down, columns * across, 4)
     )
 
 
-def _tiles(x: Any) -> npt.NDArray[np.float64]:
-    """Return the images as float64 (N, H, W), or raise ValueError."""
-    a = _array("images", x)
-    if a.ndim == 4 and a.shape[1] == 1:
-        a = a[:, 0]
-    if a.ndim != 3 or 0 in a.shape[1:]:
-        raise ValueError(f"images: the shape is {a.shape}; it must be (N, 1, H, W) or (N, H, W)")
-    if not len(a):
-        raise ValueError("images: there are none to draw (N is 0)")
-    if a.dtype.kind in "iu" and a.max() > 1:
-        raise ValueError(f"images: whole numbers up to {a.max()}; divide, so that ink is 1 and paper 0")
-    return a.astype(np.float64)
-
-
-def _array(what: str, x: Any) -> npt.NDArray[Any]:
-    """Return an array or a tensor on any device as a NumPy array of real numbers, or raise ValueError."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu()
-        x = x.double().numpy() if x.is_floating_point() else x.numpy()  # NumPy has no bfloat16
-    try:
-        a = np.asarray(x)
-    except ValueError:  # rows of different lengths
-        a = np.asarray(None)
-    if a.dtype.kind not in "biuf":
-        raise ValueError(f"{what}: an array of real numbers is wanted, not {type(x).__name__} of {a.dtype}")
-    return a
+def _painted(tiles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (N, H, W, 3) as RGBA between 0 and 1; a pixel with a number that is not finite is vermilion."""
+    opaque = np.ones((*tiles.shape[:3], 1))
+    painted = np.concatenate([tiles.clip(0, 1), opaque], axis=3)
+    painted[~np.isfinite(tiles).all(axis=3)] = to_rgba(COLOURS.vermilion)
+    return painted
 
 
 def density(ax: Axes, x: Any, y: Any, z: Any, top: float | None = None) -> QuadMesh:
@@ -206,7 +188,7 @@ def density(ax: Axes, x: Any, y: Any, z: Any, top: float | None = None) -> QuadM
     top: the density with the darkest colour, by default the largest; give panels to be compared the same.
     Raises ValueError for other shapes or values.
     """
-    x, y, z = (_array("density", values).astype(np.float64) for values in (x, y, z))
+    x, y, z = (real_array("density", values).astype(np.float64) for values in (x, y, z))
     if z.ndim != 2 or not z.size or (x.shape, y.shape) not in (_sides(z, 0), _sides(z, 1)):
         raise ValueError(
             f"density: x {x.shape} and y {y.shape} do not fit z {z.shape}: z is (len(y), len(x))"

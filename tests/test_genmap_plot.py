@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 
 from genmap import plot
 
@@ -171,6 +171,15 @@ def test_what_is_not_finite_catches_the_eye(bad):
     assert np.ptp(greys, axis=1).max() < 0.1
 
 
+def test_colour_is_drawn_as_it_is():
+    x = np.random.default_rng(0).random((3, 3, 4, 5)) * 1.4 - 0.2
+    x[0, 1, 2, 3] = np.nan
+    picture = plot.images(torch.tensor(x), columns=3).images[0].get_array()
+    assert np.allclose(picture[2, 3], to_rgba(plot.COLOURS.vermilion))
+    across = picture.shape[1] // 3
+    assert np.allclose(picture[:4, across : across + 5, :3], x[1].transpose(1, 2, 0).clip(0, 1))
+
+
 @pytest.mark.parametrize(
     ("n", "columns", "size"), [(1, 10, 8), (7, 7, 28), (23, 10, 8), (20, 20, 8), (40, 12, 16)]
 )
@@ -209,10 +218,10 @@ def test_images_are_drawn_into_axes_that_are_given():
 @pytest.mark.parametrize(
     ("x", "options", "words"),
     [
-        (np.zeros((0, 8, 8)), {}, "none to draw"),
-        (np.zeros((0, 1, 8, 8)), {}, "none to draw"),
+        (np.zeros((0, 8, 8)), {}, "no images"),
+        (np.zeros((0, 1, 8, 8)), {}, "no images"),
         (np.zeros((8, 8)), {}, r"shape is \(8, 8\)"),
-        (np.zeros((2, 3, 8, 8)), {}, "must be"),
+        (np.zeros((2, 2, 8, 8)), {}, "must be"),
         (np.zeros((2, 0, 8)), {}, "must be"),
         (np.zeros(()), {}, "must be"),
         (np.full((2, 8, 8), 255, np.uint8), {}, "up to 255"),

@@ -60,7 +60,28 @@ def files(package: str, pattern: str) -> set[str]:
 
 
 def test_learners_wheel_holds_genmap_alone(tmp_path):
-    assert build_wheel(ROOT, tmp_path) == files("genmap", "*.py") | {"genmap/py.typed"}
+    facts = {
+        f"genmap/facts/{path.name}" for path in (ROOT / "data").iterdir() if path.suffix in (".py", ".toml")
+    }
+    assert "genmap/facts/map.toml" in facts
+    assert build_wheel(ROOT, tmp_path) == files("genmap", "*.py") | {"genmap/py.typed"} | facts
+    reads_its_own_facts(tmp_path)
+
+
+def reads_its_own_facts(folder: Path) -> None:
+    """Unpacked, the wheel needs nothing of this repository."""
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "alone")
+    source = "import genmap.facts, genmap.taxonomy as t; print(genmap.facts.__file__, len(t.load().lessons))"
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", source],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder / "alone"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == [str(folder / "alone" / "genmap" / "facts" / "__init__.py"), "35"]
 
 
 def test_graders_wheel_holds_the_hidden_tests_and_answers(tmp_path):

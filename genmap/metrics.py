@@ -1,0 +1,258 @@
+"""How good generated data are: accuracy, diversity, distances between samples, coding lengths, intervals.
+
+The distances compare two sets of points (N, D): pass the features of `genmap.features`, or any others.
+Arrays and tensors on any device are taken; all is computed in float64 on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+
+from genmap.arrays import real_array
+
+CHUNK = 1_000  # rows of a table of distances that are in memory at once
+Points = npt.NDArray[np.float64]
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision: the share of generated points among the real ones; recall: of real among generated."""
+
+    precision: float
+    recall: float
+
+
+class Interval(NamedTuple):
+    """The ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def class_accuracy(labels: Any, wanted: Any) -> float:
+    """Return the share of labels (N,) that are the wanted ones (N,).
+
+    Raises ValueError for no labels, other shapes, or what is not a whole number.
+    """
+    found, asked = _labels("class_accuracy", labels), _labels("class_accuracy", wanted)
+    _same_length("class_accuracy", found, asked)
+    return float((found == asked).mean())
+
+
+def diversity(generated: Any, wanted: Any, real: Any, labels: Any) -> float:
+    """Return the variance within a class of generated data over that of real data: 1 is as varied as real.
+
+    generated: (N, ...) with the classes `wanted` (N,); real: (M, ...) with `labels` (M,). The variance is
+    summed over all pixels or features and averaged over the classes, each with the same weight. A model
+    that draws one picture a class has 0; noise raises it, so read it next to the accuracy.
+    Raises ValueError for a class that has no real data, or fewer than two on either side.
+    """
+    made, true = _rows("diversity", generated), _rows("diversity", real)
+    _same_width("diversity", made, true)
+    of_made, of_true = _labels("diversity", wanted), _labels("diversity", labels)
+    _same_length("diversity", made, of_made)
+    _same_length("diversity", true, of_true)
+    classes = np.unique(of_made)
+    below = sum(_spread(true, of_true, label) for label in classes)
+    if not below:
+        raise ValueError("diversity: the real data do not vary within a class; there is nothing to compare")
+    return float(sum(_spread(made, of_made, label) for label in classes) / below)
+
+
+def _spread(points: Points, labels: npt.NDArray[np.int64], label: int) -> float:
+    """Return the unbiased variance of the points of one class, summed over their dimensions."""
+    own = points[labels == label]
+    if len(own) < 2:
+        raise ValueError(f"diversity: class {label} has {len(own)} of {len(points)} points; it needs two")
+    return float(own.var(axis=0, ddof=1).sum())
+
+
+def frechet_distance(a: Any, b: Any) -> float:
+    """Return |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of two sets of points (N, D) and (M, D).
+
+    It is the squared Wasserstein-2 distance of the two normal distributions with these means and
+    covariances; with features of an Inception net it is the FID. It is biased upwards by few samples, so
+    compare only figures from equally many. Not negative; in squared units of the points.
+    Raises ValueError where a set has no more points than dimensions: its covariance would be singular.
+
+    Source: M. Heusel et al. 2017, arXiv:1706.08500, equation 6; D. C. Dowson and B. V. Landau 1982.
+    """
+    x, y = _pair("frechet_distance", a, b)
+    fewest = min(len(x), len(y))
+    if fewest <= x.shape[1]:
+        raise ValueError(f"frechet_distance: {fewest} points in {x.shape[1]} dimensions; give more points")
+    c_x, c_y = np.cov(x.T).reshape(x.shape[1], -1), np.cov(y.T).reshape(x.shape[1], -1)
+    root = _root(c_x)
+    # C_x C_y has the eigenvalues of the symmetric root C_y root, whose own root needs no complex numbers
+    cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(0)).sum()
+    distance = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(c_x) + np.trace(c_y) - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _root(c: Points) -> Points:
+    """Return the symmetric square root of a covariance matrix."""
+    values, vectors = np.linalg.eigh(c)
+    return np.asarray((vectors * np.sqrt(values.clip(0))) @ vectors.T)
+
+
+def kid(a: Any, b: Any) -> float:
+    """Return the kernel distance of two sets of points (N, D) and (M, D): the squared MMD, unbiased.
+
+    The kernel is (x . y / D + 1)^3. On average it is 0 for two samples of one distribution, however few,
+    so a single value may be negative. All pairs are used, in one estimate.
+    Raises ValueError for fewer than two points in a set.
+
+    Source: M. Bińkowski et al. 2018, arXiv:1801.01401, section 4; A. Gretton et al. 2012, equation 3.
+    """
+    x, y = _pair("kid", a, b)
+    n, m = len(x), len(y)
+    if min(n, m) < 2:
+        raise ValueError(f"kid: {min(n, m)} point; each set needs at least two")
+    within = [(_kernel_sum(z, z) - _own_kernels(z)) / (len(z) * (len(z) - 1)) for z in (x, y)]
+    return float(sum(within) - 2 * _kernel_sum(x, y) / (n * m))
+
+
+def _kernel_sum(x: Points, y: Points) -> float:
+    """Return the sum of the kernel over all pairs."""
+    return sum(_cubed(part @ y.T / x.shape[1] + 1) for part in _parts(x))
+
+
+def _own_kernels(x: Points) -> float:
+    """Return the sum of the kernel of every point with itself."""
+    return _cubed((x**2).mean(axis=1) + 1)
+
+
+def _cubed(x: Points) -> float:
+    """Return the sum of the cubes; NumPy's own power takes ten times as long."""
+    return float((x * x * x).sum())
+
+
+def precision_recall(real: Any, generated: Any, k: int = 3) -> PrecisionRecall:
+    """Return improved precision and recall of generated points (M, D) against real ones (N, D).
+
+    A set covers what lies within reach of one of its points: no farther than that point's k-th nearest
+    other point of the set. Precision is the share of generated points that the real ones cover, recall the
+    share of real points that the generated ones cover. Compare only figures from equally many points.
+    Raises ValueError where a set has no more than k points.
+
+    Source: T. Kynkäänniemi et al. 2019, arXiv:1904.06991, equations 1 and 2, where k is 3.
+    """
+    x, y = _pair("precision_recall", real, generated)
+    fewest = min(len(x), len(y))
+    if not 1 <= k < fewest:
+        raise ValueError(
+            f"precision_recall: k is {k} and a set has {fewest} points; it needs more than k, k >= 1"
+        )
+    return PrecisionRecall(_covered(y, by=x, k=k), _covered(x, by=y, k=k))
+
+
+def _covered(points: Points, by: Points, k: int) -> float:
+    """Return the share of points that lie within the k-th-neighbour distance of one of `by`."""
+    reach = np.concatenate([_kth(cdist(part, by), k) for part in _parts(by)])
+    return float(np.concatenate([(cdist(part, by) <= reach).any(axis=1) for part in _parts(points)]).mean())
+
+
+def _kth(distances: Points, k: int) -> Points:
+    """Return the k-th smallest distance in each row, the 0 of the point itself not counted."""
+    return np.asarray(np.partition(distances, k, axis=1)[:, k])
+
+
+def _parts(x: Points) -> list[Points]:
+    return np.array_split(x, math.ceil(len(x) / CHUNK))
+
+
+def nats_to_bits(nats: float) -> float:
+    """Return bits: nats / log 2. A loss in nats per byte becomes bits per byte."""
+    return nats / math.log(2)
+
+
+def bits_per_dim(nats: float, dims: int, levels: int = 1) -> float:
+    """Return the bits that one of `dims` dimensions costs, from a log-likelihood in nats; lower is better.
+
+    nats: the mean over examples of the log-likelihood of a whole example, with its sign: higher is better.
+    levels: leave it 1 where the model gives discrete values their probability, as PixelCNN does. Where it
+    gives a density on [0, 1]^dims of data with so many grey levels, x in 0 ... levels - 1, dequantised as
+    (x + u) / levels with u uniform on [0, 1), pass their number: each cell has the volume levels^-dims, so
+    dims * log(levels) is added to the cost, and the result bounds the bits of the discrete data from above
+    (L. Theis et al. 2016, arXiv:1511.01844, equation 6). A density of anything else, such as the logit of
+    these values, must first become one on [0, 1]^dims: add the log-determinant of that map to `nats`.
+
+    Raises ValueError where dims or levels is below 1.
+    """
+    if dims < 1 or levels < 1:
+        raise ValueError(f"bits_per_dim: dims is {dims}, levels {levels}; both are whole numbers from 1 on")
+    return nats_to_bits(dims * math.log(levels) - nats) / dims
+
+
+def bootstrap_interval(
+    values: Any,
+    statistic: Callable[[Any], Any] = np.mean,
+    level: float = 0.95,
+    draws: int = 1_000,
+    seed: int = 0,
+) -> Interval:
+    """Return the percentile bootstrap interval of a statistic of values (N, ...), such as their mean.
+
+    The statistic is computed on `draws` samples of N rows, drawn with replacement; the same seed gives the
+    same interval. For an accuracy pass `labels == wanted`. Rows that depend on each other make it too narrow.
+    Raises ValueError for fewer than two rows, or a level that is not between 0 and 1.
+
+    Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    """
+    rows = _finite("bootstrap_interval", values)
+    if not rows.ndim or len(rows) < 2:
+        raise ValueError(f"bootstrap_interval: the shape is {rows.shape}; at least two rows are needed")
+    if not 0 < level < 1:
+        raise ValueError(f"bootstrap_interval: level is {level}; it must be between 0 and 1")
+    rng = np.random.default_rng(seed)
+    found = [float(statistic(rows[rng.integers(len(rows), size=len(rows))])) for _ in range(draws)]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _finite(what: str, x: Any) -> Points:
+    """Return an array or tensor as float64, or raise ValueError where it is empty or not finite."""
+    a = real_array(what, x).astype(np.float64)
+    if not a.size:
+        raise ValueError(f"{what}: the shape is {a.shape}; there is nothing to measure")
+    if bad := int((~np.isfinite(a)).sum()):
+        raise ValueError(f"{what}: {bad} of {a.size} values are not finite; look at what made them")
+    return a
+
+
+def _rows(what: str, x: Any) -> Points:
+    """Return (N, ...) as finite rows (N, D), or raise ValueError."""
+    a = _finite(what, x)
+    if a.ndim < 2:
+        raise ValueError(f"{what}: the shape is {a.shape}; it must be (N, D)")
+    return a.reshape(len(a), -1)
+
+
+def _pair(what: str, a: Any, b: Any) -> tuple[Points, Points]:
+    """Return two sets of points with equally many dimensions, or raise ValueError."""
+    x, y = _rows(what, a), _rows(what, b)
+    _same_width(what, x, y)
+    return x, y
+
+
+def _same_width(what: str, x: Points, y: Points) -> None:
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"{what}: {x.shape[1]} and {y.shape[1]} dimensions; both sets need the same")
+
+
+def _same_length(what: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+    if len(x) != len(y):
+        raise ValueError(f"{what}: {len(x)} and {len(y)} entries; each needs its partner")
+
+
+def _labels(what: str, x: Any) -> npt.NDArray[np.int64]:
+    """Return labels as int64 (N,), or raise ValueError."""
+    a = real_array(what, x)
+    if a.ndim != 1 or not a.size or a.dtype.kind not in "iu":
+        raise ValueError(f"{what}: {a.dtype} of shape {a.shape}; labels are whole numbers (N,), N at least 1")
+    return a.astype(np.int64)
