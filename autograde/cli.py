@@ -52,6 +52,16 @@ def release(lessons: tuple[str, ...], check: bool) -> None:
 
 
 @main.command()
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+def bundle(target: Path | None) -> None:
+    """Write the learners' zip (TARGET, else in dist/): lessons and genmap, no solutions or hidden tests."""
+    from autograde.bundle import bundle as write
+
+    written = write(Course.find(), target)
+    click.echo(f"Written: {written}, {written.stat().st_size / 1e6:.1f} MB.")
+
+
+@main.command()
 @click.argument("lessons", nargs=-1)
 def verify(lessons: tuple[str, ...]) -> None:
     """Hold every exercise's hidden tests to being fair and sharp."""
