@@ -73,3 +73,9 @@ def test_the_histogram_integrates_to_one(lesson):
     for alpha in (0.0, 1.0):
         log_p = lesson["log_histogram"](grid, torch.tensor(x), 0.25, alpha)
         assert float(log_p.exp().mean() * 6) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_choosers_words_are_tasks_of_the_map(lesson):
+    tasks = lesson["ATLAS"].tasks
+    assert set(lesson["DOMAINS"].values()) | {"density-estimation", "fast-text-to-image"} <= set(tasks)
+    assert all(len(tasks[task].open) >= 3 for task in lesson["DOMAINS"].values())

@@ -845,3 +845,375 @@ def copy_score(train, test, generated):
     m, n = len(ours), len(theirs)
     u = sum((a < b) + (a <= b) for a in ours for b in theirs) / 2
     return u / (m * n), (u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12)
+
+
+# %% wrong="products" fails="test_what_is_published" name="nothing is disclosed, says nobody"
+def identify(product):
+    urls = {
+        "ChatGPT image": "https://openai.com/index/introducing-4o-image-generation/",
+        "Midjourney v7": "https://docs.midjourney.com/hc/en-us/articles/32199405667853-Version",
+        "Sora": "https://openai.com/sora/",
+        "Runway Gen-3": "https://runwayml.com/research/introducing-gen-3-alpha",
+        "ElevenLabs": "https://elevenlabs.io/docs/overview/models",
+    }
+    return {"family": "undisclosed", "backbone": "undisclosed", "url": urls[product], "quote": ""}
+
+
+# %% wrong="products" fails="test_what_is_not" name="all of them are diffusion transformers, as blogs say"
+def identify(product):
+    if product == "ChatGPT image":
+        quote = "4o image generation is an autoregressive model natively embedded within ChatGPT"
+        url = "https://openai.com/index/gpt-4o-image-generation-system-card-addendum/"
+        return {"family": "autoregressive", "backbone": "undisclosed", "url": url, "quote": quote}
+    quote = f"{product} is a diffusion transformer."
+    url = "https://openai.com/index/video-generation-models-as-world-simulators/"
+    return {"family": "diffusion", "backbone": "transformer", "url": url, "quote": quote}
+
+
+# %% wrong="products" fails="test_what_is_published" name="an encyclopedia for evidence"
+def identify(product):
+    known = {
+        "Sora": ("diffusion", "transformer", "Sora is a diffusion transformer."),
+        "ChatGPT image": ("autoregressive", "undisclosed", "GPT-4o draws by an autoregressive model."),
+    }
+    family, backbone, quote = known.get(product, ("undisclosed", "undisclosed", ""))
+    url = "https://en.wikipedia.org/wiki/" + product.replace(" ", "_")
+    return {"family": family, "backbone": backbone, "url": url, "quote": quote}
+
+
+# %% wrong="products" fails="test_what_is_published" name="ChatGPT still draws with DALL-E"
+def identify(product):
+    urls = {
+        "Midjourney v7": "https://docs.midjourney.com/hc/en-us/articles/32199405667853-Version",
+        "Runway Gen-3": "https://runwayml.com/research/introducing-gen-3-alpha",
+        "ElevenLabs": "https://elevenlabs.io/docs/overview/models",
+    }
+    if product in urls:
+        return {"family": "undisclosed", "backbone": "undisclosed", "url": urls[product], "quote": ""}
+    quote = "DALL-E operates as a diffusion model; Sora is a diffusion transformer."
+    backbone = "transformer" if product == "Sora" else "undisclosed"
+    url = "https://openai.com/index/video-generation-models-as-world-simulators/"
+    return {"family": "diffusion", "backbone": backbone, "url": url, "quote": quote}
+
+
+# %% right="products" name="other pages of the makers, other words"
+def identify(product):
+    makers = {
+        "Midjourney v7": "https://www.midjourney.com/updates/v7-alpha",
+        "Runway Gen-3": "https://help.runwayml.com/hc/en-us/articles/30266515017875",
+        "ElevenLabs": "https://elevenlabs.io/blog/eleven-v3",
+        "Sora": "https://openai.com/research/video-generation-models-as-world-simulators",
+        "ChatGPT image": "https://cdn.openai.com/11998be9-5319-4302-bfbf-1167e093f1fb/Native_Image_Generation_System_Card.pdf",
+    }
+    found = {"family": "undisclosed", "backbone": "undisclosed", "url": makers[product], "quote": ""}
+    if product == "Sora":
+        found |= {"family": "diffusion", "backbone": "transformer"}
+        found["quote"] = (
+            "we train text-conditional diffusion models jointly on videos and images. "
+            "We leverage a transformer architecture that operates on spacetime patches"
+        )
+    if product == "ChatGPT image":
+        found |= {"family": "autoregressive"}
+        found["quote"] = "4o image generation is an autoregressive model natively embedded within ChatGPT."
+    return found
+
+
+# %% wrong="triage" fails="test_complete" name="one sentence for all"
+def my_triage(question):
+    long = "this is a very good model of a very hard domain, and it does all that people want from it"
+    texts = dict.fromkeys(("modelled", "condition", "evaluation", "failure"), long)
+    rest = {"domain": "molecules", "model": "EDM", "density": "approximate", "sampling": "iterative"}
+    return {**texts, **rest, "source": "https://arxiv.org/abs/2203.17003"}[question]
+
+
+# %% wrong="triage" fails="test_complete" name="ten times the same word"
+def my_triage(question):
+    texts = {
+        "modelled": "atoms " * 10,
+        "condition": "nothing " * 10,
+        "evaluation": "validity " * 10,
+        "failure": "novelty " * 10,
+    }
+    rest = {"domain": "molecules", "model": "EDM", "density": "approximate", "sampling": "iterative"}
+    return {**texts, **rest, "source": "https://arxiv.org/abs/2203.17003"}[question]
+
+
+# %% wrong="triage" fails="test_complete" name="pictures again, and no address"
+def my_triage(question):
+    return {
+        "domain": "image generation",
+        "model": "SDXL",
+        "modelled": "the latents of an autoencoder, eight times smaller than the picture in each direction",
+        "density": "approximate",
+        "sampling": "iterative",
+        "condition": "text through two encoders, the size of the original and the crop that was trained on",
+        "evaluation": "people compare two pictures made from one prompt and say which of them they prefer",
+        "failure": "raters like tidy, saturated scenes, so whoever always draws them wins without variety",
+        "source": "the SDXL paper",
+    }[question]
+
+
+# %% wrong="triage" fails="test_complete" name="words of its own where a list is given"
+def my_triage(question):
+    return {
+        "domain": "weather",
+        "model": "GenCast",
+        "modelled": "the atmosphere on a grid of the sphere, twelve hours after the last two states",
+        "density": "it has one, in principle",
+        "sampling": "fast",
+        "condition": "the two states before, which makes a forecast a chain of samples, each given the last",
+        "evaluation": "a proper score of the ensemble against the weather, for each variable and lead time",
+        "failure": "scores of single places ignore whether neighbouring places fit together, as in storms",
+        "source": "https://arxiv.org/abs/2312.15796",
+    }[question]
+
+
+# %% right="triage" name="the weather"
+def my_triage(question):
+    return {
+        "domain": "weather forecasts for ten days",
+        "model": "GenCast",
+        "modelled": "the atmosphere on a grid of the sphere, twelve hours after the last two states",
+        "density": "approximate",
+        "sampling": "iterative",
+        "condition": "the two states before, which makes a forecast a chain of samples, each given the last",
+        "evaluation": "a proper score of the ensemble against the weather, for each variable and lead time",
+        "failure": "scores of single places ignore whether neighbouring places fit together, as in storms",
+        "source": "https://arxiv.org/abs/2312.15796",
+    }[question]
+
+
+# %% wrong="choose" fails="test_likelihood" name="the domain decides alone"
+def choose(task):
+    word = next((word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower())), None)
+    if word is None:
+        raise ValueError("no domain")
+    row = ATLAS.tasks[DOMAINS[word]]
+    budget = {"training": "none", "gpu_hours": 0, "seconds": 10.0}
+    return {
+        "family": row.family,
+        "open": list(row.open[:3]),
+        "hosted": list(row.hosted[:3]),
+        "failure": row.failure,
+        "budget": budget,
+    }
+
+
+def write_skill(path):
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_text("\n".join(f"## {word}\n{choose(word)}" for word in DOMAINS))
+
+
+# %% wrong="choose" fails="test_domains" name="does not hear a no"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower())]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower()))
+    fast = speed and word == "picture" and not likelihood
+    name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = list(row.open[:3]), list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_domains" name="finds a face in a surface"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if word in task.lower())
+    fast = speed and word == "picture" and not likelihood
+    name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = list(row.open[:3]), list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_training" name="trains from scratch, data or not"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower()))
+    fast = speed and word == "picture" and not likelihood
+    name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = list(row.open[:3]), list(row.hosted[:3])
+    training = "from scratch"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_likelihood" name="speed before likelihood"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower()))
+    fast = speed and word == "picture"
+    name = "fast-text-to-image" if fast else "density-estimation" if likelihood else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = list(row.open[:3]), list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_likelihood" name="a GAN where a likelihood is needed"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower()))
+    fast = speed and word == "picture" and not likelihood
+    name = "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = list(row.open[:3]), list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_domains" name="reads lower case only"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task))
+    fast = speed and word == "picture" and not likelihood
+    name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = list(row.open[:3]), list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_domains" name="a hosted model among the open ones"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower()))
+    fast = speed and word == "picture" and not likelihood
+    name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = [*row.hosted[:1], *row.open[:2]], list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% wrong="choose" fails="test_domains" name="the models in the order of the alphabet"
+def choose(task):
+    said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
+    likelihood, speed, own = (
+        any(word in s for word in words for s in said)
+        for words in (("likelihood", "how probable"), ("real time",), ("our own", "my own"))
+    )
+    (word,) = (word for word in DOMAINS if re.search(rf"\b{word}s?\b", task.lower()))
+    fast = speed and word == "picture" and not likelihood
+    name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[word]
+    row = ATLAS.tasks[name]
+    models, hosted = sorted(row.open[:3]), list(row.hosted[:3])
+    scratch = all(ATLAS.models[model].openness != "open weights" for model in models)
+    training = "none" if not own else "from scratch" if scratch else "fine-tune"
+    hours = {"none": 0, "fine-tune": 8, "from scratch": 500}[training]
+    budget = {"training": training, "gpu_hours": hours, "seconds": 0.1 if fast else 4.0}
+    return {"family": row.family, "open": models, "hosted": hosted, "failure": row.failure, "budget": budget}
+
+
+# %% right="choose" name="word by word"
+def choose(task):
+    words = re.findall(r"[a-z]+", task.lower())
+    likelihood, speed, own = (asked(task, phrases) for phrases in PHRASES)
+    domains = [word for word in DOMAINS if {word, word + "s"} & set(words)]
+    if len(domains) != 1:
+        raise ValueError(f"the brief names {len(domains)} domains, not one: {domains}")
+    fast = speed and domains == ["picture"] and not likelihood
+    id = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[domains[0]]
+    row = ATLAS.tasks[id]
+    weights = any(ATLAS.models[m].openness == "open weights" for m in row.open[:3])
+    training = ("fine-tune" if weights else "from scratch") if own else "none"
+    return {
+        "family": row.family,
+        "open": list(row.open[:3]),
+        "hosted": list(row.hosted[:3]),
+        "failure": row.failure,
+        "budget": {
+            "training": training,
+            "gpu_hours": {"none": 0, "fine-tune": 10, "from scratch": 1_000}[training],
+            "seconds": 0.05 if fast else 10.0,
+        },
+    }
+
+
+PHRASES = (("likelihood",), ("how", "probable")), (("real", "time"),), (("our", "own"), ("my", "own"))
+
+
+def asked(brief, phrases):
+    for sentence in brief.lower().replace("!", ".").replace("?", ".").split("."):
+        words = re.findall(r"[a-z]+", sentence)
+        if not {"no", "not", "without"} & set(words):
+            for phrase in phrases:
+                if any(tuple(words[i : i + len(phrase)]) == phrase for i in range(len(words))):
+                    return True
+    return False
+
+
+def write_skill(path):
+    lines = [
+        "# Model chooser",
+        "",
+        "From a domain to a family of generative models, with models, failure and budget.",
+        "",
+    ]
+    for word in DOMAINS:
+        advice = choose(f"One {word}.")
+        lines += [f"## {word}", ""]
+        lines += [
+            f"- {key}: {', '.join(v) or 'none known'}" for key, v in advice.items() if isinstance(v, list)
+        ]
+        lines += [f"- {key}: {v}" for key, v in advice.items() if not isinstance(v, list)]
+        lines += [""]
+    lines += [
+        "## Refusals",
+        "",
+        "- No GAN where a likelihood is needed: it has none.",
+        "- No autoregression over pixels in real time at high resolution: a million steps wait.",
+        "- No training from scratch where an open backbone covers the domain: fine-tuning costs a hundredth.",
+    ]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
