@@ -6,23 +6,16 @@ from unittest import mock
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from autograde.course import Course
 from autograde.grading import scored_cells
+from autograde.quality import Client
 from autograde.rebuild import grade_id
 from autograde.script import read_lesson
 
 COURSE = Course.at(Path(__file__).parents[1])
 LESSONS = COURSE.names()
-
-
-class Client(NotebookClient):
-    """Without answers to widgets: sent from here they can lose the reply, and the cell never ends."""
-
-    def handle_comm_msg(self, *_: object) -> None:
-        """Leave the widget's message."""
 
 
 def execute(notebook: NotebookNode, folder: Path, allow_errors: bool) -> list[tuple[str, str]]:

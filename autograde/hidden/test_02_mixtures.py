@@ -1,0 +1,384 @@
+"""Hidden tests of lesson 02_mixtures. A docstring is what the learner reads when its test fails."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import logsumexp, xlogy
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+
+from autograde.checks import array, number
+
+
+def parts(result, n):
+    """The n parts of an answer that must be a tuple of so many."""
+    assert type(result) in (tuple, list) and len(result) == n
+    return result
+
+
+def tensor(value):
+    return torch.tensor(np.asarray(value), dtype=torch.float64)
+
+
+# --- log-mean-exp: the oracle is scipy on all terms at once ---
+
+
+def check_mean(student, blocks):
+    wanted = logsumexp(np.concatenate(blocks)) - math.log(sum(map(len, blocks)))
+    got = number(student.log_mean_exp([tensor(b) for b in blocks]), finite=False)
+    assert got == (wanted if wanted == -np.inf else pytest.approx(wanted, abs=1e-9))
+
+
+def uneven_blocks(rng, level):
+    """Blocks of very different lengths and levels, one empty, the first all -inf."""
+    sizes = rng.permutation([1, 3, int(rng.integers(20, 60))])
+    blocks = [level + rng.normal(size=n) + shift for n, shift in zip(sizes, (-800, 0, 2.5), strict=True)]
+    return [np.full(int(rng.integers(2, 6)), -np.inf), blocks[0], np.empty(0), *blocks[1:]]
+
+
+@pytest.mark.exercise("log-mean-exp", weight=1)
+def test_blocks(student, rng):
+    """The answer is that of all terms at once: blocks have different lengths, terms differ by hundreds of
+    nats, some are -inf, and whole blocks may be."""
+    for level in (0, 3_000, -3_000):
+        check_mean(student, uneven_blocks(rng, level))
+
+
+@pytest.mark.exercise("log-mean-exp", weight=1)
+def test_shift_and_order(student, rng):
+    """Adding a large constant to all terms adds it to the answer. The order of the blocks does not matter."""
+    blocks = uneven_blocks(rng, 0)
+    for shift in (5e4, -5e4):
+        check_mean(student, [b + shift for b in blocks])
+        check_mean(student, [b + shift for b in blocks[::-1]])
+
+
+@pytest.mark.exercise("log-mean-exp", weight=1)
+def test_minus_infinity(student, rng):
+    """If all terms are -inf, so is the answer, and one finite term among them is enough to make it finite. No
+    term at all raises ValueError."""
+    nothing = [np.full(n, -np.inf) for n in (2, 5)]
+    check_mean(student, nothing)
+    check_mean(student, [*nothing, np.array([rng.uniform(900, 1_000)])])
+    check_mean(student, [np.array([-rng.uniform(900, 1_000)]), np.array([1.0, 2.0]), *nothing])
+    student.raises(ValueError, student.log_mean_exp, [tensor([]), tensor([])])
+
+
+# --- tied-m-step: the oracle sums sample by sample ---
+
+
+def tied_problem(rng, N, D, K):
+    """Samples far from the origin, responsibilities and very uneven weights; float64 tensors."""
+    x = rng.choice([-1, 1], D) * rng.uniform(1e6, 2e6, D) + rng.normal(size=(N, D)) @ rng.normal(size=(D, D))
+    return x, rng.dirichlet(np.ones(K), N), np.exp(rng.normal(size=N))
+
+
+def tied(student, x, r, w):
+    pi, mu, Sigma = parts(student.tied_m_step(tensor(x), tensor(r), tensor(w)), 3)
+    K, D = r.shape[1], x.shape[1]
+    return array(pi, (K,)), array(mu, (K, D)), array(Sigma, (D, D))
+
+
+def check_tied(found, x, r, w):
+    """Compare with sums in the slowest way, on data moved to the origin."""
+    origin, share = x.mean(0), r * w[:, None]
+    y, n = x - origin, share.sum(0)
+    mu = np.array([sum(s * v for s, v in zip(share[:, k], y, strict=True)) / n[k] for k in range(len(n))])
+    Sigma = sum(share[i, k] * np.outer(y[i] - mu[k], y[i] - mu[k]) for i, k in np.ndindex(*r.shape)) / w.sum()
+    assert found[0] == pytest.approx(n / w.sum())
+    assert found[1] - origin == pytest.approx(mu, abs=1e-6)
+    assert found[2] == pytest.approx(Sigma, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.exercise("tied-m-step", weight=2)
+def test_weighted_sums(student, rng):
+    """Shares, means and the one covariance are the weighted sums, wherever the data lie, in any dimension."""
+    for N, D, K in ((40, 3, 2), (25, 1, 3), (30, 5, 4)):
+        problem = tied_problem(rng, N, D, K)
+        check_tied(tied(student, *problem), *problem)
+
+
+@pytest.mark.exercise("tied-m-step", weight=2)
+def test_whole_weights_repeat(student, rng):
+    """A weight of 3 is the same as the sample three times, a weight of 0 as if it were not there; multiplying
+    all weights changes nothing."""
+    x, r, _ = tied_problem(rng, 30, 3, 3)
+    w = rng.integers(0, 4, 30).astype(float)
+    w[:3] = 0, 1, 3
+    copies = [np.repeat(v, w.astype(int), axis=0) for v in (x, r)]
+    for scale in (1.0, rng.uniform(0.01, 0.1)):
+        check_tied(tied(student, x, r, scale * w), *copies, np.ones(len(copies[0])))
+
+
+@pytest.mark.exercise("tied-m-step", weight=1)
+def test_memory_layout(student, rng):
+    """Tensors that are not contiguous in memory, and components in another order, give the same."""
+    x, r, w = tied_problem(rng, 20, 4, 3)
+    order = rng.permutation(3)
+    pi, mu, Sigma = parts(
+        student.tied_m_step(tensor(x.T).T, tensor(r[:, order].T).T, tensor(np.repeat(w, 2))[::2]), 3
+    )
+    check_tied((array(pi, (3,)), array(mu, (3, 4)), array(Sigma, (4, 4))), x, r[:, order], w)
+
+
+# --- bic: the oracle is scikit-learn's count of parameters ---
+
+
+SHAPES = "full", "tied", "diag", "spherical"
+
+
+def sklearn_parameters(shape, K, D):
+    model = GaussianMixture(K, covariance_type=shape)
+    model.means_ = np.zeros((K, D))
+    return model._n_parameters()
+
+
+def check_bic(student, fits, N, D):
+    index, scores = parts(student.best_fit(fits, N, D), 2)
+    wanted = [-2 * N * value + sklearn_parameters(shape, K, D) * math.log(N) for shape, K, value in fits]
+    assert array(scores, (len(fits),)) == pytest.approx(np.array(wanted), rel=1e-9)
+    assert number(index) == int(np.argmin(wanted))
+
+
+@pytest.mark.exercise("bic", weight=2)
+def test_parameters(student, rng):
+    """The charge is the number of free parameters of each shape, for any K and D, times log N: shares, means
+    and covariances. With K = 1 full and tied are the same."""
+    for D in (1, 2, int(rng.integers(5, 70))):
+        fits = [(str(s), int(k), float(rng.normal() - D)) for s in SHAPES for k in rng.integers(1, 30, 3)]
+        check_bic(student, [*fits, ("full", 1, -5.0), ("tied", 1, -5.0)], int(rng.integers(50, 5_000)), D)
+
+
+@pytest.mark.exercise("bic", weight=2)
+def test_choice(student, rng):
+    """The lowest BIC wins, wherever in the list it stands; many samples let a better fit pay for more
+    parameters, few do not."""
+    for N in (30, 300, 30_000):
+        fits = [
+            (s, K, -3.0 + 0.05 * math.log(1 + sklearn_parameters(s, K, 4))) for s in SHAPES for K in (1, 3, 9)
+        ]
+        check_bic(student, [fits[i] for i in rng.permutation(len(fits))], N, 4)
+
+
+@pytest.mark.exercise("bic", weight=1)
+def test_unknown_shape(student, rng):
+    """A shape that is none of the four raises ValueError; the four do not."""
+    check_bic(student, [(shape, int(rng.integers(2, 9)), -1.0) for shape in SHAPES], 100, 3)
+    student.raises(ValueError, student.best_fit, [("full", 2, -1.0), ("round", 2, -1.0)], 100, 3)
+
+
+# --- auc: the oracle is scikit-learn on ranks ---
+
+
+def auc_problem(rng, n):
+    """Scores with many ties and infinities of both signs, flags of both kinds, uneven weights."""
+    scores = rng.integers(-3, 4, n).astype(float) + rng.choice([0, 1e-9], n)
+    flags = rng.permutation(np.arange(n) < n // 3)
+    scores = scores + flags
+    scores[rng.choice(n, n // 4, replace=False)] = rng.choice([-np.inf, np.inf], n // 4)
+    return scores, flags, np.exp(rng.normal(size=n)) * (rng.random(n) < 0.9) + 1e-3
+
+
+def check_auc(student, scores, flags, w):
+    got = number(student.weighted_auc(tensor(scores), torch.tensor(flags), tensor(w)))
+    wanted = roc_auc_score(flags, stats.rankdata(scores, "dense"), sample_weight=w)
+    assert got == pytest.approx(wanted, abs=1e-9)
+    return got
+
+
+@pytest.mark.exercise("auc", weight=2)
+def test_ties_and_weights(student, rng):
+    """Ties count one half, two equal infinities among them; a pair counts the product of its weights; more
+    surprise means more anomalous."""
+    for n in (12, 60, 200):
+        check_auc(student, *auc_problem(rng, n))
+
+
+@pytest.mark.exercise("auc", weight=1)
+def test_any_scale(student, rng):
+    """Only the order of the scores matters; turned round, they give 1 minus the area."""
+    scores, flags, w = auc_problem(rng, 50)
+    first = check_auc(student, scores, flags, w)
+    stretched = np.sign(scores) * np.abs(scores) ** 3 * 1e200
+    assert check_auc(student, stretched, flags, 7 * w) == pytest.approx(first)
+    assert check_auc(student, -scores, flags, w) == pytest.approx(1 - first)
+
+
+@pytest.mark.exercise("auc", weight=1)
+def test_whole_weights_and_nothing(student, rng):
+    """A whole weight is so many copies. ValueError where one kind has no samples, or none with weight."""
+    scores, flags, _ = auc_problem(rng, 30)
+    w = rng.integers(1, 4, 30)
+    copies = [np.repeat(v, w) for v in (scores, flags)]
+    assert check_auc(student, scores, flags, w) == pytest.approx(
+        check_auc(student, *copies, np.ones(w.sum()))
+    )
+    student.raises(ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags | True), tensor(w))
+    student.raises(ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags), tensor(w * flags))
+
+
+# --- missing: scipy's marginals; conditionals from the precision matrix, a formula the text does not use ---
+
+
+def random_mixture(rng, K, D):
+    A = rng.choice([-1, 1], (K, D, 1)) * rng.uniform(1, 2, (K, D, 1))  # one strong common factor
+    Sigma = A @ A.transpose(0, 2, 1) + np.eye(D) * rng.uniform(0.02, 0.06, (K, D, 1))
+    return np.log(rng.dirichlet(3 * np.ones(K))), 1.5 * rng.normal(size=(K, D)), Sigma
+
+
+def with_holes(rng, N, D):
+    """Rows with holes of their own; the first has none, the second nothing else."""
+    x = 1.5 * rng.normal(size=(N, D))
+    x[rng.random((N, D)) < 0.4] = np.nan
+    x[0], x[1], x[2:, 0] = rng.normal(size=D), np.nan, np.nan
+    return x
+
+
+def marginal(x, log_pi, mu, Sigma):
+    """r and log p of one row by scipy."""
+    o = ~np.isnan(x)
+    joint = log_pi.copy()
+    if o.any():
+        normals = [stats.multivariate_normal(m[o], S[np.ix_(o, o)]) for m, S in zip(mu, Sigma, strict=True)]
+        joint += [normal.logpdf(x[o]) for normal in normals]
+    return np.exp(joint - logsumexp(joint)), logsumexp(joint)
+
+
+def check_missing(student, x, model):
+    r, log_p = parts(student.e_step_missing(tensor(x), *map(tensor, model)), 2)
+    wanted = [marginal(row, *model) for row in x]
+    assert array(r, (len(x), len(model[0]))) == pytest.approx(np.array([w[0] for w in wanted]), abs=1e-7)
+    assert array(log_p, (len(x),)) == pytest.approx(np.array([w[1] for w in wanted]), rel=1e-7, abs=1e-7)
+
+
+def fill(student, x, model, seed):
+    filled = array(student.fill_in(tensor(x), *map(tensor, model), student.generator(seed)), x.shape)
+    seen = ~np.isnan(x)
+    assert np.array_equal(filled[seen], x[seen])
+    return filled
+
+
+def check_draws(student, x, model, seed, n=130):
+    """Many fillings of one row: their projections follow the conditional mixture."""
+    many = fill(student, np.tile(x, (n, 1)), model, seed)
+    m = np.isnan(x)
+    r = marginal(x, *model)[0]
+    a = np.random.default_rng(seed).normal(size=(4, m.sum()))
+    means, widths = np.empty((len(r), 4)), np.empty((len(r), 4))
+    for k, (mu, Sigma) in enumerate(zip(*model[1:], strict=True)):
+        P = np.linalg.inv(Sigma)
+        C = np.linalg.inv(P[np.ix_(m, m)])
+        mean = mu[m] - C @ P[np.ix_(m, ~m)] @ (x[~m] - mu[~m])
+        means[k], widths[k] = a @ mean, np.sqrt(np.einsum("ij,jk,ik->i", a, C, a))
+    for projected, mean, width in zip((many[:, m] @ a.T).T, means.T, widths.T, strict=True):
+        z = (projected[:, None] - mean) / width
+        below = (r * stats.norm.cdf(z)).sum(1)  # uniform, if the draws follow the law
+        assert stats.kstest(below, "uniform").pvalue > 1e-9
+
+
+@pytest.mark.exercise("missing", weight=1)
+def test_observed_part(student, rng):
+    """Responsibilities and log density are those of the observed coordinates alone: each component's
+    marginal, with the normaliser of as many dimensions as were observed. Rows with no hole, and with nothing
+    but holes."""
+    for K, D in ((2, 2), (3, 5), (1, 4)):
+        check_missing(student, with_holes(rng, 7, D), random_mixture(rng, K, D))
+    check_missing(student, np.full((1, 3), np.nan), random_mixture(rng, 3, 3))
+
+
+@pytest.mark.exercise("missing", weight=3)
+def test_fillings_follow_the_conditional(student, rng):
+    """Fillings of one row follow p(missing | observed): the component is drawn given the observed part, the
+    mean moves with it, the covariance shrinks. If nothing is observed they follow the mixture itself."""
+    for D, hidden, apart in ((3, (1,), 1), (4, (0, 2), 5), (2, (0, 1), 1)):
+        log_pi, mu, Sigma = random_mixture(rng, 3, D)
+        model = log_pi, apart * mu, Sigma
+        x = model[1][0] + rng.normal(size=D)
+        x[list(hidden)] = np.nan
+        check_draws(student, x, model, int(rng.integers(2**31)))
+
+
+@pytest.mark.exercise("missing", weight=2)
+def test_far_apart_rows(student, rng):
+    """Rows do not mix: each is filled from its own observed part, and strongly correlated coordinates
+    follow it closely. The generator decides: the same seed gives the same, another seed something else."""
+    D, seed = 4, int(rng.integers(2**31))
+    Sigma = 0.01 * np.eye(D) + np.ones((D, D))
+    model = np.log([0.5, 0.5]), np.array([[0.0] * D, [50.0] * D]), np.array([Sigma, Sigma])
+    x = rng.choice([0.0, 50.0], (20, 1)) + rng.normal(size=(20, 1)) + np.zeros((20, D))
+    level = x[:, :1].copy()
+    x[rng.random((20, D)) < 0.4] = np.nan
+    x[:, 0], x[:, 1] = level[:, 0], np.nan
+    first = fill(student, x, model, seed)
+    assert np.abs(first - level).max() < 1.5
+    assert np.array_equal(first, fill(student, x, model, seed))
+    assert np.abs(first - fill(student, x, model, seed + 1)).max() > 1e-3
+    check_missing(student, x, model)
+    one = random_mixture(rng, 2, 2)
+    check_draws(student, np.array([rng.normal(), np.nan]), one, seed)
+
+
+# --- repair: scipy sums in log space; the penalised likelihood climbs ---
+
+
+def coin_problem(rng, N, D, K):
+    """Pictures of K kinds, so wide that products underflow, and a start."""
+    kinds = rng.uniform(0.05, 0.95, (K, D))
+    x = (rng.random((N, D)) < kinds[rng.integers(K, size=N)]).astype(float)
+    return x, np.log(rng.dirichlet(5 * np.ones(K))), rng.uniform(0.2, 0.8, (K, D))
+
+
+def coin(student, x, log_pi, theta, alpha):
+    found = parts(student.coin_step(tensor(x), tensor(log_pi), tensor(theta), alpha), 3)
+    new_pi, new_theta, log_p = found
+    K, D = theta.shape
+    return array(new_pi, (K,), finite=False), array(new_theta, (K, D)), array(log_p, (len(x),))
+
+
+def check_coin(found, x, log_pi, theta, alpha):
+    joint = log_pi + np.array([(xlogy(x, t) + xlogy(1 - x, 1 - t)).sum(1) for t in theta]).T
+    log_p = logsumexp(joint, axis=1)
+    r = np.exp(joint - log_p[:, None])
+    assert found[2] == pytest.approx(log_p, rel=1e-9, abs=1e-9)
+    assert np.exp(found[0]) == pytest.approx(r.mean(0), abs=1e-9)
+    assert found[1] == pytest.approx((r.T @ x + alpha) / (r.sum(0)[:, None] + 2 * alpha), abs=1e-9)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_one_step(student, rng):
+    """One step on thousands of pixels: log p under the old parameters; each component's new coins count its
+    own pictures only, and its share is the mean of its responsibilities."""
+    for N, D, K in ((8, 1_300, 3), (1, 1_300, 2), (30, 5, 4)):
+        problem = (*coin_problem(rng, N, D, K), float(rng.uniform(0.2, 2)))
+        check_coin(coin(student, *problem), *problem)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_never_falls(student, rng):
+    """Step after step, log p plus the prior that alpha stands for never falls, on wide pictures; and it
+    rises."""
+    x, log_pi, theta = coin_problem(rng, 12, 1_300, 3)
+    alpha, history = float(rng.uniform(0.5, 1.5)), []
+    for _ in range(5):
+        prior = alpha * (np.log(theta) + np.log(1 - theta)).sum()
+        log_pi, theta, log_p = coin(student, x, log_pi, theta, alpha)
+        history.append(log_p.sum() + prior)
+    assert np.diff(history).min() > -1e-6 and history[-1] > history[0] + 100
+    assert np.exp(log_pi).sum() == pytest.approx(1)
+
+
+@pytest.mark.exercise("repair", weight=3)
+def test_coins_of_zero_and_one(student, rng):
+    """Coins that are exactly 0 or 1 rule pictures out of their component without NaN; a component of share 0
+    stays so, and its new coins are those of alpha alone."""
+    x, log_pi, theta = coin_problem(rng, 8, 1_300, 3)
+    theta[0, :50] = rng.integers(0, 2, 50)
+    theta[1, :600], x[:4, :600] = x[0, :600], x[0, :600]
+    problem = x, log_pi, theta, float(rng.uniform(0.5, 1.5))
+    check_coin(coin(student, *problem), *problem)
+    gone = np.log(np.array([0.4, 0.6, 0.5])) + np.array([0, 0, -np.inf])
+    problem = x, gone, np.clip(theta, 0.01, 0.99), problem[3]
+    check_coin(coin(student, *problem), *problem)
