@@ -7,6 +7,7 @@ follows, at most `limits.restarts` times.
 
 import ast
 import asyncio
+import contextlib
 import math
 import os
 import re
@@ -75,6 +76,11 @@ class _Client(NotebookClient):
 
     def handle_comm_msg(self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int) -> None:
         """Widgets have nobody to talk to here; nbclient's answers can lose the kernel's reply to the cell."""
+
+    async def _async_poll_kernel_alive(self) -> None:
+        """nbclient's watch, which outlives a cell that fails: once the connection is gone it is over."""
+        with contextlib.suppress(AssertionError):
+            await super()._async_poll_kernel_alive()
 
 
 def _careful(owner: Any) -> zmq.asyncio.Context:
