@@ -169,7 +169,8 @@ def _png(title: str, xlabel: str, ylabel: str, steps: _Values, values: _Values) 
     if bad := steps[~np.isfinite(values)].tolist():
         axes.set_title(f"not finite, first at {xlabel} {bad[0]:g}", loc="right", color=plot.COLOURS.vermilion)
     if np.isfinite(mean[-1]):
-        axes.annotate(f"{mean[-1]:.3g}", (x[-1], mean[-1]), (7, 0), textcoords="offset points", va="center")
+        last = f"{mean[-1]:.3g}".replace("-", "\N{MINUS SIGN}")
+        axes.annotate(last, (x[-1], mean[-1]), (7, 0), textcoords="offset points", va="center")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=2 * WIDTH_PX / plot.WIDTH)
     return picture.getvalue()

@@ -131,7 +131,7 @@ def test_backwards(student, rng):
     assert mass(student, counts, edges, a, b) > 0
     for point in (a, edges[1], edges[-1] + 1):
         assert mass(student, counts, edges, point, point) == pytest.approx(0, abs=1e-12)
-    for start, end in ((b, a), (edges[-1] + 2, edges[-1] + 1), (math.inf, -math.inf)):
+    for start, end in ((b, a), (b, b - 1e-6), (edges[-1] + 2, edges[-1] + 1), (math.inf, -math.inf)):
         student.raises(ValueError, student.interval_mass, counts, edges, float(start), float(end))
 
 
@@ -336,13 +336,15 @@ def test_change_of_units(student, rng):
 @pytest.mark.exercise("bandwidth", weight=2)
 def test_dtypes(student, rng):
     """The scores keep the digits of the points: float64 points give float64 scores, never rounded to float32
-    on the way. float32 works too, also where the points are not contiguous in memory and with a single
-    candidate."""
+    on the way. float32 works too, also where the points are not contiguous in memory, with a single
+    candidate, and far from the origin, where only the difference of two points has digits left."""
     check_bandwidth(student, with_twins(rng, 20, 2), widths(rng), rtol=1e-10)
     points = torch.tensor(with_twins(rng, 20, 4), dtype=torch.float32)
     h = torch.tensor(rng.permutation([0.05, 0.2, 0.6, 2.0, 8.0]), dtype=torch.float32)
     check_bandwidth(student, points.T.contiguous().T, h)
     check_bandwidth(student, points[::2, 1:], h[:1])
+    far = torch.tensor(rng.uniform(5e3, 1e4, 3) + rng.normal(size=(60, 3)), dtype=torch.float32)
+    check_bandwidth(student, far, h, rtol=1e-4)
 
 
 # --- log-kde: scipy's normal densities, added in log space ---
@@ -355,7 +357,7 @@ def kde_problem(rng, D, N=12, M=9):
     """
     points, h = 2 * rng.normal(size=(N, D)), np.exp(rng.uniform(-1.5, 0.7, N))
     x = points[rng.integers(N, size=M)] + rng.normal(size=(M, D))
-    w = rng.permutation(np.geomspace(1e-5, 1, N)) * 10 ** rng.uniform(-9, -8)
+    w = rng.permutation(np.geomspace(1e-8, 1, N)) * 10 ** rng.uniform(-9, -8)
     absent, on = rng.choice(N, 2, replace=False)
     w[absent], x[0] = 0, points[on]
     x[-1] += rng.choice([-1, 1], D) * rng.uniform(200, 900)
@@ -420,8 +422,9 @@ def test_integrates_to_one(student, rng):
 
 @pytest.mark.exercise("log-kde", weight=1)
 def test_sum_of_normals(student, rng):
-    """Near the points the answer is the logarithm of the weighted sum of normal densities in D dimensions,
-    for many queries, for one, for a single point, and for tensors that are not contiguous in memory."""
+    """Near the points the answer is the logarithm of the weighted sum of normal densities in D dimensions, of
+    all of them: for many queries, for one, for a single point, for hundreds of points, for any bandwidths and
+    dimensions, and for tensors that are not contiguous in memory."""
     for D in (2, 3, 6):
         x, points, h, w = kde_problem(rng, D)
         wanted = logsumexp(log_kernels(x, points, h, w), axis=1)
@@ -432,6 +435,14 @@ def test_sum_of_normals(student, rng):
         k = slice(np.argmax(w), np.argmax(w) + 1)
         alone = logsumexp(log_kernels(x, points[k], h[k], w[k]), axis=1)
         assert log_kde(student, x[-1:], points[k], h[k], w[k]) == pytest.approx(alone[-1:], rel=1e-8)
+    x, points, h, w = kde_problem(rng, 1, N=300)
+    wanted = logsumexp(log_kernels(x, points, h, w), axis=1)
+    small = log_kde(student, *(1e-6 * v for v in (x, points, h)), w)
+    assert small == pytest.approx(wanted - math.log(1e-6), rel=1e-8, abs=1e-8)
+    x, points = 0.1 * rng.normal(size=(5, 64)), 0.1 * rng.normal(size=(7, 64))
+    problem = as_tensors((x, points, np.full(7, 0.04), np.ones(7)), torch.float32)
+    wanted = logsumexp(log_kernels(*(v.double().numpy() for v in problem)), axis=1)
+    assert log_kde(student, *problem) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.exercise("log-kde", weight=3)
@@ -465,10 +476,14 @@ def test_weights(student, rng):
 
 @pytest.mark.exercise("log-kde", weight=3)
 def test_far_from_origin(student, rng):
-    """Points and queries near 10,000, in float32 with small bandwidths, keep their digits, in the value and
-    in the gradient: the difference of x and a point comes first, then its square. A query may be a point."""
-    for D in (3, 6):
+    """Points and queries near 10,000, or in two places so far apart, in float32 with small bandwidths, keep
+    their digits, in the value and in the gradient: the difference of x and a point comes first, then its
+    square. A query may be a point."""
+    for D, apart in ((3, False), (6, False), (4, True)):
         problem = near_ten_thousand(rng, D)
+        if apart:  # two clusters: moving the origin to the mean helps neither
+            middle = problem[1].mean(0)
+            problem = [torch.cat([v[::2], v[1::2] - middle]) for v in problem[:2]] + problem[2:]
         wanted = logsumexp(log_kernels(*(v.double().numpy() for v in problem)), axis=1)
         assert log_kde(student, *problem) == pytest.approx(wanted, rel=1e-3, abs=1e-3)
         check_slopes(student, *problem, rel=1e-2)
@@ -523,6 +538,7 @@ def test_every_pair_and_tie(student, rng):
             N, n, m = sizes(rng)
             train, test = make(rng, N, D, 2), make(rng, n, D, 2)
             check_copy_score(student, train, test, make(rng, m, D, spread))
+    check_copy_score(student, *(levels(rng, size, 2, 9) for size in (300, 600, 620)))
 
 
 @pytest.mark.exercise("memorised", weight=1)
@@ -711,7 +727,8 @@ def check(advice, task, training):
     assert len(ranks) == 3 and ranks == sorted(set(ranks))
     assert list(advice["hosted"]) == list(row.hosted[:3])
     assert type(advice["failure"]) is str and len(advice["failure"].split()) >= 5
-    assert budget["training"] == training and number(budget["seconds"]) > 0
+    assert budget["training"] == training and 0 < number(budget["seconds"]) <= 3_600
+    assert training != "fine-tune" or number(budget["gpu_hours"]) <= 1_000
     assert (number(budget["gpu_hours"]) > 0) == (training != "none") and number(budget["gpu_hours"]) >= 0
     return number(budget["gpu_hours"]), number(budget["seconds"])
 
@@ -720,6 +737,10 @@ def trained(task):
     """How a model for this task is trained on own data."""
     open_weights = [ATLAS.models[model].openness == "open weights" for model in ATLAS.tasks[task].open[:3]]
     return "fine-tune" if any(open_weights) else "from scratch"
+
+
+def unwrapped(text):
+    return " ".join(text.split())
 
 
 @pytest.mark.exercise("choose", weight=1)
@@ -746,6 +767,7 @@ def test_likelihood(student, rng):
             others = [OWN, SPEED] if own else []
             advice = student.choose(brief(rng, word, LIKELIHOOD, *others, denied=[] if own else ["own"]))
             check(advice, "density-estimation", trained("density-estimation") if own else "none")
+            assert advice["failure"] != student.choose(brief(rng, word))["failure"]
             assert ATLAS.families[advice["family"]].density == "tractable"
             assert all(ATLAS.models[model].density == "tractable" for model in advice["open"])
 
@@ -796,6 +818,8 @@ def test_skill_file(student, rng):
         assert all(name in section for name in (row.family, *row.hosted[:3]))
         assert sum(model in section for model in row.open) >= 3
         assert "failure" in section.lower() and "budget" in section.lower()
+        advice = student.choose(brief(rng, word))
+        assert all(part in unwrapped(section) for part in (unwrapped(advice["failure"]), "none"))
     refusals = re.findall(r"^ *[-*] +(.+)", sections["Refusals"], re.MULTILINE)
     assert len(refusals) >= 3
     for word in ("likelihood", "real time", "scratch"):

@@ -23,6 +23,18 @@ def tensor(value):
     return torch.tensor(np.asarray(value), dtype=torch.float64)
 
 
+def leaves_alone(student, function, *arguments):
+    """Whether a call leaves its arguments as they were; looked at where the answer runs."""
+    probe = student.define(
+        "def probe(function, *arguments):\n    import copy, torch\n    before = copy.deepcopy(arguments)\n"
+        "    function(*arguments)\n"
+        "    flat = lambda part: part if isinstance(part, (list, tuple)) else [part]\n"
+        "    pairs = [p for a, b in zip(before, arguments) for p in zip(flat(a), flat(b))]\n"
+        "    return all(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in pairs)"
+    )
+    return probe(function, *arguments) is True
+
+
 # --- log-mean-exp: the oracle is scipy on all terms at once ---
 
 
@@ -49,8 +61,10 @@ def test_blocks(student, rng):
 
 @pytest.mark.exercise("log-mean-exp", weight=1)
 def test_shift_and_order(student, rng):
-    """Adding a large constant to all terms adds it to the answer. The order of the blocks does not matter."""
+    """Adding a large constant to all terms adds it to the answer. The order of the blocks does not matter,
+    and the blocks stay as they are."""
     blocks = uneven_blocks(rng, 0)
+    assert leaves_alone(student, student.log_mean_exp, [tensor(b) for b in blocks])
     for shift in (5e4, -5e4):
         check_mean(student, [b + shift for b in blocks])
         check_mean(student, [b + shift for b in blocks[::-1]])
@@ -64,7 +78,8 @@ def test_minus_infinity(student, rng):
     check_mean(student, nothing)
     check_mean(student, [*nothing, np.array([rng.uniform(900, 1_000)])])
     check_mean(student, [np.array([-rng.uniform(900, 1_000)]), np.array([1.0, 2.0]), *nothing])
-    student.raises(ValueError, student.log_mean_exp, [tensor([]), tensor([])])
+    for empty in ([tensor([]), tensor([])], []):
+        student.raises(ValueError, student.log_mean_exp, empty)
 
 
 # --- tied-m-step: the oracle sums sample by sample ---
@@ -95,10 +110,15 @@ def check_tied(found, x, r, w):
 
 @pytest.mark.exercise("tied-m-step", weight=2)
 def test_weighted_sums(student, rng):
-    """Shares, means and the one covariance are the weighted sums, wherever the data lie, in any dimension."""
+    """Shares, means and the one covariance are the weighted sums, wherever the data lie, however closely, and
+    in any dimension."""
     for N, D, K in ((40, 3, 2), (25, 1, 3), (30, 5, 4)):
         problem = tied_problem(rng, N, D, K)
         check_tied(tied(student, *problem), *problem)
+    x, r, w = rng.normal(size=(30, 3)), rng.dirichlet(np.ones(2), 30), np.exp(rng.normal(size=30))
+    (_, mu, Sigma), (_, far, wide) = (tied(student, scale * x, r, w) for scale in (1e-6, 1))
+    assert 1e12 * Sigma == pytest.approx(wide, rel=1e-6) and 1e6 * mu == pytest.approx(far, rel=1e-6)
+    assert leaves_alone(student, student.tied_m_step, *map(tensor, (x, r, w)))
 
 
 @pytest.mark.exercise("tied-m-step", weight=2)
@@ -167,7 +187,8 @@ def test_choice(student, rng):
 def test_unknown_shape(student, rng):
     """A shape that is none of the four raises ValueError; the four do not."""
     check_bic(student, [(shape, int(rng.integers(2, 9)), -1.0) for shape in SHAPES], 100, 3)
-    student.raises(ValueError, student.best_fit, [("full", 2, -1.0), ("round", 2, -1.0)], 100, 3)
+    for shape in ("round", "", "ful", "full tied"):
+        student.raises(ValueError, student.best_fit, [("full", 2, -1.0), (shape, 2, -1.0)], 100, 3)
 
 
 # --- auc: the oracle is scikit-learn on ranks ---
@@ -203,7 +224,8 @@ def test_any_scale(student, rng):
     scores, flags, w = auc_problem(rng, 50)
     first = check_auc(student, scores, flags, w)
     stretched = np.sign(scores) * np.abs(scores) ** 3 * 1e200
-    assert check_auc(student, stretched, flags, 7 * w) == pytest.approx(first)
+    for scale in (7, 1e-6):
+        assert check_auc(student, stretched, flags, scale * w) == pytest.approx(first)
     assert check_auc(student, -scores, flags, w) == pytest.approx(1 - first)
 
 
@@ -217,7 +239,10 @@ def test_whole_weights_and_nothing(student, rng):
         check_auc(student, *copies, np.ones(w.sum()))
     )
     student.raises(ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags | True), tensor(w))
-    student.raises(ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags), tensor(w * flags))
+    for weightless in (w * flags, w * ~flags):
+        student.raises(
+            ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags), tensor(weightless)
+        )
 
 
 # --- missing: scipy's marginals; conditionals from the precision matrix, a formula the text does not use ---
@@ -261,18 +286,28 @@ def fill(student, x, model, seed):
     return filled
 
 
+def conditional(x, mu, Sigma):
+    """Mean and covariance of the missing part of one row under one component."""
+    m, P = np.isnan(x), np.linalg.inv(Sigma)
+    C = np.linalg.inv(P[np.ix_(m, m)])
+    return mu[m] - C @ P[np.ix_(m, ~m)] @ (x[~m] - mu[~m]), C
+
+
 def check_draws(student, x, model, seed, n=130):
-    """Many fillings of one row: their projections follow the conditional mixture."""
+    """Many fillings of one row: their projections follow the conditional mixture, along the axes of the
+    likeliest component and in other directions."""
     many = fill(student, np.tile(x, (n, 1)), model, seed)
     m = np.isnan(x)
     r = marginal(x, *model)[0]
-    a = np.random.default_rng(seed).normal(size=(4, m.sum()))
-    means, widths = np.empty((len(r), 4)), np.empty((len(r), 4))
-    for k, (mu, Sigma) in enumerate(zip(*model[1:], strict=True)):
-        P = np.linalg.inv(Sigma)
-        C = np.linalg.inv(P[np.ix_(m, m)])
-        mean = mu[m] - C @ P[np.ix_(m, ~m)] @ (x[~m] - mu[~m])
-        means[k], widths[k] = a @ mean, np.sqrt(np.einsum("ij,jk,ik->i", a, C, a))
+    laws = [conditional(x, mu, Sigma) for mu, Sigma in zip(*model[1:], strict=True)]
+    likeliest, C = laws[r.argmax()]
+    spread, V = np.linalg.eigh(C)
+    a = np.vstack([V.T, np.random.default_rng(seed).normal(size=(2, m.sum()))])
+    if r.max() > 0.9999:  # white noise then, in all directions at once; 7 standard deviations and more
+        white = (many[:, m] - likeliest) @ V / np.sqrt(spread)
+        assert np.linalg.eigvalsh(white.T @ white / n).min() > 0.3 and (white**2).mean(0).max() < 2.2
+    means = np.array([a @ mean for mean, _ in laws])
+    widths = np.array([np.sqrt(np.einsum("ij,jk,ik->i", a, C, a)) for _, C in laws])
     for projected, mean, width in zip((many[:, m] @ a.T).T, means.T, widths.T, strict=True):
         z = (projected[:, None] - mean) / width
         below = (r * stats.norm.cdf(z)).sum(1)  # uniform, if the draws follow the law
@@ -292,10 +327,20 @@ def test_observed_part(student, rng):
 @pytest.mark.exercise("missing", weight=3)
 def test_fillings_follow_the_conditional(student, rng):
     """Fillings of one row follow p(missing | observed): the component is drawn given the observed part, the
-    mean moves with it, the covariance shrinks. If nothing is observed they follow the mixture itself."""
-    for D, hidden, apart in ((3, (1,), 1), (4, (0, 2), 5), (2, (0, 1), 1)):
-        log_pi, mu, Sigma = random_mixture(rng, 3, D)
-        model = log_pi, apart * mu, Sigma
+    mean moves with it, the covariance shrinks, and missing coordinates stay correlated. If nothing is
+    observed they follow the mixture itself, with its shares."""
+    uneven = np.log([0.08, 0.85, 0.07])
+    for D, hidden, apart in (
+        (3, (1,), 1),
+        (4, (0, 2), 5),
+        (2, (0, 1), 1),
+        (3, (0, 1, 2), 6),
+        (5, (1, 2, 4), 6),
+    ):
+        _, mu, Sigma = random_mixture(rng, 3, D)
+        if len(hidden) == 3 and D == 5:  # so that what is hidden hangs together, given the rest
+            Sigma = Sigma + 4 * np.outer(*[np.isin(np.arange(D), hidden)] * 2)
+        model = uneven, apart * mu, Sigma
         x = model[1][0] + rng.normal(size=D)
         x[list(hidden)] = np.nan
         check_draws(student, x, model, int(rng.integers(2**31)))
@@ -304,7 +349,8 @@ def test_fillings_follow_the_conditional(student, rng):
 @pytest.mark.exercise("missing", weight=2)
 def test_far_apart_rows(student, rng):
     """Rows do not mix: each is filled from its own observed part, and strongly correlated coordinates
-    follow it closely. The generator decides: the same seed gives the same, another seed something else."""
+    follow it closely. The generator decides, also about the component: the same seed gives the same, another
+    seed something else. x itself is left alone."""
     D, seed = 4, int(rng.integers(2**31))
     Sigma = 0.01 * np.eye(D) + np.ones((D, D))
     model = np.log([0.5, 0.5]), np.array([[0.0] * D, [50.0] * D]), np.array([Sigma, Sigma])
@@ -317,6 +363,14 @@ def test_far_apart_rows(student, rng):
     assert np.array_equal(first, fill(student, x, model, seed))
     assert np.abs(first - fill(student, x, model, seed + 1)).max() > 1e-3
     check_missing(student, x, model)
+    near = model[0], np.array([[0.0] * D, [1.0] * D]), model[2]
+    assert np.array_equal(*[fill(student, np.full((40, D), np.nan), near, seed) for _ in range(2)])
+    arguments = (*map(tensor, (x, *near)), student.generator(seed))
+    probe = student.define(
+        "def probe(f, x, *rest):\n    before = x.clone()\n    f(x, *rest)\n"
+        "    return bool(((x == before) | (x.isnan() & before.isnan())).all())"
+    )
+    assert probe(student.fill_in, *arguments) is True
     one = random_mixture(rng, 2, 2)
     check_draws(student, np.array([rng.normal(), np.nan]), one, seed)
 
@@ -370,14 +424,17 @@ def test_never_falls(student, rng):
     assert np.exp(log_pi).sum() == pytest.approx(1)
 
 
-@pytest.mark.exercise("repair", weight=3)
+@pytest.mark.exercise("repair", weight=4)
 def test_coins_of_zero_and_one(student, rng):
-    """Coins that are exactly 0 or 1 rule pictures out of their component without NaN; a component of share 0
-    stays so, and its new coins are those of alpha alone."""
+    """Coins that are exactly 0 or 1 rule pictures out of their component without NaN, however well all other
+    pixels fit; a component of share 0 stays so, and its new coins are those of alpha alone."""
     x, log_pi, theta = coin_problem(rng, 8, 1_300, 3)
     theta[0, :50] = rng.integers(0, 2, 50)
     theta[1, :600], x[:4, :600] = x[0, :600], x[0, :600]
     problem = x, log_pi, theta, float(rng.uniform(0.5, 1.5))
+    check_coin(coin(student, *problem), *problem)
+    theta[2] = x[1] + (1 - 2 * x[1]) * (np.arange(1_300) == rng.integers(1_300))  # picture 1 but for a pixel
+    problem = x, log_pi, np.clip(theta, [[0], [0.4], [0]], [[1], [0.6], [1]]), problem[3]
     check_coin(coin(student, *problem), *problem)
     gone = np.log(np.array([0.4, 0.6, 0.5])) + np.array([0, 0, -np.inf])
     problem = x, gone, np.clip(theta, 0.01, 0.99), problem[3]

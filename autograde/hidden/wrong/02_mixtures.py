@@ -508,6 +508,81 @@ def fill_in(x, log_pi, mu, Sigma, generator):
     return filled
 
 
+# %% wrong="missing" fails="test_fillings_follow_the_conditional" name="each hole by itself"
+def e_step_missing(x, log_pi, mu, Sigma):
+    joint = log_pi.repeat(len(x), 1)
+    for row, out in zip(x, joint, strict=True):
+        o = ~row.isnan()
+        if o.any():
+            out += log_normal(row[o][None], mu[:, o], Sigma[:, o][:, :, o])[0]
+    log_p = torch.logsumexp(joint, dim=1)
+    return (joint - log_p[:, None]).exp(), log_p
+
+
+def fill_in(x, log_pi, mu, Sigma, generator):
+    r = e_step_missing(x, log_pi, mu, Sigma)[0]
+    component = torch.multinomial(r, 1, generator=generator)[:, 0]
+    filled = x.clone()
+    for row, k in zip(filled, component, strict=True):
+        m = row.isnan()
+        A = torch.linalg.solve(Sigma[k][~m][:, ~m], Sigma[k][~m][:, m])
+        mean = mu[k][m] + (row[~m] - mu[k][~m]) @ A
+        cov = Sigma[k][m][:, m] - Sigma[k][m][:, ~m] @ A
+        row[m] = mean + cov.diagonal().sqrt() * torch.randn(len(mean), generator=generator, dtype=x.dtype)
+    return filled
+
+
+# %% wrong="missing" fails="test_fillings_follow_the_conditional" name="L transposed"
+def e_step_missing(x, log_pi, mu, Sigma):
+    joint = log_pi.repeat(len(x), 1)
+    for row, out in zip(x, joint, strict=True):
+        o = ~row.isnan()
+        if o.any():
+            out += log_normal(row[o][None], mu[:, o], Sigma[:, o][:, :, o])[0]
+    log_p = torch.logsumexp(joint, dim=1)
+    return (joint - log_p[:, None]).exp(), log_p
+
+
+def fill_in(x, log_pi, mu, Sigma, generator):
+    r = e_step_missing(x, log_pi, mu, Sigma)[0]
+    component = torch.multinomial(r, 1, generator=generator)[:, 0]
+    filled = x.clone()
+    for row, k in zip(filled, component, strict=True):
+        m = row.isnan()
+        A = torch.linalg.solve(Sigma[k][~m][:, ~m], Sigma[k][~m][:, m])
+        mean = mu[k][m] + (row[~m] - mu[k][~m]) @ A
+        cov = Sigma[k][m][:, m] - Sigma[k][m][:, ~m] @ A
+        row[m] = mean + torch.linalg.cholesky(cov).T @ torch.randn(
+            len(mean), generator=generator, dtype=x.dtype
+        )
+    return filled
+
+
+# %% wrong="missing" fails="test_fillings_follow_the_conditional" name="one number for all holes of a row"
+def e_step_missing(x, log_pi, mu, Sigma):
+    joint = log_pi.repeat(len(x), 1)
+    for row, out in zip(x, joint, strict=True):
+        o = ~row.isnan()
+        if o.any():
+            out += log_normal(row[o][None], mu[:, o], Sigma[:, o][:, :, o])[0]
+    log_p = torch.logsumexp(joint, dim=1)
+    return (joint - log_p[:, None]).exp(), log_p
+
+
+def fill_in(x, log_pi, mu, Sigma, generator):
+    r = e_step_missing(x, log_pi, mu, Sigma)[0]
+    component = torch.multinomial(r, 1, generator=generator)[:, 0]
+    filled = x.clone()
+    for row, k in zip(filled, component, strict=True):
+        m = row.isnan()
+        A = torch.linalg.solve(Sigma[k][~m][:, ~m], Sigma[k][~m][:, m])
+        mean = mu[k][m] + (row[~m] - mu[k][~m]) @ A
+        cov = Sigma[k][m][:, m] - Sigma[k][m][:, ~m] @ A
+        eps = torch.randn(1, generator=generator, dtype=x.dtype).expand(len(mean))
+        row[m] = mean + torch.linalg.cholesky(cov) @ eps
+    return filled
+
+
 # %% right="missing" name="the precision matrix, and roots by eigenvectors"
 def e_step_missing(x, log_pi, mu, Sigma):
     joint = torch.empty(len(x), len(log_pi), dtype=x.dtype)
@@ -616,6 +691,23 @@ def coin_step(x, log_pi, theta, alpha):
     r = (joint - log_p[:, None]).exp()
     n = r.sum(dim=0)
     return (n / len(x)).log(), (r.T @ x + alpha) / (n[:, None] + 2 * alpha), log_p
+
+
+# %% wrong="repair" fails="test_coins_of_zero_and_one" name="never quite impossible"
+def coin_step(x, log_pi, theta, alpha):
+    safe = theta.clamp(1e-12, 1 - 1e-12)
+    joint = log_pi + x @ safe.log().T + (1 - x) @ (1 - safe).log().T
+    r = joint.softmax(dim=1)
+    n = r.sum(dim=0)
+    return (n / len(x)).log(), (r.T @ x + alpha) / (n[:, None] + 2 * alpha), joint.logsumexp(dim=1)
+
+
+# %% wrong="repair" fails="test_coins_of_zero_and_one" name="adds a little before the logarithm"
+def coin_step(x, log_pi, theta, alpha):
+    joint = log_pi + x @ (theta + 1e-12).log().T + (1 - x) @ (1 - theta + 1e-12).log().T
+    r = joint.softmax(dim=1)
+    n = r.sum(dim=0)
+    return (n / len(x)).log(), (r.T @ x + alpha) / (n[:, None] + 2 * alpha), joint.logsumexp(dim=1)
 
 
 # %% right="repair" name="matrix products, with the impossible kept apart"
