@@ -1,13 +1,20 @@
 """A notebook's cells run in this process, without a kernel: for one's own work and for `autograde verify`."""
 
+import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterable
 from typing import Any
+from unittest import mock
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
+
+from autograde.course import Course
+from autograde.grading import cells_to_run
+from autograde.script import read_lesson
 
 
 def prepare() -> None:
@@ -38,3 +45,16 @@ def run_cell(shell: InteractiveShell, source: str) -> BaseException | None:
     with capture_output():
         result = shell.run_cell(source, store_history=False)
     return result.error_before_exec or result.error_in_exec
+
+
+def definitions(course: Course, name: str, setting: str = "smoke") -> dict[str, Any]:
+    """Run a lesson's own cells, those that grading runs, with its solutions; return the names they define.
+
+    For tests and benchmarks that look at what a lesson teaches. Nothing is printed. An error in a cell is
+    raised, with the lesson's name in its traceback.
+    """
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with mock.patch.dict(os.environ, GENMAP_SETTING=setting), contextlib.redirect_stdout(io.StringIO()):
+        for cell in cells_to_run(read_lesson(course.source(name))):
+            exec(compile(cell.source, name, "exec"), names)
+    return names

@@ -1,7 +1,5 @@
 """Lesson 02_mixtures: its definitions agree with scikit-learn and with the laws that they claim."""
 
-import contextlib
-import io
 import math
 
 import numpy as np
@@ -12,19 +10,13 @@ from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import BernoulliNB
 from test_lessons import COURSE
 
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
+from autograde.chapter import definitions
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
     """The names of the chapter."""
-    names: dict[str, object] = {"__name__": "__main__"}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setenv("GENMAP_SETTING", "smoke")
-        for cell in cells_to_run(read_lesson(COURSE.source("02_mixtures"))):
-            exec(compile(cell.source, "02_mixtures", "exec"), names)
-    return names
+    return definitions(COURSE, "02_mixtures")
 
 
 def clouds(D: int, n: int = 300) -> torch.Tensor:
