@@ -1,0 +1,421 @@
+"""Hidden tests of lesson 13_gan. A docstring is what the learner reads when its test fails."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.nn import functional as F
+
+from autograde.checks import array, number
+
+
+def parts(result, n):
+    """The n parts of an answer that must be a tuple of so many."""
+    assert type(result) in (tuple, list) and len(result) == n
+    return result
+
+
+def tensor(value):
+    return torch.tensor(np.asarray(value), dtype=torch.float64)
+
+
+# --- coverage: the oracle measures distances point by point, with the inverse of each covariance ---
+
+
+def modes(rng, K, D):
+    """Means, Cholesky factors of very different shapes and scales, and uneven shares."""
+    mu = rng.normal(size=(K, D)) * 8
+    L = np.tril(rng.normal(size=(K, D, D))) * np.exp(rng.normal(size=(K, 1, 1)))
+    L[:, range(D), range(D)] = np.exp(0.7 * rng.normal(size=(K, D)))
+    return mu, L, rng.dirichlet(np.full(K, 2.0)) * 0.9 + 0.1 / K
+
+
+def points(rng, mu, L, n):
+    """Points of a few modes only, and strays."""
+    k = rng.integers(max(1, len(mu) // 2), size=n)
+    x = mu[k] + np.einsum("nij,nj->ni", L[k], rng.normal(size=(n, mu.shape[1])))
+    return np.where(rng.random((n, 1)) < 0.15, rng.normal(size=x.shape) * 12, x)
+
+
+def report(x, mu, L, pi, radius):
+    inverse = [np.linalg.inv(factor @ factor.T) for factor in L]
+    distance = np.array(
+        [[math.sqrt((p - m) @ P @ (p - m)) for m, P in zip(mu, inverse, strict=True)] for p in x]
+    )
+    good = distance.min(1) <= radius
+    if not good.any():
+        return 0, 0.0, np.inf
+    share = np.bincount(distance.argmin(1)[good], minlength=len(mu)) / good.sum()
+    return (2 * share >= pi).sum(), good.mean(), stats.entropy(share, pi)
+
+
+def check_report(student, x, mu, L, pi, radius):
+    found = parts(student.mode_report(*map(tensor, (x, mu, L, pi)), radius), 3)
+    wanted = report(x, mu, L, pi, radius)
+    assert number(found[0]) == wanted[0]
+    assert number(found[1]) == pytest.approx(wanted[1], abs=1e-9)
+    assert number(found[2], finite=False) == pytest.approx(wanted[2], abs=1e-9)
+
+
+@pytest.mark.exercise("coverage", weight=3)
+def test_any_mixture(student, rng):
+    """Modes of any shape, size and share, in any dimension: the distance is that of each mode's covariance,
+    and a point counts only for the mode from which it is least distant."""
+    for K, D in ((5, 2), (8, 3), (3, 1), (1, 4)):
+        mu, L, pi = modes(rng, K, D)
+        check_report(student, points(rng, mu, L, 150), mu, L, pi, float(rng.uniform(1, 2.5)))
+
+
+@pytest.mark.exercise("coverage", weight=2)
+def test_uneven_shares(student, rng):
+    """A mode is covered when it has half of what is due to it among the good points, and KL compares their
+    shares with the mixture's: strays change neither."""
+    K = 6
+    mu, L = 100.0 * np.arange(K)[:, None] * np.ones((K, 2)), np.tile(np.eye(2), (K, 1, 1))
+    pi = rng.permutation([0.4, 0.3, 0.15, 0.09, 0.04, 0.02])
+    for counts in (
+        rng.integers(0, 30, K),
+        rng.multinomial(300, pi),
+        200 * np.eye(K, dtype=int)[rng.integers(K)],
+    ):
+        inside = np.repeat(mu, counts, axis=0) + rng.uniform(-0.5, 0.5, (counts.sum(), 2))
+        strays = rng.uniform(-90, -40, (int(rng.integers(50, 300)), 2))
+        check_report(student, rng.permutation(np.concatenate([inside, strays])), mu, L, pi, 2.0)
+
+
+@pytest.mark.exercise("coverage", weight=1)
+def test_no_good_point(student, rng):
+    """Without a good point no mode is covered, no point is good, and KL is infinite; one good point is enough
+    for numbers. Tensors need not be contiguous."""
+    mu, L, pi = modes(rng, 4, 3)
+    check_report(student, mu + 1e5, mu, L, pi, 3.0)
+    check_report(student, np.concatenate([mu[2:3], mu + 1e5]), mu, L, pi, 3.0)
+    x = points(rng, mu, L, 40)
+    found = parts(student.mode_report(tensor(x.T).T, tensor(mu.T).T, tensor(L), tensor(pi), 2.0), 3)
+    assert [number(v) for v in found] == pytest.approx(report(x, mu, L, pi, 2.0), abs=1e-9)
+
+
+# --- prejudice: the oracle builds the best discriminator from known densities, then asks for them back ---
+
+
+def best_logit(log_r, n_p, n_q, s):
+    """The logit of the best discriminator, from its formula in p and q."""
+    r = np.exp(log_r)
+    D = (1 - s) * n_p * r / (n_p * r + n_q)
+    return np.log(D) - np.log1p(-D)
+
+
+@pytest.mark.exercise("prejudice", weight=2)
+def test_known_ratio(student, rng):
+    """From the logit of the best discriminator of two known densities comes their log ratio: for any numbers
+    of real and made samples, with and without smoothing, for logits of any shape."""
+    for s in (0.0, 0.1, float(rng.uniform(0.02, 0.3))):
+        for shape in ((7,), (1,), (3, 4)):
+            n_p, n_q = (int(v) for v in rng.integers(1, 500, 2))
+            log_r = rng.uniform(-6, 4, shape)
+            found = student.log_ratio(tensor(best_logit(log_r, n_p, n_q, s)), n_p, n_q, s)
+            assert array(found, shape) == pytest.approx(log_r, abs=1e-6)
+
+
+@pytest.mark.exercise("prejudice", weight=2)
+def test_extreme_logits(student, rng):
+    """Logits of hundreds and thousands, of either sign, lose nothing: without smoothing all differences stay,
+    with it they stay below the ceiling. At the ceiling and above, the answer is inf, and never NaN."""
+    far = np.concatenate([-rng.uniform(300, 3_000, 5), rng.uniform(300, 3_000, 5)])
+    n_p, n_q, s = 20, int(rng.integers(30, 90)), float(rng.uniform(0.05, 0.3))
+    found = array(student.log_ratio(tensor(far), n_p, n_q, 0.0), (10,))
+    assert found == pytest.approx(far + math.log(n_q / n_p), abs=1e-6)
+    found = array(student.log_ratio(tensor(far), n_p, n_q, s), (10,), finite=False)
+    assert found[:5] == pytest.approx(far[:5] - math.log(1 - s) + math.log(n_q / n_p), abs=1e-6)
+    assert (found[5:] == np.inf).all()
+    ceiling = math.log((1 - s) / s)
+    near = array(student.log_ratio(tensor([ceiling - 1e-3, ceiling + 1e-3]), n_p, n_q, s), (2,), finite=False)
+    assert np.isfinite(near[0]) and near[1] == np.inf
+
+
+@pytest.mark.exercise("prejudice", weight=2)
+def test_posterior(student, rng):
+    """The probability that a picture is real follows Bayes' rule for the share at hand, whatever shares the
+    discriminator was trained with; log ratios may be huge or infinite."""
+    for _ in range(3):
+        p, q, fake = rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(6)), float(rng.uniform(1e-4, 0.999))
+        found = array(student.probability_real(tensor(np.log(p / q)), fake), (6,))
+        assert found == pytest.approx((1 - fake) * p / ((1 - fake) * p + fake * q), rel=1e-7)
+    ends = array(student.probability_real(tensor([np.inf, -np.inf, 5e3, -5e3]), 0.3), (4,))
+    assert ends.tolist() == [1, 0, 1, 0]
+
+
+# --- f-gan: the oracle is the divergence of two counts, which the samples realise exactly ---
+
+
+DIVERGENCES = {
+    "kl": lambda u: u * np.log(u),
+    "reverse kl": lambda u: -np.log(u),
+    "pearson": lambda u: (u - 1) ** 2,
+    "hellinger": lambda u: (np.sqrt(u) - 1) ** 2,
+}
+
+
+def counted(rng):
+    """Counts of real and of made samples over some outcomes, the divergences' exact inputs."""
+    K = int(rng.integers(3, 7))
+    n_p, n_q = rng.integers(1, 12, K), rng.integers(1, 12, K)
+    return n_p, n_q, (n_p / n_p.sum()) / (n_q / n_q.sum())
+
+
+def bound(student, name, v, n_p, n_q):
+    """The student's bound where v holds a guess of the log ratio for each outcome."""
+    found = student.f_bound(name, tensor(np.repeat(v, n_p)), tensor(np.repeat(v, n_q)))
+    return float(array(found).reshape(()))
+
+
+@pytest.mark.exercise("f-gan", weight=2)
+def test_tight_at_the_true_ratio(student, rng):
+    """At the true log ratio the bound is the divergence itself, for all four judges, and for real and made
+    samples of different number."""
+    for name, f in DIVERGENCES.items():
+        n_p, n_q, r = counted(rng)
+        wanted = (n_q / n_q.sum() * f(r)).sum()
+        assert bound(student, name, np.log(r), n_p, n_q) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.exercise("f-gan", weight=2)
+def test_bound_elsewhere(student, rng):
+    """Any other guess gives less, by exactly what the conjugate says: with T = f'(e^v) it is the mean of T
+    over the real samples less the mean of f*(T) over the made ones."""
+    for name, f in DIVERGENCES.items():
+        n_p, n_q, r = counted(rng)
+        v = np.log(r) + rng.normal(size=len(r))
+        u, step = np.exp(v), 1e-5
+        T = (f(u * (1 + step)) - f(u * (1 - step))) / (2 * step * u)
+        wanted = (n_p * T).sum() / n_p.sum() - (n_q * (u * T - f(u))).sum() / n_q.sum()
+        found = bound(student, name, v, n_p, n_q)
+        assert found == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+        assert found < (n_q / n_q.sum() * f(r)).sum()
+
+
+@pytest.mark.exercise("f-gan", weight=1)
+def test_gradient(student, rng):
+    """The bound can be climbed: its gradients by the outputs on real samples and on made ones cancel at the
+    true ratio and point towards it elsewhere."""
+    for name in DIVERGENCES:
+        n_p, n_q, r = counted(rng)
+        for shift in (0.0, 0.3, -0.3):
+            v = [tensor(np.repeat(np.log(r) + shift, n)) for n in (n_p, n_q)]
+            slopes = [
+                array(student.grad(student.value(student.f_bound), i, name, *v), (len(v[i - 1]),))
+                for i in (1, 2)
+            ]
+            whole = sum(
+                np.bincount(np.repeat(np.arange(len(r)), n), slope, len(r))
+                for n, slope in zip((n_p, n_q), slopes, strict=True)
+            )
+            assert (
+                whole == pytest.approx(0, abs=1e-9)
+                if shift == 0
+                else (np.sign(whole) == -np.sign(shift)).all()
+            )
+
+
+@pytest.mark.exercise("f-gan", weight=1)
+def test_unknown_judge(student, rng):
+    """A name that is none of the four raises ValueError; the four do not."""
+    v = tensor(rng.normal(size=4))
+    for name in DIVERGENCES:
+        number(student.f_bound(name, v, v))
+    student.raises(ValueError, student.f_bound, "total variation", v, v)
+
+
+# --- conv-norm: the oracle writes the layer as a matrix, column by column, and takes its singular values ---
+
+
+def dense_norm(weight, side, stride, padding):
+    C = weight.shape[1]
+    basis = torch.eye(C * side**2, dtype=torch.float64).view(-1, C, side, side)
+    columns = F.conv2d(basis, tensor(weight), stride=stride, padding=padding).flatten(1)
+    return torch.linalg.matrix_norm(columns, 2).item()
+
+
+def check_norm(student, rng, weight, side, stride, padding, rounds=200, slack=0.05):
+    got = number(
+        student.conv_norm(
+            tensor(weight), side, stride, padding, rounds, student.generator(rng.integers(2**31))
+        )
+    )
+    wanted = dense_norm(weight, side, stride, padding)
+    assert (1 - slack) * wanted < got < (1 + 1e-9) * wanted
+
+
+@pytest.mark.exercise("conv-norm", weight=2)
+def test_overlapping_kernels(student, rng):
+    """The norm is that of the layer as a matrix from pictures to pictures, the border of zeros included:
+    kernels of one, three and four pixels, channels of any number."""
+    for C_out, C_in, k, side, padding in ((3, 2, 3, 6, 1), (1, 1, 4, 7, 0), (2, 3, 1, 5, 0), (2, 1, 3, 5, 2)):
+        weight = rng.normal(size=(C_out, C_in, k, k)) + 0.7
+        check_norm(student, rng, weight, side, 1, padding)
+
+
+@pytest.mark.exercise("conv-norm", weight=2)
+def test_strides(student, rng):
+    """With a stride the transpose must return to the size that the picture had, whichever of the sizes that
+    shrink to the same one it was."""
+    for k, side, stride, padding in ((4, 8, 2, 1), (3, 8, 2, 1), (3, 7, 2, 1), (3, 9, 3, 0), (2, 7, 3, 0)):
+        check_norm(student, rng, rng.normal(size=(2, 2, k, k)) + 0.5, side, stride, padding)
+
+
+@pytest.mark.exercise("conv-norm", weight=1)
+def test_scale(student, rng):
+    """The norm is of degree one, from tiny to huge weights, and not negative for negative ones; a wide gap
+    makes it exact in a few rounds."""
+    lone = np.zeros((2, 2, 3, 3))
+    lone[0, 1, 1, 1], lone[1, 0, 1, 1] = 1.0, 0.01
+    for scale in (-1.0, 1e-60, 1e60, float(rng.uniform(-9, -2))):
+        check_norm(student, rng, scale * lone, 5, 1, 1, rounds=12, slack=1e-6)
+
+
+# --- penalty: critics whose slope is known ---
+
+
+PLANES = """
+def critic(x, y):
+    import torch
+    directions = torch.tensor({directions}, dtype=torch.float64)
+    return {scale} * (x.flatten(1) * directions[y]).sum(dim=1)
+"""
+BOWL = """
+def critic(x, y):
+    import torch
+    return 0.5 * torch.tensor({steep}, dtype=torch.float64)[y] * x.flatten(1).square().sum(dim=1)
+"""
+TOTAL = """
+def total(scale, penalty, real, fake, y, generator):
+    return penalty(lambda x, c: scale * x.flatten(1).square().sum(dim=1) / 2, real, fake, y, generator)
+"""
+
+
+def penalty(student, critic, real, fake, y, seed):
+    handle = student.define(critic)
+    found = student.one_sided_penalty(
+        handle, tensor(real), tensor(fake), torch.tensor(y), student.generator(seed)
+    )
+    return float(array(found).reshape(()))
+
+
+@pytest.mark.exercise("penalty", weight=2)
+def test_planes(student, rng):
+    """A critic that is a plane for each class has the slope of its class everywhere: only what is above 1 is
+    punished, by its square, and the mean is over all pictures. Pictures of any shape, a batch of one."""
+    for B, shape in ((9, (1, 4, 4)), (6, (3, 2, 5)), (1, (2, 1, 1))):
+        norms = rng.permutation([rng.uniform(0.2, 0.9), rng.uniform(1.1, 2), rng.uniform(3, 6)])
+        directions = rng.normal(size=(3, math.prod(shape)))
+        directions *= norms[:, None] / np.linalg.norm(directions, axis=1, keepdims=True)
+        y, (real, fake) = rng.integers(0, 3, B), rng.normal(size=(2, B, *shape))
+        source = PLANES.format(directions=directions.tolist(), scale=1.0)
+        got = penalty(student, source, real, fake, y, rng.integers(2**31))
+        assert got == pytest.approx((np.maximum(norms[y] - 1, 0) ** 2).mean(), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.exercise("penalty", weight=2)
+def test_between(student, rng):
+    """The slope is taken on the line from made to real, evenly along it, one place for each picture: on a
+    bowl the penalty follows from where the places lie. Made and real themselves are not enough."""
+    B, steep = 3_000, float(rng.uniform(2, 4))
+    u = rng.normal(size=(1, 2, 4, 4))
+    u /= np.linalg.norm(u)
+    a, b = float(rng.uniform(0.9, 1.5)), -float(rng.uniform(0.1, 0.6))
+    got = penalty(
+        student,
+        BOWL.format(steep=[steep]),
+        a * u.repeat(B, 0),
+        b * u.repeat(B, 0),
+        np.zeros(B, int),
+        rng.integers(2**31),
+    )
+    eps = (np.arange(100_000) + 0.5) / 100_000
+    values = np.maximum(steep * np.abs(eps * a + (1 - eps) * b) - 1, 0) ** 2
+    assert got == pytest.approx(values.mean(), abs=6 * values.std() / math.sqrt(B))
+
+
+@pytest.mark.exercise("penalty", weight=2)
+def test_weights_learn(student, rng):
+    """The penalty has the right gradient by the critic's weights, and a gradient of 0, not NaN, where the
+    slope is 0 or below 1."""
+    u, y = rng.normal(size=(2, 1, 3, 3)), torch.zeros(2, dtype=torch.long)
+    norm = np.linalg.norm(u.reshape(2, -1), axis=1)
+    for scale in (0.0, 0.5 / norm.max(), float(rng.uniform(2, 3) / norm.min())):
+        total, judge, g = (
+            student.define(TOTAL),
+            student.value(student.one_sided_penalty),
+            student.generator(1),
+        )
+        slope = student.grad(total, 0, tensor([scale]), judge, tensor(u), tensor(u), y, g)
+        wanted = (2 * norm * np.maximum(scale * norm - 1, 0)).mean()
+        assert array(slope, (1,)) == pytest.approx(np.array([wanted]), rel=1e-6, abs=1e-9)
+
+
+# --- repair: the oracle is the algebra of two linear players ---
+
+
+RUN = """
+def run(step, start, x, z, rates):
+    import torch
+    G, D = torch.nn.Linear(2, 2).double(), torch.nn.Linear(2, 1).double()
+    with torch.no_grad():
+        for weight, value in zip([*G.parameters(), *D.parameters()], start):
+            weight.copy_(value)
+    opts = [torch.optim.SGD(net.parameters(), lr) for net, lr in zip((G, D), rates)]
+    losses = [[float(v) for v in step(G, D, *opts, x[i], z[i])] for i in range(len(x))]
+    return [losses, *[weight.detach() for weight in (*G.parameters(), *D.parameters())]]
+"""
+
+
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+def play(A, b, w, c, x, z, rates):
+    """The same steps, with the gradients written out."""
+    losses = []
+    for real, noise in zip(x, z, strict=True):
+        fake = noise @ A.T + b
+        l_p, l_q = real @ w.T + c, fake @ w.T + c  # (B, 1)
+        loss_D = np.logaddexp(0, -l_p).mean() + np.logaddexp(0, l_q).mean()
+        g_p, g_q = -sigmoid(-l_p) / len(real), sigmoid(l_q) / len(fake)
+        losses.append([loss_D, np.logaddexp(0, -l_q).mean()])
+        g_x = -sigmoid(-l_q) / len(fake) @ w  # (B, 2)
+        A, b = A - rates[0] * g_x.T @ noise, b - rates[0] * g_x.sum(0)
+        w, c = w - rates[1] * (g_p.T @ real + g_q.T @ fake), c - rates[1] * (g_p.sum(0) + g_q.sum(0))
+    return losses, A, b, w, c
+
+
+def check_play(student, rng, steps, B, scale=1.0):
+    start = [rng.normal(size=s) for s in ((2, 2), (2,), (1, 2), (1,))]
+    start[2] = scale * start[2]
+    x, z, rates = rng.normal(size=(steps, B, 2)) + 1, rng.normal(size=(steps, B, 2)), [0.3, 0.5]
+    step = student.value(student.simultaneous_step)
+    found = parts(student.define(RUN)(step, [tensor(v) for v in start], tensor(x), tensor(z), rates), 5)
+    for got, wanted in zip(found, play(*start, x, z, rates), strict=True):
+        assert array(got, np.shape(wanted)) == pytest.approx(np.array(wanted), rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_one_step(student, rng):
+    """One step moves each player by the gradient of its own loss alone, both at the weights before either
+    moved. The losses are means, in nats."""
+    for B in (1, 7, 64):
+        check_play(student, rng, 1, B)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_many_steps(student, rng):
+    """Step after step nothing is left over: no gradient of an earlier step or of the other player's loss."""
+    for B in (5, 16):
+        check_play(student, rng, 6, B)
+
+
+@pytest.mark.exercise("repair", weight=1)
+def test_huge_logits(student, rng):
+    """Logits of thousands give finite losses and the right steps."""
+    check_play(student, rng, 2, 8, scale=2_000.0)
