@@ -143,7 +143,8 @@ def test_multiplications_are_counted(lesson):
 
 def test_one_step_at_full_size():
     full = chapter("full")
-    S, G, D, device = (full[name] for name in ("S", "G", "D", "device"))
+    S, device = full["S"], full["device"]
+    G, D, G_ema, opt_G, opt_D = full["make_gan"](S.ch_G, S.ch_D, S.size)
     before = [[w.clone() for w in net.parameters()] for net in (G, D)]
     g = torch.Generator().manual_seed(0)
     x = torch.rand(S.batch, 1, S.size, S.size, generator=g).to(device) * 2 - 1
@@ -151,11 +152,11 @@ def test_one_step_at_full_size():
         torch.randint(36, (S.batch,), generator=g).to(device),
         torch.randn(S.batch, 64, generator=g).to(device),
     )
-    losses = full["gan_step"](G, D, full["opt_G"], full["opt_D"], x, y, z)
-    full["average"](full["G_ema"], G, 0.9)
+    losses = full["gan_step"](G, D, opt_G, opt_D, x, y, z)
+    full["average"](G_ema, G, 0.9)
     assert all(loss.isfinite() for loss in losses)
     for net, old in zip((G, D), before, strict=True):
         moved = [not torch.equal(w, w_old) for w, w_old in zip(net.parameters(), old, strict=True)]
         assert sum(moved) >= len(moved) - 1  # a bias before a batch norm may have no gradient
         assert all(w.isfinite().all() for w in net.parameters())
-    assert full["G_ema"](z, y).shape == (S.batch, 1, 28, 28)
+    assert G_ema(z, y).shape == (S.batch, 1, 28, 28)

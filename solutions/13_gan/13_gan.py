@@ -28,6 +28,7 @@ from genmap import board, data, features, plot, progress, selfcheck, taxonomy
 # %%
 device = genmap.device()
 torch.set_float32_matmul_precision("high")
+torch.set_num_threads(1)  # on a CPU: these layers are small, and a second thread would mostly wait
 
 # %%
 S = genmap.settings(
@@ -73,8 +74,8 @@ plt.show()
 #
 # Goodfellow and others (2014) proposed the game. Radford, Metz and Chintala (2015) found the convolutional networks that made it work on
 # pictures, the *DCGAN*. Arjovsky, Chintala and Bottou (January 2017) replaced the judge by a distance, Gulrajani and others (March 2017) made it
-# trainable with a gradient penalty, the *WGAN-GP*, and Miyato and others (2018) found a cheaper way, spectral normalisation. For
-# seven years the sharpest pictures were a GAN's.
+# trainable with a gradient penalty, the *WGAN-GP*, and Miyato and others (2018) found a cheaper way, spectral normalisation. Until
+# diffusion models passed them in 2021 (Dhariwal and Nichol), the sharpest pictures were a GAN's.
 
 # %% [markdown]
 # ## 1 · The best discriminator, in closed form
@@ -155,7 +156,7 @@ print(f"if q were p: -log 4 =                  {-math.log(4):.5f}")
 
 
 # %%
-def train_critic(critic, draw, steps, batch=512, lr=3e-3):
+def train_critic(critic, draw, steps, batch=512, lr=1e-2):
     """Fit logits that tell the two columns of draw(n, generator) apart: the values V of all steps."""
     optimizer = torch.optim.Adam(critic.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -173,7 +174,7 @@ def train_critic(critic, draw, steps, batch=512, lr=3e-3):
 
 def small_net(d):
     """Logits from d numbers: (N, d) -> (N, 1)."""
-    layers = nn.Linear(d, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)
+    layers = nn.Linear(d, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1)
     return nn.Sequential(*layers).to(device)
 
 
@@ -193,17 +194,18 @@ smooth = values.unfold(0, min(25, len(values)), 1).mean(1)
 axes[2].plot(smooth, color=plot.COLOURS.blue, lw=1.4)
 axes[2].axhline(V_best.item(), ls="--", color=plot.INK, lw=1.5)
 axes[2].axhline(-math.log(4), color=plot.COLOURS.grey, lw=1.2)
-axes[2].text(len(smooth), V_best.item(), "$V^*$ ", ha="right", va="bottom")
+axes[2].text(0, V_best.item(), "$V^*$", va="bottom")
 axes[2].text(len(smooth), -math.log(4), "$-\\log 4$ ", ha="right", va="bottom", color=plot.COLOURS.grey)
 for ax, title in zip(axes[:2], ("Two densities", "The discriminator $D$"), strict=True):
     ax.set(title=title, xlim=(-2.8, 3.2), xlabel="$x$", ylim=(0, None))
     ax.legend(loc="upper right", fontsize=9.5, borderaxespad=0.1)
-axes[1].set_ylim(0, 1.3)
+axes[0].set_ylim(0, 0.72)
+axes[1].set_ylim(0, 1.25)
 axes[2].set(title="Its value", xlabel="step", ylabel="nats")
 plt.show()
 
 # %% [markdown]
-# The network has found $p/(p+q)$ from samples alone. Left of $-2.5$ and right of $3$ there are hardly any, and there it is free to say what it likes.
+# The network has found $p/(p+q)$ from samples alone. Far on the left there are none, and there it is free to say what it likes.
 #
 # ## 2 · The ratio that it knows, and why there is no p(x)
 #
@@ -215,17 +217,17 @@ plt.show()
 # to 1. (Lesson 12 trains energy-based models that way: *noise-contrastive estimation*.)
 
 # %% tags=["demo"]
-dense = (log_p.exp() > 0.02) | (log_q.exp() > 0.02)
+dense = (log_p.exp() > 0.02) & (log_q.exp() > 0.02)
 gap = (logit - best)[dense].abs()
 recovered = (log_q + logit).exp()
-print(f"log ratio, where there are samples: error {gap.mean():.3f} nats on average, {gap.max():.2f} at most")
+print(f"log ratio, where both have samples: error {gap.mean():.3f} nats on average, {gap.max():.2f} at most")
 print(f"q exp(logit) adds up to {recovered.sum() * dt:.4f}")
 fig, axes = plot.figure(1, 2, height=3.0)
-axes[0].axvspan(t[dense].min().item(), t[dense].max().item(), color=plot.RULE, lw=0, label="samples here")
+axes[0].axvspan(t[dense].min().item(), t[dense].max().item(), color=plot.RULE, lw=0, label="samples of both")
 axes[0].plot(t.cpu(), logit.cpu(), color=plot.COLOURS.blue, label="trained logit")
 axes[0].plot(t.cpu(), best.cpu(), "--", color=plot.INK, lw=1.5, label=r"$\log p - \log q$")
 axes[0].set(title="The log ratio", xlabel="$x$", ylabel="nats", xlim=(-4, 5), ylim=(-14, 6))
-axes[0].legend(loc="lower left", fontsize=9.5)
+axes[0].legend(loc="upper right", fontsize=9.5)
 axes[1].fill_between(t.cpu(), log_p.exp().cpu(), color=plot.RULE, label="$p$")
 axes[1].plot(t.cpu(), recovered.cpu(), color=plot.COLOURS.blue, label=r"$q\,e^{\ell}$")
 axes[1].set(title="The density that comes out", xlabel="$x$", xlim=(-2.8, 3.2), ylim=(0, 0.75))
@@ -665,6 +667,7 @@ def make_gan(ch_G, ch_D, size, lr=4e-4, ratio=5.0):
     return G, D, copy.deepcopy(G).eval(), opt_G, opt_D
 
 
+# %% tags=["demo"]
 G, D, G_ema, opt_G, opt_D = make_gan(S.ch_G, S.ch_D, S.size)
 parameters = {name: sum(w.numel() for w in net.parameters()) for name, net in (("G", G), ("D", D))}
 print(f"G {parameters['G']:,} parameters, D {parameters['D']:,}")
@@ -681,7 +684,7 @@ glyphs = data.glyphs(S.size)
 x_train = torch.as_tensor(glyphs.train.x, device=device) * 2 - 1
 y_train = torch.as_tensor(glyphs.train.y, device=device)
 NAMES = data.CAPITALS_AND_DIGITS
-word = torch.tensor([NAMES.index(c) for c in "GAN13ADVERSARIAL"], device=device).repeat(3)  # 48 letters
+word = torch.tensor([NAMES.index(c) for c in "GAN13ADVERSARIAL"], device=device).repeat(6)  # 96 letters
 z_live = torch.randn(len(word), 64, generator=torch.Generator().manual_seed(3)).to(device)
 
 
@@ -693,8 +696,8 @@ def to_ink(x):
 # %% tags=["demo"]
 @torch.no_grad()
 def live_view(place, losses, step):
-    """Redraw the losses so far and the same 48 letters in their place of the notebook."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(plot.WIDTH, 2.7), width_ratios=(1, 1.9))
+    """Redraw the losses so far and the same 96 letters in their place of the notebook."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(plot.WIDTH, 2.65), width_ratios=(1, 1.75))
     both = torch.stack([torch.stack(pair) for pair in losses]).cpu()
     window = max(1, len(both) // 60)
     for values, colour, label in zip(both.T, (plot.COLOURS.blue, plot.COLOURS.vermilion), "DG", strict=True):
@@ -809,10 +812,12 @@ def draw_pull(axes, theta, noise):
     log_real, log_fake = log_normal(x, 0.0, s), log_normal(x, theta, s)
     axes[0].fill_between(x, log_real.exp(), color=plot.COLOURS.grey, alpha=0.35, label="data")
     axes[0].fill_between(x, log_fake.exp(), color=plot.COLOURS.vermilion, alpha=0.35, label="made")
-    axes[0].plot(
-        x, 0.4 * (log_real - log_fake).sigmoid(), color=plot.COLOURS.blue, lw=1.6, label="$D^*$ (of 1)"
-    )
     axes[0].set(xlim=(-6, 14), ylim=(0, 0.44), yticks=[], title=rf"$\theta = {theta:g}$, noise {noise:g}")
+    judge = axes[0].twinx()
+    judge.plot(x, (log_real - log_fake).sigmoid(), color=plot.COLOURS.blue, lw=1.8)
+    judge.set(ylim=(0, 1.1), yticks=[0, 1])
+    judge.set_ylabel("$D^*$", color=plot.COLOURS.blue, rotation=0, labelpad=8)
+    judge.grid(False)
     found = pull(theta, s)
     colours = plot.COLOURS.vermilion, plot.COLOURS.blue, plot.COLOURS.green
     axes[1].barh(list(found), [max(v, 1e-9) for v in found.values()], color=colours)
@@ -966,7 +971,7 @@ plt.show()
 # ### Deepfakes, and how they are found
 #
 # A *deepfake* is a made picture, voice or film of a real person that passes for a recording; the name comes from 2017, when faces were swapped with autoencoders, and GANs soon made them sharp. It is used for fraud by telephone and video call, for
-# slander, and most of all for sexual pictures of people who never consented. It also does harm where none is shown: whoever is caught on film can say that the film is fake. Three defences exist. *Provenance*: cameras and editors sign what they record
+# slander, and most of all against women: of the deepfake videos that the firm Deeptrace counted on the web in 2019, 96 % were sexual pictures without consent. It also does harm where none is shown: whoever is caught on film can say that the film is fake. Three defences exist. *Provenance*: cameras and editors sign what they record
 # (C2PA), so that a missing signature is a question. *Marks*: the maker hides a watermark; the EU's AI Act (Regulation 2024/1689, article 50) obliges providers to mark what their systems make, and deployers to disclose deepfakes. *Detection*: somebody trains a
 # classifier, which is what a discriminator is. Detection is an arms race, and the following shows on our own fakes why. (Wang and others, 2020: detectors carry over to other convolutional generators, *for now*. Later studies find that they
 # mostly learn the fingerprint of the generators they saw.)
