@@ -205,7 +205,7 @@ axes[2].set(title="Its value", xlabel="step", ylabel="nats")
 plt.show()
 
 # %% [markdown]
-# The network has found $p/(p+q)$ from samples alone. Far on the left there are none, and there it is free to say what it likes.
+# The network has found $p/(p+q)$ from samples alone. Only far out, where there are hardly any, is it free to say what it likes.
 #
 # ## 2 · The ratio that it knows, and why there is no p(x)
 #
@@ -226,7 +226,7 @@ fig, axes = plot.figure(1, 2, height=3.0)
 axes[0].axvspan(t[dense].min().item(), t[dense].max().item(), color=plot.RULE, lw=0, label="samples of both")
 axes[0].plot(t.cpu(), logit.cpu(), color=plot.COLOURS.blue, label="trained logit")
 axes[0].plot(t.cpu(), best.cpu(), "--", color=plot.INK, lw=1.5, label=r"$\log p - \log q$")
-axes[0].set(title="The log ratio", xlabel="$x$", ylabel="nats", xlim=(-4, 5), ylim=(-14, 6))
+axes[0].set(title="The log ratio", xlabel="$x$", ylabel="nats", xlim=(-4, 7), ylim=(-14, 6))
 axes[0].legend(loc="upper right", fontsize=9.5)
 axes[1].fill_between(t.cpu(), log_p.exp().cpu(), color=plot.RULE, label="$p$")
 axes[1].plot(t.cpu(), recovered.cpu(), color=plot.COLOURS.blue, label=r"$q\,e^{\ell}$")
@@ -819,7 +819,7 @@ def draw_pull(axes, theta, noise):
     judge = axes[0].twinx()
     judge.plot(x, (log_real - log_fake).sigmoid(), color=plot.COLOURS.blue, lw=1.8)
     judge.set(ylim=(0, 1.1), yticks=[0, 1])
-    judge.set_ylabel("$D^*$", color=plot.COLOURS.blue, rotation=0, labelpad=8)
+    judge.text(-5.7, 0.97, "$D^*$", color=plot.COLOURS.blue, va="top")
     judge.grid(False)
     found = pull(theta, s)
     colours = plot.COLOURS.vermilion, plot.COLOURS.blue, plot.COLOURS.green
