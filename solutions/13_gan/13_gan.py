@@ -798,7 +798,8 @@ print(
 )
 
 # %% [markdown]
-# So under $q$ not one held-out letter is possible: all have $\log q(x) = -\infty$. That says nothing about how good the letters look. It says that likelihood is the wrong question here. Section 10 asks others.
+# A surface of 64 dimensions fills nothing of a space of 256, so a held-out letter lies on it with probability 0; and even the closest picture that the search found is off by more than a grey step, 0.004. Under $q$ these letters
+# are impossible, $\log q(x) = -\infty$. That says nothing about how good the letters look. It says that likelihood is the wrong question here. Section 10 asks others.
 
 # %% [markdown]
 # ## 8 · Play: does the generator still feel its judge?
