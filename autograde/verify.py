@@ -8,6 +8,7 @@ the test that it names and loses at least half, with 3 seeds.
 import contextlib
 import copy
 import os
+import runpy
 import tempfile
 import time
 from dataclasses import dataclass
@@ -119,6 +120,7 @@ def _matrix(lesson: _Lesson, jobs: int) -> tuple[dict[str, dict[str, Any]], list
         each: {"tests": 0, "right": [0, 0], "wrong": [0, 0], "trivial": [0, 0]} for each in lesson.solutions
     }
     candidates = lesson.candidates(namespace)
+    runpy.run_path(str(hidden_tests(lesson.name)))  # what it imports, here once and not in every fork
     items = [None, *candidates]  # None: the kernel's turn, first, for it mostly waits
     for index, outcome in forked_map(partial(_try, lesson), items, CANDIDATE, jobs):
         candidate = items[index]
