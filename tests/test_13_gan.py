@@ -1,7 +1,5 @@
 """Lesson 13_gan: its definitions agree with torch's own losses and norms, and with what they claim."""
 
-import contextlib
-import io
 import math
 
 import pytest
@@ -10,24 +8,13 @@ from test_lessons import COURSE
 from torch import nn
 from torch.nn import functional as F
 
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
-
-
-def chapter(setting: str) -> dict[str, object]:
-    """The names of the chapter in a setting."""
-    names: dict[str, object] = {"__name__": "__main__"}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setenv("GENMAP_SETTING", setting)
-        for cell in cells_to_run(read_lesson(COURSE.source("13_gan"))):
-            exec(compile(cell.source, "13_gan", "exec"), names)
-    return names
+from autograde.chapter import definitions
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
     """The names of the chapter in the smoke setting."""
-    return chapter("smoke")
+    return definitions(COURSE, "13_gan")
 
 
 def test_losses_are_cross_entropies(lesson):
@@ -142,7 +129,7 @@ def test_multiplications_are_counted(lesson):
 
 
 def test_one_step_at_full_size():
-    full = chapter("full")
+    full = definitions(COURSE, "13_gan", "full")
     S, device = full["S"], full["device"]
     G, D, G_ema, opt_G, opt_D = full["make_gan"](S.ch_G, S.ch_D, S.size)
     before = [[w.clone() for w in net.parameters()] for net in (G, D)]

@@ -1,8 +1,5 @@
 """Training step of lesson 13_gan's conditional DCGAN against the same networks in the plainest torch loop."""
 
-import contextlib
-import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from autograde.chapter import definitions
 from autograde.course import Course
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
 
 TITLE = "13_gan: conditional DCGAN, one step of both players, with the running average of G"
 CH_G, CH_D, SIZE, BATCH, CLASSES, NOISE = 48, 32, 16, 32, 36, 64
@@ -60,22 +56,6 @@ class PlainD(nn.Module):
         return self.last(self.mix(torch.cat([h, spread], 1)))
 
 
-def chapter() -> dict[str, Any]:
-    """The names that the lesson defines, in the quick setting."""
-    course, names = Course.at(Path(__file__).parents[2]), {"__name__": "__main__"}
-    before = os.environ.get("GENMAP_SETTING")
-    os.environ["GENMAP_SETTING"] = "quick"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            for cell in cells_to_run(read_lesson(course.source("13_gan"))):
-                exec(compile(cell.source, "13_gan", "exec"), names)
-    finally:
-        os.environ.pop("GENMAP_SETTING")
-        if before is not None:
-            os.environ["GENMAP_SETTING"] = before
-    return names
-
-
 def plain_step(G: PlainG, D: PlainD, opts: list[Any], x: Any, y: Any, z: Any) -> Any:
     """The usual loop: the discriminator on real, on made, then the generator."""
     loss, ones, zeros = nn.BCEWithLogitsLoss(), torch.ones(len(x), 1), torch.zeros(len(x), 1)
@@ -101,7 +81,7 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
         torch.randint(CLASSES, (BATCH,)),
         torch.randn(BATCH, NOISE),
     )
-    names = chapter()
+    names = definitions(Course.at(Path(__file__).parents[2]), "13_gan", "quick")
     G, D, G_ema, opt_G, opt_D = names["make_gan"](CH_G, CH_D, SIZE)
     plain_G, plain_D = PlainG(), PlainD()
     plain_opts = [
