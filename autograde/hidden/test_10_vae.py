@@ -1,0 +1,400 @@
+"""Hidden tests of lesson 10_vae. A docstring is what the learner reads when its test fails."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mpmath import mp, mpf
+from scipy import stats
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from autograde.checks import array, number
+
+
+def tensor(value):
+    return torch.tensor(np.asarray(value, dtype=np.float64))
+
+
+def parts(result, n):
+    """The n parts of an answer that must be a tuple of so many."""
+    assert type(result) in (tuple, list) and len(result) == n
+    return result
+
+
+# --- kl-normals: the oracle is PyTorch's own, and laws that need none ---
+
+
+def factors(rng, N, D, spread=1.0):
+    """Cholesky factors of strongly correlated covariances, (N, D, D)."""
+    L = np.tril(rng.normal(size=(N, D, D)), -1)
+    L[:, range(D), range(D)] = np.exp(spread * rng.normal(size=(N, D)))
+    return L
+
+
+def normal_pair(rng, N, D):
+    mu_q, mu_p = rng.normal(size=(2, N, D))
+    return mu_q, factors(rng, N, D), mu_p, factors(rng, N, D, 0.3)
+
+
+def kl(student, pair):
+    return array(student.kl_normals(*map(tensor, pair)), (len(pair[0]),))
+
+
+@pytest.mark.exercise("kl-normals", weight=2)
+def test_full_covariances(student, rng):
+    """The divergence of any two normals with full covariances, in one dimension and in more, for one pair and
+    for many; which of the two is q matters."""
+    for N, D in ((1, 1), (7, 3), (1, 6), (4, 2)):
+        pair = normal_pair(rng, N, D)
+        mu_q, L_q, mu_p, L_p = map(tensor, pair)
+        wanted = kl_divergence(
+            MultivariateNormal(mu_q, scale_tril=L_q), MultivariateNormal(mu_p, scale_tril=L_p)
+        )
+        assert kl(student, pair) == pytest.approx(wanted.numpy(), rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.exercise("kl-normals", weight=1)
+def test_change_of_units(student, rng):
+    """The divergence of equal normals is 0, and a change of units, the same for both, changes nothing; also
+    where the determinants leave the range of floats."""
+    for D, scale in ((3, 1.0), (200, 1e-9), (200, 1e9)):
+        mu_q, L_q, mu_p, L_p = normal_pair(rng, 3, D)
+        L_q, L_p = (0.02 * np.tril(L, -1) + np.eye(D) * np.exp(0.1 * rng.normal(size=D)) for L in (L_q, L_p))
+        plain = kl(student, (mu_q, L_q, mu_p, L_p))
+        assert (plain > 0.01).all()
+        assert kl(student, (scale * mu_q, scale * L_q, scale * mu_p, scale * L_p)) == pytest.approx(
+            plain, rel=1e-6
+        )
+        assert kl(student, (mu_q, L_q, mu_q, L_q)) == pytest.approx(np.zeros(3), abs=1e-6)
+
+
+@pytest.mark.exercise("kl-normals", weight=1)
+def test_memory_layout(student, rng):
+    """Means and factors that are not contiguous in memory give the same."""
+    mu_q, L_q, mu_p, L_p = normal_pair(rng, 4, 3)
+    got = student.kl_normals(
+        tensor(np.repeat(mu_q, 2, 0))[::2],
+        tensor(L_q.transpose(0, 2, 1)).mT,
+        tensor(mu_p.T).T,
+        tensor(L_p.transpose(2, 1, 0)).permute(2, 1, 0),
+    )
+    assert array(got, (4,)) == pytest.approx(kl_reference(mu_q, L_q, mu_p, L_p), rel=1e-8)
+
+
+def kl_reference(mu_q, L_q, mu_p, L_p):
+    """By inverses and determinants, pair by pair."""
+    found = []
+    for m, L, n, K in zip(mu_q, L_q, mu_p, L_p, strict=True):
+        S, T = L @ L.T, K @ K.T
+        P = np.linalg.inv(T)
+        gap = np.trace(P @ S) + (m - n) @ P @ (m - n) - len(m)
+        found.append(0.5 * (gap + np.linalg.slogdet(T)[1] - np.linalg.slogdet(S)[1]))
+    return np.array(found)
+
+
+# --- laplace: the oracle is scipy's inverse distribution function ---
+
+
+def laplace_problem(rng, n):
+    return rng.normal(size=n) * 3, rng.normal(size=n), rng.uniform(0.01, 0.99, n)
+
+
+def check_laplace(student, mu, s, u):
+    z, log_q = parts(student.draw_laplace(tensor(mu), tensor(s), tensor(u)), 2)
+    law = stats.laplace(mu, np.exp(s))
+    assert array(z, mu.shape) == pytest.approx(law.ppf(u), rel=1e-8, abs=1e-8)
+    assert array(log_q, mu.shape) == pytest.approx(law.logpdf(law.ppf(u)), rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.exercise("laplace", weight=2)
+def test_inverse_of_the_distribution_function(student, rng):
+    """z is the number below which the Laplace distribution has the mass u, for every centre and width, and
+    log q is its log density there; in any shape."""
+    for n in (1, 50):
+        check_laplace(student, *laplace_problem(rng, n))
+    mu, s, u = laplace_problem(rng, 12)
+    check_laplace(student, mu.reshape(3, 4), s.reshape(3, 4), u.reshape(3, 4))
+
+
+@pytest.mark.exercise("laplace", weight=1)
+def test_tails(student, rng):
+    """The tails are not cut off: u may be tiny, down to the smallest numbers, or very close to 1."""
+    u = np.concatenate([10.0 ** -rng.uniform(20, 300, 6), 1 - 10.0 ** -rng.uniform(9, 15, 6), [0.5, 1e-12]])
+    mu, s, _ = laplace_problem(rng, len(u))
+    check_laplace(student, mu, s, u)
+
+
+GRADIENT = (
+    "def pull(f, mu, s, u, g, wrt):\n    import torch\n"
+    "    a = [v.clone().requires_grad_() for v in (mu, s)]\n    z, log_q = f(*a, u)\n"
+    "    return torch.autograd.grad((g * z).sum() if wrt < 2 else (g * log_q).sum(), a[wrt % 2])[0]"
+)
+
+
+@pytest.mark.exercise("laplace", weight=2)
+def test_gradients(student, rng):
+    """Gradients reach the centre and the width through z, as finite differences say, and the width
+    through log q."""
+    mu, s, u = laplace_problem(rng, 20)
+    g, pull = rng.normal(size=20), student.define(GRADIENT)
+    deviation = stats.laplace(0, np.exp(s)).ppf(u)
+    for wrt, wanted in ((0, g), (1, g * deviation), (3, -g)):
+        got = pull(student.draw_laplace, *map(tensor, (mu, s, u, g)), wrt)
+        assert array(got, (20,)) == pytest.approx(wanted, rel=1e-7, abs=1e-8)
+
+
+# --- grey-levels: the oracle is the definition, with sixty digits or more ---
+
+
+def exact_level(x, m, s, K):
+    """log P(x) by mpmath, from the definition."""
+    with mp.workdps(1500 if abs(x - m) * math.exp(-s) > 100 else 80):
+        below = lambda v: 1 / (1 + mp.exp(-(mpf(v) - mpf(m)) * mp.exp(-mpf(s))))  # noqa: E731
+        upper = mpf(1) if x == K - 1 else below(x + 0.5)
+        lower = mpf(0) if x == 0 else below(x - 0.5)
+        return float(mp.log(upper - lower))
+
+
+def check_levels(student, x, m, s, K):
+    got = array(student.log_levels(tensor(x), tensor(m), tensor(s), K), np.shape(x))
+    wanted = [exact_level(*map(float, v), K) for v in zip(*map(np.ravel, (x, m, s)), strict=True)]
+    assert got.ravel() == pytest.approx(np.array(wanted), rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.exercise("grey-levels", weight=2)
+def test_levels_add_up(student, rng):
+    """The probabilities of all levels add up to 1, for any number of levels from two on, and wherever the
+    mean lies; each is the mass between its two edges."""
+    for K in (2, 3, 17, int(rng.integers(30, 256))):
+        x = np.arange(K, dtype=float)
+        for m in (rng.uniform(0, K - 1), -3.0, K + 2.0):
+            s = np.full(K, rng.uniform(-1, 2))
+            got = array(student.log_levels(tensor(x), tensor(np.full(K, m)), tensor(s), K), (K,))
+            assert np.exp(got).sum() == pytest.approx(1)
+            some = rng.choice(K, min(K, 5), replace=False)
+            check_levels(student, x[some], np.full(len(some), m), s[some], K)
+
+
+@pytest.mark.exercise("grey-levels", weight=1)
+def test_far_and_wide(student, rng):
+    """Hundreds of scales from the mean, on either side and at either end, and for scales a billion levels
+    wide, the logarithm is finite and has its digits."""
+    K = 256
+    x = np.array([0.0, 255.0, 17.0, 200.0, 100.0, 100.0, 0.0, 255.0])
+    m = np.array([250.0, 3.0, 240.0, 20.0, 90.0, 110.0, 300.0, -300.0]) + rng.uniform(-1, 1, 8)
+    for s in (-1.0, 0.0, rng.uniform(18, 22)):
+        check_levels(student, x, m, np.full(8, s), K)
+
+
+@pytest.mark.exercise("grey-levels", weight=2)
+def test_gradient_is_finite(student, rng):
+    """The gradient in mean and scale is that of finite differences, and finite far out in the tails; the
+    shape may be any."""
+    K = 17
+    x = rng.integers(0, K, (4, 5)).astype(float)
+    x[0, :2] = 0, K - 1
+    m, s = rng.uniform(0, K, (4, 5)), rng.uniform(-0.5, 1.5, (4, 5))
+    h = 1e-4
+    for wrt, shift in ((1, (h, 0)), (2, (0, h))):
+        got = array(student.grad(student.log_levels, wrt, tensor(x), tensor(m), tensor(s), K), (4, 5))
+        ends = [
+            [
+                exact_level(*v, K)
+                for v in zip(x.ravel(), (m + e * shift[0]).ravel(), (s + e * shift[1]).ravel(), strict=True)
+            ]
+            for e in (1, -1)
+        ]
+        wanted = (np.array(ends[0]) - np.array(ends[1])) / (2 * h)
+        assert got.ravel() == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+        far = (
+            np.array([0.0, 16.0, 8.0, 8.0]),
+            np.array([2e3, -2e3, 2e3, -2e3]) + rng.uniform(-1, 1, 4),
+            np.zeros(4),
+        )
+        steep = array(student.grad(student.log_levels, wrt, *map(tensor, far), K), (4,))
+        distance = far[0] + np.array([0.5, -0.5, 0.5, -0.5]) - far[1]
+        if wrt == 1:
+            assert steep == pytest.approx(np.sign(distance), rel=1e-6)
+        else:
+            assert steep[:2] == pytest.approx(np.abs(distance[:2]), rel=1e-6)
+            assert np.isfinite(steep).all()
+
+
+# --- jackknife: the oracle leaves out one after the other, with exact exponents ---
+
+
+def slow_jackknife(column):
+    """One column by mpmath: k L_k - (k - 1) times the mean of the L_{k-1}."""
+    with mp.workdps(60):
+        w = [mp.exp(mpf(float(v))) if v > -np.inf else mpf(0) for v in column]
+        k = len(w)
+        rest = [mp.log(sum(w[:i] + w[i + 1 :]) / (k - 1)) for i in range(k)]
+        return float(k * mp.log(sum(w) / k) - (k - 1) * sum(rest) / k)
+
+
+def check_jackknife(student, log_w):
+    got = array(student.jackknife(tensor(log_w)), (log_w.shape[1],))
+    wanted = [slow_jackknife(column) for column in log_w.T]
+    assert got == pytest.approx(np.array(wanted), rel=1e-9, abs=1e-7)
+
+
+@pytest.mark.exercise("jackknife", weight=2)
+def test_leave_one_out(student, rng):
+    """It is k times the bound of all, less k - 1 times the mean of the bounds without one; each column for
+    itself, for two draws and for many."""
+    for k, N in ((2, 5), (3, 1), (25, 4)):
+        check_jackknife(student, rng.normal(size=(k, N)) * rng.uniform(0.5, 3, N))
+
+
+@pytest.mark.exercise("jackknife", weight=2)
+def test_one_weight_dominates(student, rng):
+    """One weight may outweigh all others by hundreds of nats, and all may be huge or tiny; some may be 0."""
+    log_w = rng.normal(size=(7, 6))
+    log_w[rng.integers(7), :3] += rng.uniform(60, 900, 3)
+    log_w[rng.integers(7), 3:] += 40
+    for shift in (0, 5_000, -5_000):
+        check_jackknife(student, log_w + shift)
+    log_w[rng.integers(7), 4:] = -np.inf
+    check_jackknife(student, log_w)
+
+
+@pytest.mark.exercise("jackknife", weight=1)
+def test_no_weights(student, rng):
+    """Where all weights of a column are 0 the answer is -inf, where all but one are, inf, and other columns
+    do not feel it."""
+    log_w = rng.normal(size=(5, 4))
+    log_w[:, 0], log_w[:, 2] = -np.inf, -np.inf
+    log_w[rng.integers(5), 2] = rng.normal() * 100
+    got = array(student.jackknife(tensor(log_w)), (4,), finite=False)
+    assert got[0] == -np.inf and got[2] == np.inf
+    assert got[[1, 3]] == pytest.approx(np.array([slow_jackknife(log_w[:, i]) for i in (1, 3)]), rel=1e-9)
+
+
+# --- slerp: laws of angles and lengths, measured with arctan of norms, which sees small angles ---
+
+
+def angle(u, v):
+    """The angle between rows, exact near 0 and near pi."""
+    u, v = (w / np.linalg.norm(w, axis=1, keepdims=True) for w in (u, v))
+    return 2 * np.arctan2(np.linalg.norm(u - v, axis=1), np.linalg.norm(u + v, axis=1))
+
+
+def arc(student, a, b, t):
+    return array(student.slerp_batch(tensor(a), tensor(b), tensor(t)), a.shape)
+
+
+def check_arc(student, a, b, t, rel=1e-7):
+    got = arc(student, a, b, t)
+    length = (1 - t) * np.linalg.norm(a, axis=1) + t * np.linalg.norm(b, axis=1)
+    whole = angle(a, b)
+    assert np.linalg.norm(got, axis=1) == pytest.approx(length, rel=1e-9)
+    assert angle(a, got) == pytest.approx(t * whole, rel=rel, abs=1e-14)
+    assert angle(got, b) == pytest.approx((1 - t) * whole, rel=rel, abs=1e-14)
+
+
+@pytest.mark.exercise("slerp", weight=2)
+def test_even_pace(student, rng):
+    """The angle to a grows evenly with t and that to b falls evenly; the length changes linearly; each row
+    has its own t, and vectors have different lengths."""
+    for N, D in ((1, 2), (20, 3), (10, 16)):
+        a, b = (rng.normal(size=(N, D)) * rng.uniform(0.1, 30, (N, 1)) for _ in range(2))
+        t = rng.uniform(0.02, 0.98, N)
+        check_arc(student, a, b, t)
+        assert arc(student, a, b, np.zeros(N)) == pytest.approx(a, rel=1e-9, abs=1e-9)
+        assert arc(student, a, b, np.ones(N)) == pytest.approx(b, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.exercise("slerp", weight=1)
+def test_nearly_parallel(student, rng):
+    """For nearly parallel vectors the small angle is still divided evenly; for parallel ones the direction
+    stays and the length changes."""
+    a = rng.normal(size=(12, 5))
+    turn = rng.normal(size=(12, 5))
+    turn -= a * (turn * a).sum(1, keepdims=True) / (a * a).sum(1, keepdims=True)
+    b = 3 * (a + 10.0 ** -rng.uniform(4, 10, (12, 1)) * turn)
+    t = rng.uniform(0.1, 0.9, 12)
+    check_arc(student, a, b, t, rel=1e-3)
+    assert arc(student, a, 3 * a, t) == pytest.approx(a * (1 + 2 * t)[:, None], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.exercise("slerp", weight=1)
+def test_opposite_and_zero(student, rng):
+    """Opposite vectors are joined by a half circle at an even pace, also along an axis; a zero vector takes
+    the other's direction, and two give zero. Rows beside them do not feel it."""
+    a, b = rng.normal(size=(2, 8, 4))
+    b[0] = -2 * a[0]
+    a[1] = np.eye(4)[rng.integers(4)]
+    b[1] = -a[1]
+    a[2], b[3], a[4], b[4] = 0, 0, 0, 0
+    t = rng.uniform(0.2, 0.8, 8)
+    got = arc(student, a, b, t)
+    assert got[2] == pytest.approx(t[2] * b[2]) and got[3] == pytest.approx((1 - t[3]) * a[3])
+    assert (got[4] == 0).all()
+    usual = [0, 1, 5, 6, 7]
+    assert angle(a[usual], got[usual]) == pytest.approx(t[usual] * angle(a[usual], b[usual]), rel=1e-6)
+    lengths = (1 - t) * np.linalg.norm(a, axis=1) + t * np.linalg.norm(b, axis=1)
+    assert np.linalg.norm(got, axis=1) == pytest.approx(lengths)
+
+
+# --- repair: the oracle is Bernoulli and normal by scipy, in float64 ---
+
+DECODER = (
+    "def decode_with(loss, x, mu, log_var, W, eps):\n    import torch\n"
+    "    return loss(x, mu, log_var, lambda z: (z @ W).reshape(len(z), *x.shape[1:]), eps)"
+)
+
+
+def loss_problem(rng, shape, D):
+    x = rng.integers(0, 2, shape).astype(float)
+    mu, log_var, eps = rng.normal(size=(3, shape[0], D))
+    return x, mu, log_var, rng.normal(size=(D, int(np.prod(shape[1:])))), eps
+
+
+def wanted_loss(x, mu, log_var, W, eps):
+    logits = ((mu + np.exp(log_var / 2) * eps) @ W).reshape(len(x), -1)
+    cost = np.logaddexp(0, np.where(x.reshape(len(x), -1) == 1, -logits, logits)).sum(1)
+    rate = 0.5 * (mu**2 + np.exp(log_var) - 1 - log_var).sum(1)
+    return (cost + rate).mean()
+
+
+def check_loss(student, problem):
+    decode_with = student.define(DECODER)
+    got = decode_with(student.vae_loss, *map(tensor, problem))
+    assert number(got) == pytest.approx(wanted_loss(*problem), rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_value(student, rng):
+    """The loss is the mean over the batch of -ELBO: sums over all pixels and all coordinates, and z drawn
+    with the deviation that the log variance says; for one picture and for many, flat or not."""
+    for shape, D in (((1, 5), 2), ((6, 1, 4, 4), 3), ((4, 30), 1)):
+        check_loss(student, loss_problem(rng, shape, D))
+
+
+@pytest.mark.exercise("repair", weight=1)
+def test_sure_decoders(student, rng):
+    """Logits of a thousand, right or wrong, give a finite loss of the right size."""
+    x, mu, log_var, W, eps = loss_problem(rng, (5, 12), 2)
+    for scale in (50, 500):
+        check_loss(student, (x, mu, log_var, scale * W, eps))
+
+
+@pytest.mark.exercise("repair", weight=1)
+def test_descends(student, rng):
+    """Its gradient in mean and log variance is that of finite differences."""
+    x, mu, log_var, W, eps = loss_problem(rng, (3, 8), 2)
+    loss = student.define(
+        "def slope(loss, wrt, x, mu, log_var, W, eps):\n    import torch\n"
+        "    a = [v.clone().requires_grad_() for v in (mu, log_var)]\n"
+        "    return torch.autograd.grad(loss(x, *a, lambda z: z @ W, eps), a[wrt])[0]"
+    )
+    for wrt in (0, 1):
+        got = array(loss(student.vae_loss, wrt, *map(tensor, (x, mu, log_var, W, eps))), mu.shape)
+        for i in np.ndindex(*mu.shape):
+            ends = []
+            for h in (1e-5, -1e-5):
+                moved = [mu.copy(), log_var.copy()]
+                moved[wrt][i] += h
+                ends.append(wanted_loss(x, *moved, W, eps))
+            assert got[i] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-5)
