@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from autograde.course import Course
 from autograde.grading import cells_to_run
 from autograde.script import read_lesson
+from genmap import data
 
 TITLE = "10_vae: conditional VAE on 16x16 glyphs, batch 64"
 WIDTH, LATENT, BATCH, CLASSES, RATE = 32, 16, 64, 36, 4e-3
@@ -60,7 +61,8 @@ def chapter() -> dict[str, Any]:
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     """Our training step and the reference's, on the same batch and device."""
     names = chapter()
-    device, x, c = names["device"], names["x_train"][:BATCH], names["c_train"][:BATCH]
+    device, train = names["device"], data.glyphs(16).train
+    x, c = (torch.as_tensor(values[:BATCH], device=device) for values in (train.x, train.y))
     net = names["ConditionalVAE"](WIDTH, LATENT).to(device)
     optimiser, g = names["adam"](net, RATE), torch.Generator().manual_seed(0)
     reference = Reference().to(device)

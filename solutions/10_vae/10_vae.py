@@ -496,9 +496,8 @@ plt.show()
 # For pixels that are 0 or 1 it is the log-likelihood of a coin. For grey ones it is the average over glyphs whose pixels were thrown with
 # probability $x_d$; the nats below are those of such black-and-white glyphs.
 
-# %%
+# %% tags=["demo"]
 glyphs = data.glyphs(16)
-CLASSES = 36
 
 
 def on_device(part):
@@ -508,6 +507,10 @@ def on_device(part):
 
 x_train, c_train, style_train = on_device(glyphs.train)
 x_test, c_test, style_test = on_device(glyphs.test)
+
+
+# %%
+CLASSES = 36
 
 
 class ConditionalVAE(nn.Module):
@@ -620,7 +623,7 @@ axes[0].set_ylim(-80, None)
 plt.show()
 
 # %% [markdown]
-# The KL *rises* while the model learns: it is the number of nats that $z$ carries about the glyph, and they are worth paying for as long as each buys
+# After a first shock, in which the codes are wild and then fall silent, the KL *rises* while the model learns: it is the number of nats that $z$ carries about the glyph, and they are worth paying for as long as each buys
 # more than a nat of reconstruction. Now held-out glyphs: can it say them again, and can it write on demand?
 
 # %% tags=["demo"]
@@ -697,7 +700,7 @@ def slerp(a, b, t):
 
 # %% tags=["demo"]
 t = torch.linspace(0, 1, 13, device=device)
-ends = noise(2, S.latent, seed=13)
+ends = 1.5 * noise(2, S.latent, seed=21)
 letter = torch.full((13,), data.CAPITALS_AND_DIGITS.index("R"), device=device)
 pairs = noise(200, 2, S.latent, seed=10)
 norms = {
@@ -793,13 +796,14 @@ plt.show()
 # **A map.** With two hidden numbers the whole space fits on a page. We train a small VAE on the handwritten digits of lesson 02, *without* labels: 64
 # pixels, black or white where the grey is one half or more, two layers each way.
 
-# %%
+# %% tags=["demo"]
 digits = data.digits()
 y_train, y_val, y_test = (torch.as_tensor(part.y, device=device) for part in digits)
 grey_train, grey_val, grey_test = (torch.as_tensor(part.x, device=device).flatten(1) for part in digits)
 b_train, b_val, b_test = (x.ge(0.5).float() for x in (grey_train, grey_val, grey_test))
 
 
+# %%
 class DigitVAE(nn.Module):
     """A VAE of 8 x 8 digits without labels: x (N, 64), z (N, latent)."""
 
