@@ -161,7 +161,8 @@ fig, axes = plot.figure(1, 3, height=2.6)
 for ax, x in zip(axes, SHOWN, strict=True):
     density, log_p = posterior(x)
     ax.fill_between(z_grid, density, color=plot.COLOURS.sky, alpha=0.5)
-    ax.set(title=f"x = {x:g}, log p(x) = {log_p:.2f}".replace("-", "−"), xlabel="$z$", xlim=(-3, 3))
+    name, nats = (f"{v}".replace("-", "−") for v in (f"x = {x:g}", f"$z$;  log p(x) = {log_p:.2f}"))
+    ax.set(title=name, xlabel=nats, xlim=(-3, 3))
 axes[0].set_ylabel("$p(z \\mid x)$")
 axes[0].set_ylim(0, 1.25)
 plt.show()
@@ -414,7 +415,8 @@ axes[2].set(title="Posterior, and q (lines)", xlabel="$z$", xlim=(-2.6, 2.6))
 plt.show()
 
 # %% [markdown]
-# The decoder has laid its line along the data, and found the noise. On the right, filled: the true posterior of three points under the
+# The decoder has laid its line along the data, and its noise is still a little too large: where the line is not quite right, noise has to explain the
+# rest. On the right, filled: the true posterior of three points under the
 # learned decoder; lines: what the encoder says. It never saw a posterior, and it hits.
 
 # %% [markdown]
