@@ -1,7 +1,5 @@
 """Lesson 10_vae: its definitions agree with PyTorch's own and with the laws that they claim."""
 
-import contextlib
-import io
 import math
 
 import numpy as np
@@ -11,23 +9,12 @@ from sklearn.metrics import roc_auc_score
 from test_lessons import COURSE
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
-
-
-def chapter(setting: str) -> dict[str, object]:
-    """The names of the chapter in a setting."""
-    names: dict[str, object] = {"__name__": "__main__"}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setenv("GENMAP_SETTING", setting)
-        for cell in cells_to_run(read_lesson(COURSE.source("10_vae"))):
-            exec(compile(cell.source, "10_vae", "exec"), names)
-    return names
+from autograde.chapter import definitions
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
-    return chapter("smoke")
+    return definitions(COURSE, "10_vae")
 
 
 def draws(*shape: int) -> torch.Tensor:
@@ -139,7 +126,7 @@ def test_training_steps_raise_the_bound(lesson):
 
 def test_one_step_at_full_size():
     """The network and the batch of the full setting; one step changes every parameter and stays finite."""
-    names = chapter("full")
+    names = definitions(COURSE, "10_vae", "full")
     S = names["S"]
     torch.manual_seed(0)
     net = names["ConditionalVAE"](S.width, S.latent).to(names["device"])

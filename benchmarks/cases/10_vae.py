@@ -1,20 +1,14 @@
 """The training step of lesson 10_vae beside the same network in the plainest torch.nn."""
 
-import contextlib
-import io
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autograde.chapter import definitions
 from autograde.course import Course
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
 from genmap import data
 
 TITLE = "10_vae: conditional VAE on 16x16 glyphs, batch 64"
@@ -48,19 +42,9 @@ class Reference(nn.Module):
         return self.up2(F.silu(self.up1(h.view(-1, 2 * WIDTH, 4, 4)))), mu, log_var
 
 
-def chapter() -> dict[str, Any]:
-    """The definitions of the lesson."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    source = Course.at(Path(__file__).parents[2]).source("10_vae")
-    with mock.patch.dict(os.environ, GENMAP_SETTING="smoke"), contextlib.redirect_stdout(io.StringIO()):
-        for cell in cells_to_run(read_lesson(source)):
-            exec(compile(cell.source, "10_vae", "exec"), names)
-    return names
-
-
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     """Our training step and the reference's, on the same batch and device."""
-    names = chapter()
+    names = definitions(Course.at(Path(__file__).parents[2]), "10_vae")
     device, train = names["device"], data.glyphs(16).train
     x, c = (torch.as_tensor(values[:BATCH], device=device) for values in (train.x, train.y))
     net = names["ConditionalVAE"](WIDTH, LATENT).to(device)
