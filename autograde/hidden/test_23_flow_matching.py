@@ -1,0 +1,526 @@
+"""Hidden tests of lesson 23_flow_matching. A docstring is what the learner reads when its test fails."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from autograde.checks import array
+
+
+def tensor(value, dtype=torch.float64):
+    return torch.tensor(np.asarray(value), dtype=dtype)
+
+
+def parts(result, n):
+    """The n parts of an answer that must be a tuple of so many."""
+    assert type(result) in (tuple, list) and len(result) == n
+    return result
+
+
+def leaves_alone(student, function, *arguments):
+    """Whether a call leaves its tensors as they were; looked at where the answer runs."""
+    probe = student.define(
+        "def probe(function, *arguments):\n    import copy, torch\n    tensor = torch.is_tensor\n"
+        "    before = [a.clone() for a in arguments if tensor(a)]\n    function(*arguments)\n"
+        "    return all(torch.equal(a, b) for a, b in zip(before, [a for a in arguments if tensor(a)]))"
+    )
+    return probe(function, *arguments) is True
+
+
+# --- path-ends: the oracle is the pair that the point was made of ---
+
+
+def some_path(rng, B, shape):
+    """Ends, and a path of each example's own that keeps them apart: x_0, eps and four (B,)."""
+    x_0, eps = rng.normal(size=(2, B, *shape))
+    angle, turn = rng.uniform(0, 2 * np.pi, (2, B))
+    size, speed = rng.uniform(0.5, 2, (2, B))
+    turn = angle + np.pi / 2 + rng.uniform(-1, 1, B) + np.pi * rng.integers(0, 2, B)
+    return x_0, eps, size * np.cos(angle), size * np.sin(angle), speed * np.cos(turn), speed * np.sin(turn)
+
+
+def check_ends(student, x_0, eps, *path, dtype=torch.float64):
+    a, s, da, ds = (v.reshape(-1, *[1] * (x_0.ndim - 1)) for v in path)
+    got = parts(
+        student.path_ends(
+            tensor(a * x_0 + s * eps, dtype),
+            tensor(da * x_0 + ds * eps, dtype),
+            *(tensor(v, dtype) for v in path),
+        ),
+        2,
+    )
+    for found, wanted in zip(got, (x_0, eps), strict=True):
+        assert array(found, wanted.shape) == pytest.approx(
+            wanted, abs=1e-8 if dtype == torch.float64 else 1e-3
+        )
+
+
+@pytest.mark.exercise("path-ends", weight=3)
+def test_any_path(student, rng):
+    """Made into a point and a velocity again, the two ends give those that came in: for each example's own
+    path, for vectors and images, one example or many, and in float32."""
+    for B, shape in ((5, (3,)), (1, (1, 4, 4)), (4, (2, 3)), (3, (3,)), (6, ())):
+        check_ends(student, *some_path(rng, B, shape))
+    check_ends(student, *some_path(rng, 4, (2,)), dtype=torch.float32)
+
+
+@pytest.mark.exercise("path-ends", weight=2)
+def test_both_ends_of_the_path(student, rng):
+    """The answer is finite and right where alpha is 0, where sigma is 0, and where one of them does not
+    change."""
+    x_0, eps, *_ = some_path(rng, 4, (3,))
+    zero, one = np.zeros(4), rng.uniform(0.5, 2, 4)
+    check_ends(student, x_0, eps, zero, one, -one, rng.normal(size=4))
+    check_ends(student, x_0, eps, one, zero, rng.normal(size=4), one)
+    check_ends(student, x_0, eps, one, rng.normal(size=4), zero, -one)
+
+
+@pytest.mark.exercise("path-ends", weight=1)
+def test_no_answer_is_said(student, rng):
+    """One example whose point and velocity tell the same is enough to raise ValueError; nothing is changed
+    in place."""
+    x_0, eps, *path = some_path(rng, 4, (3,))
+    x, u = tensor(x_0), tensor(eps)
+    assert leaves_alone(student, student.path_ends, x, u, *map(tensor, path))
+    a, s = rng.integers(1, 5, (2, 4)).astype(float)
+    da, ds = 2.0 * a, 2.0 * s
+    da[1:] += 1
+    student.raises(ValueError, student.path_ends, x, u, *map(tensor, (a, s, da, ds)))
+
+
+# --- mixture-velocity: oracles are the moving quantiles, the score, and a sum in the slowest way ---
+
+
+def some_mixture(rng, K, D):
+    """log pi, mu and c."""
+    return np.log(rng.dirichlet(2 * np.ones(K))), 1.5 * rng.normal(size=(K, D)), rng.uniform(0.1, 1.0, (K, D))
+
+
+def slow_velocity(x, t, log_pi, mu, c):
+    """The mean over components, by sums in log space, one point at a time."""
+    out = []
+    for point in x:
+        v = (1 - t) ** 2 * c + t**2
+        log_p = log_pi + norm.logpdf(point, (1 - t) * mu, np.sqrt(v)).sum(1)
+        x_0 = mu + (1 - t) * c / v * (point - (1 - t) * mu)
+        eps = t / v * (point - (1 - t) * mu)
+        out.append(np.exp(log_p - logsumexp(log_p)) @ (eps - x_0))
+    return np.array(out)
+
+
+def velocity(student, x, t, *mixture):
+    return array(student.mixture_velocity(tensor(x), t, *map(tensor, mixture)), x.shape)
+
+
+@pytest.mark.exercise("mixture-velocity", weight=2)
+def test_quantiles_move_with_it(student, rng):
+    """In one dimension a point that follows the velocity keeps the same share of the crowd on its left."""
+    log_pi, mu, c = some_mixture(rng, 3, 1)
+
+    def share(x, t):  # P(x_t < x)
+        v = np.sqrt((1 - t) ** 2 * c[:, 0] + t**2)
+        return norm.cdf(x[:, None], (1 - t) * mu[:, 0], v) @ np.exp(log_pi)
+
+    x = rng.normal(size=6)
+    for t in (0.3, rng.uniform(0.4, 0.9)):
+        h = 1e-5
+        by_time = (share(x, t + h) - share(x, t - h)) / (2 * h)
+        by_place = (share(x + h, t) - share(x - h, t)) / (2 * h)
+        found = velocity(student, x[:, None], t, log_pi, mu, c)
+        assert found[:, 0] == pytest.approx(-by_time / by_place, abs=1e-4, rel=1e-4)
+
+
+@pytest.mark.exercise("mixture-velocity", weight=2)
+def test_any_dimension(student, rng):
+    """Velocity and density agree in several dimensions, with different variances in each coordinate and
+    different shares of the components; one point or many."""
+    for B, K, D in ((7, 3, 2), (1, 4, 5), (3, 1, 3), (4, 4, 4)):
+        mixture, x = some_mixture(rng, K, D), 1.5 * rng.normal(size=(B, D))
+        for t in (1.0, rng.uniform(0.05, 0.95)):
+            assert velocity(student, x, t, *mixture) == pytest.approx(slow_velocity(x, t, *mixture), abs=1e-8)
+    x = rng.normal(size=(5, 3))
+    assert velocity(student, x, 0.0, *some_mixture(rng, 2, 3)) == pytest.approx(-x, abs=1e-8)
+    assert leaves_alone(
+        student, student.mixture_velocity, tensor(x), 0.5, *map(tensor, some_mixture(rng, 2, 3))
+    )
+
+
+@pytest.mark.exercise("mixture-velocity", weight=2)
+def test_points_and_many_dimensions(student, rng):
+    """Components may be points without variance, or have no share; x may lie far from all of them, in more
+    than a thousand dimensions, and nothing overflows."""
+    log_pi, mu, c = some_mixture(rng, 3, 1_500)
+    x = np.stack([0.5 * mu[0] + rng.normal(size=1_500), 300 + rng.normal(size=1_500)])
+    assert velocity(student, x, 0.5, log_pi, mu, c) == pytest.approx(
+        slow_velocity(x, 0.5, log_pi, mu, c), abs=1e-6
+    )
+    log_pi, mu, c = some_mixture(rng, 4, 2)
+    c[:2], log_pi[3] = 0, -np.inf
+    x = 2 * rng.normal(size=(5, 2))
+    for t in (0.2, 0.02, 1.0):
+        wanted = slow_velocity(x, t, log_pi[:3], mu[:3], c[:3])
+        assert velocity(student, x, t, log_pi, mu, c) == pytest.approx(wanted, rel=1e-8, abs=1e-8)
+
+
+# --- butcher: oracles are measured orders, quadrature, and the moments at which u is asked ---
+
+TABLES = {  # name -> (order, A, b, c)
+    "Ralston": (2, [[0, 0], [2 / 3, 0]], [0.25, 0.75], [0, 2 / 3]),
+    "Kutta": (3, [[0, 0, 0], [0.5, 0, 0], [-1, 2, 0]], [1 / 6, 2 / 3, 1 / 6], [0, 0.5, 1]),
+    "Heun 3": (3, [[0, 0, 0], [1 / 3, 0, 0], [0, 2 / 3, 0]], [0.25, 0, 0.75], [0, 1 / 3, 2 / 3]),
+    "3/8": (
+        4,
+        [[0, 0, 0, 0], [1 / 3, 0, 0, 0], [-1 / 3, 1, 0, 0], [1, -1, 1, 0]],
+        [1 / 8, 3 / 8, 3 / 8, 1 / 8],
+        [0, 1 / 3, 2 / 3, 1],
+    ),
+}
+
+
+def walk(student, u, x, start, end, steps, table):
+    h = (end - start) / steps
+    for n in range(steps):
+        x = tensor(array(student.rk_step(u, x, start + n * h, h, *table), tuple(x.shape)))
+    return x.numpy()
+
+
+@pytest.mark.exercise("butcher", weight=3)
+def test_measured_order(student, rng):
+    """Each method reaches its order on an equation that depends on the time and couples its coordinates,
+    forwards and backwards."""
+    a, b = rng.uniform(0.8, 1.2, 2)
+    u = student.define(
+        f"def u(x, t):\n    import torch\n    return {a} * torch.cos(x.flip(-1)) * (1 + t * t) - {b} * t * x"
+    )
+    x = rng.normal(size=2)
+
+    def by_numpy(t, y):
+        return a * np.cos(y[::-1]) * (1 + t * t) - b * t * y
+
+    for name in ("Ralston", "Kutta", "3/8"):
+        order, *table = TABLES[name]
+        for start, end in ((0.0, 0.6), (1.0, 0.4)):
+            exact = solve_ivp(by_numpy, (start, end), x, rtol=1e-12, atol=1e-13).y[:, -1]
+            wrong = [np.abs(walk(student, u, tensor(x), start, end, n, table) - exact).max() for n in (4, 8)]
+            assert wrong[0] < 0.1 * 0.5 ** (order - 1)
+            assert wrong[1] < max(wrong[0] * 2.0 ** (0.6 - order), 1e-7)
+
+
+def one_step(f, x, t, h, A, b, c):
+    """The slopes as arrays, stage by stage."""
+    k = np.zeros((len(b), *x.shape))
+    for i in range(len(b)):
+        k[i] = f(x + h * np.tensordot(np.array(A[i], float), k, 1), t + c[i] * h)
+    return x + h * np.tensordot(np.array(b, float), k, 1)
+
+
+@pytest.mark.exercise("butcher", weight=3)
+def test_any_table(student, rng):
+    """A table with random numbers below the diagonal, in A, b and c, gives what its formula says, for
+    batches of vectors and images and steps of both signs."""
+    u = student.define("def u(x, t):\n    return x * x * t - 0.3 * x + t")
+    for s, shape in ((1, (4,)), (3, (2, 3)), (5, (1, 1, 2, 2))):
+        A = np.tril(rng.normal(size=(s, s)), -1).tolist()
+        b, c = rng.normal(size=(2, s)).tolist()
+        x, t = rng.normal(size=shape), rng.uniform(0, 1)
+        for h in (0.1, -0.15):
+            wanted = one_step(lambda y, time: y * y * time - 0.3 * y + time, x, t, h, A, b, c)
+            found = array(student.rk_step(u, tensor(x), t, h, A, b, c), shape)
+            assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.exercise("butcher", weight=2)
+def test_stages_and_refusals(student, rng):
+    """Every stage asks u once, at its own time. A table with a number on or above the diagonal raises
+    ValueError."""
+    count = student.define(
+        "def count(step, t, h, A, b, c):\n    import torch\n    asked = []\n"
+        "    def u(x, t):\n        asked.append(float(t))\n        return x\n"
+        "    step(u, torch.ones(2, dtype=torch.float64), t, h, A, b, c)\n    return asked"
+    )
+    _, A, b, c = TABLES["3/8"]
+    t, h = rng.uniform(0.5, 1), -rng.uniform(0.1, 0.2)
+    asked = count(student.rk_step, t, h, A, b, c)
+    assert type(asked) is list and sorted(asked) == pytest.approx(sorted(t + h * np.array(c)))
+    u = student.define("def u(x, t):\n    return x")
+    for row, column in ((0, 0), (1, 1), (0, 1), (1, 2), (0, 2)):
+        A = np.tril(np.ones((3, 3)), -1)
+        A[row, column] = -0.25
+        student.raises(
+            ValueError, student.rk_step, u, tensor([1.0]), 0.0, 0.1, A.tolist(), [0.2, 0.3, 0.5], [0, 1, 1]
+        )
+
+
+# --- entropic-plan: sums of rows and columns, and the form that only the best plan has ---
+
+
+def some_transport(rng, n, m):
+    return rng.uniform(0, 2, (n, m)), rng.dirichlet(2 * np.ones(n)), rng.dirichlet(2 * np.ones(m))
+
+
+def plan(student, C, a, b, rho, rounds=500):
+    return array(student.entropic_plan(tensor(C), tensor(a), tensor(b), rho, rounds), C.shape)
+
+
+@pytest.mark.exercise("entropic-plan", weight=3)
+def test_the_best_plan(student, rng):
+    """Rows and columns have their sums, and log P + C / rho is a number for each row plus a number for each
+    column, for as many rows as columns or not, and for weights whose sum is not 1."""
+    for n, m, scale in ((4, 4, 1.0), (3, 6, rng.uniform(2, 5)), (5, 2, 0.1), (1, 3, 1.0)):
+        C, a, b = some_transport(rng, n, m)
+        rho = rng.uniform(0.3, 1.0)
+        P = plan(student, C, scale * a, scale * b, rho)
+        assert P.sum(1) == pytest.approx(scale * a, abs=1e-7) and P.sum(0) == pytest.approx(
+            scale * b, abs=1e-7
+        )
+        form = np.log(np.maximum(P, 1e-300)) + C / rho
+        assert form - form[:1] - form[:, :1] + form[0, 0] == pytest.approx(np.zeros((n, m)), abs=1e-6)
+
+
+@pytest.mark.exercise("entropic-plan", weight=2)
+def test_small_entropy(student, rng):
+    """With little entropy and large costs the plan is the best assignment, with no NaN and nothing lost; a
+    constant added to all costs changes nothing."""
+    n = 5
+    order = rng.permutation(n)
+    C = rng.uniform(400, 800, (n, n))
+    C[np.arange(n), order] -= 350  # far cheaper than any other
+    fair = np.full(n, 1 / n)
+    row, column = linear_sum_assignment(C)
+    wanted = np.zeros((n, n))
+    wanted[row, column] = 1 / n
+    for shift in (0.0, 5_000.0):
+        assert plan(student, C + shift, fair, fair, 0.2, 200) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.exercise("entropic-plan", weight=2)
+def test_weights_of_zero(student, rng):
+    """Rows and columns of weight 0 are 0; the others are as if those were not there. The inputs stay as
+    they are."""
+    C, a, b = some_transport(rng, 5, 4)
+    i, j = rng.integers(0, 5), rng.integers(0, 4)
+    a[i] = b[j] = 0
+    a, b = a / a.sum(), b / b.sum()
+    P = plan(student, C, a, b, 0.5)
+    assert (P[i] == 0).all() and (P[:, j] == 0).all()
+    smaller = plan(student, *(np.delete(np.delete(C, i, 0), j, 1), np.delete(a, i), np.delete(b, j)), 0.5)
+    assert np.delete(np.delete(P, i, 0), j, 1) == pytest.approx(smaller, abs=1e-7)
+    assert P.sum(1) == pytest.approx(a, abs=1e-7) and P.sum(0) == pytest.approx(b, abs=1e-7)
+    assert leaves_alone(student, student.entropic_plan, tensor(C), tensor(a), tensor(b), 0.5, 20)
+
+
+# --- straightness: closed forms, and a slow sum ---
+
+
+def wasted(student, places, times):
+    return array(student.wasted_action(tensor(places), tensor(times)), (places.shape[1],))
+
+
+def uneven_times(rng, K):
+    times = np.sort(rng.uniform(0, 1, K + 1))
+    times[[0, -1]] = 0, 1
+    return times
+
+
+@pytest.mark.exercise("straightness", weight=2)
+def test_known_paths(student, rng):
+    """The straight walk at constant speed wastes nothing, however uneven the moments; half a circle wastes
+    1 - 4 / pi^2, a walk there and back everything, and one that rests for a while the share of its rest."""
+    times = uneven_times(rng, 12)
+    line = rng.normal(size=(1, 3, 4)) + times[:, None, None] * rng.normal(size=(3, 4))
+    assert wasted(student, line, times) == pytest.approx(np.zeros(3), abs=1e-9)
+    fine = np.sort(np.append(rng.uniform(0, 1, 3_000), [0, 1]))
+    half = rng.uniform(0.5, 2) * np.stack([np.cos(np.pi * fine), np.sin(np.pi * fine)], 1)[:, None]
+    assert wasted(student, half, fine) == pytest.approx([1 - 4 / np.pi**2], abs=1e-4)
+    back = np.minimum(times, 1 - times)[:, None, None] * rng.normal(size=(2, 3))
+    assert wasted(student, back, times) == pytest.approx(np.ones(2), abs=1e-9)
+    rest = rng.uniform(0.2, 0.7)
+    late = np.array([0, 0, 1.0])[:, None, None] * rng.normal(size=(1, 1, 2))
+    assert wasted(student, late, np.array([0, rest, 1])) == pytest.approx([rest])
+
+
+@pytest.mark.exercise("straightness", weight=2)
+def test_slow_sum(student, rng):
+    """For random paths at uneven moments the answer is that of sums in the slowest way, path by path, and
+    falling times give the same as rising ones."""
+    for K, B, D in ((6, 4, 2), (1, 3, 5), (9, 1, 1)):
+        places, times = rng.normal(size=(K + 1, B, D)), 3 * uneven_times(rng, K) - 1
+        wanted = []
+        for path in range(B):
+            action = sum(
+                ((places[k + 1, path] - places[k, path]) ** 2).sum() / (times[k + 1] - times[k])
+                for k in range(K)
+            )
+            wanted.append(1 - ((places[-1, path] - places[0, path]) ** 2).sum() / 3 / action)
+        assert wasted(student, places, times) == pytest.approx(np.array(wanted), abs=1e-9)
+        assert wasted(student, places[::-1].copy(), times[::-1].copy()) == pytest.approx(
+            np.array(wanted), abs=1e-9
+        )
+        assert wasted(student, places, -times) == pytest.approx(np.array(wanted), abs=1e-9)
+
+
+@pytest.mark.exercise("straightness", weight=2)
+def test_what_does_not_matter(student, rng):
+    """Units of length and time, however small, shifts, and moments put in between on the straight pieces
+    change nothing. A path that rests wastes 0, also among others that move."""
+    places, times = rng.normal(size=(8, 3, 2)), uneven_times(rng, 7)
+    base = wasted(student, places, times)
+    assert base.min() > 0.01 and base.max() < 1
+    for scale in (1e-9, 1e6):
+        assert wasted(student, scale * places, times) == pytest.approx(base, rel=1e-6)
+        assert wasted(student, places, scale * times) == pytest.approx(base, rel=1e-6)
+    finer = np.sort(np.append(times, rng.uniform(0, 1, 9)))
+    pieces = np.stack(
+        [np.stack([np.interp(finer, times, places[:, i, d]) for d in range(2)], 1) for i in range(3)], 1
+    )
+    assert wasted(student, pieces, finer) == pytest.approx(base, rel=1e-6)
+    places[:, 1] = rng.normal(size=2)
+    found = wasted(student, places, times)
+    assert found[1] == 0 and found[[0, 2]] == pytest.approx(base[[0, 2]])
+
+
+# --- hutchinson: linear flows, whose answer is known for each probe, and an outside solver ---
+
+
+def linear(student, A):
+    """The velocity x A^T on the learner's side."""
+    return student.define(
+        f"def u(x, t):\n    import torch\n    return x @ torch.tensor({A.T.tolist()}, dtype=x.dtype)"
+    )
+
+
+def log_p(student, u, x, v, steps):
+    return array(student.log_p_hutchinson(u, tensor(x), tensor(v), steps), v.shape[:2])
+
+
+@pytest.mark.exercise("hutchinson", weight=3)
+def test_each_probe_of_a_linear_flow(student, rng):
+    """For a velocity that is linear in x every probe's estimate is known in closed form, also of probes of
+    any length, one or many, in one dimension or several."""
+    for M, B, D in ((3, 4, 3), (1, 2, 5), (4, 1, 1), (2, 2, 2)):
+        A, x, v = 0.4 * rng.normal(size=(D, D)), rng.normal(size=(B, D)), rng.normal(size=(M, B, D))
+        end = x @ expm(A).T
+        wanted = norm.logpdf(end).sum(1) + np.einsum("mbi,ij,mbj->mb", v, A, v)
+        assert log_p(student, linear(student, A), x, v, 100) == pytest.approx(wanted, abs=2e-3)
+
+
+def bent(rng, D):
+    """A velocity W tanh(V x + t c): its source on the learner's side, and a function of (t, x) with its
+    Jacobian."""
+    W, V, c = 0.6 * rng.normal(size=(D, D)), rng.normal(size=(D, D)) / math.sqrt(D), rng.normal(size=D)
+    source = (
+        f"def u(x, t):\n    import torch\n    W, V, c = (torch.tensor(a, dtype=x.dtype) for a in "
+        f"({W.tolist()}, {V.tolist()}, {c.tolist()}))\n    return torch.tanh(x @ V.T + t * c) @ W.T"
+    )
+
+    def both(t, x):
+        h = np.tanh(V @ x + t * c)
+        return W @ h, W * (1 - h**2) @ V
+
+    return source, both
+
+
+def by_solver(both, x, v):
+    """One point's estimate with one probe, by an outside solver at a high precision."""
+
+    def rates(t, state):
+        u, J = both(t, state[:-1])
+        return np.append(u, v @ J @ v)
+
+    end = solve_ivp(rates, (0, 1), np.append(x, 0.0), rtol=1e-9, atol=1e-10).y[:, -1]
+    return norm.logpdf(end[:-1]).sum() + end[-1]
+
+
+@pytest.mark.exercise("hutchinson", weight=3)
+def test_a_bent_flow(student, rng):
+    """For a velocity that depends on place and time, each probe, kept along the whole path, gives what an
+    outside solver finds."""
+    source, both = bent(rng, 3)
+    x, v = rng.normal(size=(3, 3)), rng.choice([-1.0, 1.0], (2, 3, 3))
+    wanted = np.array([[by_solver(both, x[b], v[m, b]) for b in range(3)] for m in range(2)])
+    assert log_p(student, student.define(source), x, v, 80) == pytest.approx(wanted, abs=5e-3)
+
+
+@pytest.mark.exercise("hutchinson", weight=2)
+def test_order_and_gradients_off(student, rng):
+    """Four times the steps shrink the error at least tenfold. The answer is the same with gradients
+    switched off, it asks for no gradient itself, and the inputs stay as they are."""
+    source, both = bent(rng, 2)
+    u, x, v = student.define(source), rng.normal(size=(2, 2)), rng.normal(size=(1, 2, 2))
+    exact = np.array([[by_solver(both, x[b], v[0, b]) for b in range(2)]])
+    coarse, fine = (np.abs(log_p(student, u, x, v, n) - exact).max() for n in (5, 20))
+    assert fine < max(coarse / 10, 1e-5)
+    off = student.define(
+        "def off(f, *arguments):\n    import torch\n    with torch.no_grad():\n        out = f(*arguments)\n"
+        "    return out, bool(out.requires_grad or f(*arguments).requires_grad)"
+    )
+    found, gradient = parts(off(student.log_p_hutchinson, u, tensor(x), tensor(v), 20), 2)
+    assert gradient is False
+    assert array(found, (1, 2)) == pytest.approx(log_p(student, u, x, v, 20), abs=1e-9)
+    assert leaves_alone(student, student.log_p_hutchinson, u, tensor(x), tensor(v), 3)
+
+
+# --- repair: Euler's steps written out here, with a net that shows place, time and class ---
+
+NET = """def net(x, t, y):
+    shift = t.reshape(-1, *[1] * (x.ndim - 1))
+    label = y.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return {a} * x * shift + {b} * label * (1 + shift * shift) - {c} * shift"""
+
+
+def euler_pairs(numbers, x, y, w, span, steps, classes):
+    """Where the guided flow of NET ends."""
+    a, b, c = numbers
+    y = y.reshape(-1, *[1] * (x.ndim - 1)).astype(float)
+    for k in range(steps):
+        t = 1 - k / steps
+        by_class, without = (
+            a * x * t + b * label * (1 + t * t) - c * t for label in (y, np.full_like(y, classes))
+        )
+        factor = w if span[0] <= t <= span[1] else 1.0
+        x = x - (without + factor * (by_class - without)) / steps
+    return x
+
+
+def check_pairs(student, rng, w, span, steps, shape=(4, 3)):
+    numbers, classes = rng.uniform(0.3, 1.0, 3), int(rng.integers(4, 9))
+    a, b, c = numbers
+    x, y = rng.normal(size=shape), rng.integers(0, classes, shape[0])
+    net = student.define(NET.format(a=a, b=b, c=c))
+    x_0, x_1 = parts(student.guided_pairs(net, tensor(x), torch.tensor(y), w, span, steps, classes), 2)
+    assert array(x_0, shape) == pytest.approx(euler_pairs(numbers, x, y, w, span, steps, classes), abs=1e-8)
+    assert array(x_1, shape) == pytest.approx(x, abs=0)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_steps_without_guidance(student, rng):
+    """With guidance 1 the pairs hold the noise as it came, and where Euler's steps of the class's velocity
+    carry it, each step at its own time: in one step or many, for vectors and images."""
+    for steps, shape in ((1, (3, 2)), (2, (1, 4)), (7, (4, 1, 2, 2))):
+        check_pairs(student, rng, 1.0, (0.0, 1.0), steps, shape)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_guidance(student, rng):
+    """Guidance of any strength, 0 included, goes from no class through the class."""
+    for w in (0.0, rng.uniform(1.5, 3), 5.0):
+        check_pairs(student, rng, w, (0.0, 1.0), int(rng.integers(2, 6)))
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_guidance_in_an_interval(student, rng):
+    """Guidance acts in the steps that start in the interval, its ends included, and in no other; the noise
+    that came in is not changed."""
+    for span in ((0.0, 0.3), (0.6, 1.0), (0.25, 0.75), (0.4, 0.45)):
+        check_pairs(student, rng, rng.uniform(2, 4), span, 8)
+        check_pairs(student, rng, rng.uniform(2, 4), (span[0] + 0.03, span[1] + 0.03), 5)
+    net = student.define(NET.format(a=1, b=1, c=1))
+    x, y = tensor(rng.normal(size=(3, 2))), torch.tensor([0, 1, 2])
+    assert leaves_alone(student, student.guided_pairs, net, x, y, 2.0, (0.0, 1.0), 3, 3)
