@@ -62,7 +62,7 @@ def check_ends(student, x_0, eps, *path, dtype=torch.float64):
         )
 
 
-@pytest.mark.exercise("path-ends", weight=3)
+@pytest.mark.exercise("path-ends", weight=2)
 def test_any_path(student, rng):
     """Made into a point and a velocity again, the two ends give those that came in: for each example's own
     path, for vectors and images, one example or many, and in float32."""
@@ -71,7 +71,7 @@ def test_any_path(student, rng):
     check_ends(student, *some_path(rng, 4, (2,)), dtype=torch.float32)
 
 
-@pytest.mark.exercise("path-ends", weight=2)
+@pytest.mark.exercise("path-ends", weight=3)
 def test_both_ends_of_the_path(student, rng):
     """The answer is finite and right where alpha is 0, where sigma is 0, and where one of them does not
     change."""
@@ -119,7 +119,7 @@ def velocity(student, x, t, *mixture):
     return array(student.mixture_velocity(tensor(x), t, *map(tensor, mixture)), x.shape)
 
 
-@pytest.mark.exercise("mixture-velocity", weight=2)
+@pytest.mark.exercise("mixture-velocity", weight=1)
 def test_quantiles_move_with_it(student, rng):
     """In one dimension a point that follows the velocity keeps the same share of the crowd on its left."""
     log_pi, mu, c = some_mixture(rng, 3, 1)
@@ -152,7 +152,7 @@ def test_any_dimension(student, rng):
     )
 
 
-@pytest.mark.exercise("mixture-velocity", weight=2)
+@pytest.mark.exercise("mixture-velocity", weight=3)
 def test_points_and_many_dimensions(student, rng):
     """Components may be points without variance, or have no share; x may lie far from all of them, in more
     than a thousand dimensions, and nothing overflows."""
@@ -184,14 +184,14 @@ TABLES = {  # name -> (order, A, b, c)
 }
 
 
-def walk(student, u, x, start, end, steps, table):
+WALK = """def walk(step, u, x, start, end, steps, A, b, c):
     h = (end - start) / steps
     for n in range(steps):
-        x = tensor(array(student.rk_step(u, x, start + n * h, h, *table), tuple(x.shape)))
-    return x.numpy()
+        x = step(u, x, start + n * h, h, A, b, c)
+    return x"""
 
 
-@pytest.mark.exercise("butcher", weight=3)
+@pytest.mark.exercise("butcher", weight=2)
 def test_measured_order(student, rng):
     """Each method reaches its order on an equation that depends on the time and couples its coordinates,
     forwards and backwards."""
@@ -199,18 +199,24 @@ def test_measured_order(student, rng):
     u = student.define(
         f"def u(x, t):\n    import torch\n    return {a} * torch.cos(x.flip(-1)) * (1 + t * t) - {b} * t * x"
     )
-    x = rng.normal(size=2)
+    walk, x = student.define(WALK), rng.normal(size=(6, 2))
 
     def by_numpy(t, y):
-        return a * np.cos(y[::-1]) * (1 + t * t) - b * t * y
+        y = y.reshape(6, 2)
+        return (a * np.cos(y[:, ::-1]) * (1 + t * t) - b * t * y).ravel()
 
-    for name in ("Ralston", "Kutta", "3/8"):
+    for name, start, end in (("Ralston", 0.0, 0.6), ("Kutta", 1.0, 0.4), ("3/8", 0.9, 0.1)):
         order, *table = TABLES[name]
-        for start, end in ((0.0, 0.6), (1.0, 0.4)):
-            exact = solve_ivp(by_numpy, (start, end), x, rtol=1e-12, atol=1e-13).y[:, -1]
-            wrong = [np.abs(walk(student, u, tensor(x), start, end, n, table) - exact).max() for n in (4, 8)]
-            assert wrong[0] < 0.1 * 0.5 ** (order - 1)
-            assert wrong[1] < max(wrong[0] * 2.0 ** (0.6 - order), 1e-7)
+        exact = solve_ivp(by_numpy, (start, end), x.ravel(), rtol=1e-11, atol=1e-12).y[:, -1].reshape(6, 2)
+        coarse, fine = (
+            np.sqrt(
+                (
+                    (array(walk(student.rk_step, u, tensor(x), start, end, n, *table), (6, 2)) - exact) ** 2
+                ).mean()
+            )
+            for n in (6, 24)
+        )
+        assert coarse < 0.05 and fine < max(coarse / 4 ** (order - 0.75), 1e-9)
 
 
 def one_step(f, x, t, h, A, b, c):
@@ -221,7 +227,7 @@ def one_step(f, x, t, h, A, b, c):
     return x + h * np.tensordot(np.array(b, float), k, 1)
 
 
-@pytest.mark.exercise("butcher", weight=3)
+@pytest.mark.exercise("butcher", weight=4)
 def test_any_table(student, rng):
     """A table with random numbers below the diagonal, in A, b and c, gives what its formula says, for
     batches of vectors and images and steps of both signs."""
@@ -269,7 +275,7 @@ def plan(student, C, a, b, rho, rounds=500):
     return array(student.entropic_plan(tensor(C), tensor(a), tensor(b), rho, rounds), C.shape)
 
 
-@pytest.mark.exercise("entropic-plan", weight=3)
+@pytest.mark.exercise("entropic-plan", weight=2)
 def test_the_best_plan(student, rng):
     """Rows and columns have their sums, and log P + C / rho is a number for each row plus a number for each
     column, for as many rows as columns or not, and for weights whose sum is not 1."""
@@ -284,23 +290,22 @@ def test_the_best_plan(student, rng):
         assert form - form[:1] - form[:, :1] + form[0, 0] == pytest.approx(np.zeros((n, m)), abs=1e-6)
 
 
-@pytest.mark.exercise("entropic-plan", weight=2)
+@pytest.mark.exercise("entropic-plan", weight=3)
 def test_small_entropy(student, rng):
     """With little entropy and large costs the plan is the best assignment, with no NaN and nothing lost; a
     constant added to all costs changes nothing."""
     n = 5
     order = rng.permutation(n)
-    C = rng.uniform(400, 800, (n, n))
-    C[np.arange(n), order] -= 350  # far cheaper than any other
-    fair = np.full(n, 1 / n)
+    C = rng.uniform(1.5, 2, (n, n))
+    C[np.arange(n), order] = rng.uniform(0.5, 0.9, n)  # far cheaper than any other
+    fair, wanted = np.full(n, 1 / n), np.zeros((n, n))
     row, column = linear_sum_assignment(C)
-    wanted = np.zeros((n, n))
     wanted[row, column] = 1 / n
-    for shift in (0.0, 5_000.0):
-        assert plan(student, C + shift, fair, fair, 0.2, 200) == pytest.approx(wanted, abs=1e-6)
+    for shift in (0.0, 12.0):
+        assert plan(student, C + shift, fair, fair, 5e-4, 100) == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.exercise("entropic-plan", weight=2)
+@pytest.mark.exercise("entropic-plan", weight=1)
 def test_weights_of_zero(student, rng):
     """Rows and columns of weight 0 are 0; the others are as if those were not there. The inputs stay as
     they are."""
@@ -400,21 +405,26 @@ def log_p(student, u, x, v, steps):
     return array(student.log_p_hutchinson(u, tensor(x), tensor(v), steps), v.shape[:2])
 
 
-@pytest.mark.exercise("hutchinson", weight=3)
+@pytest.mark.exercise("hutchinson", weight=2)
 def test_each_probe_of_a_linear_flow(student, rng):
     """For a velocity that is linear in x every probe's estimate is known in closed form, also of probes of
     any length, one or many, in one dimension or several."""
     for M, B, D in ((3, 4, 3), (1, 2, 5), (4, 1, 1), (2, 2, 2)):
-        A, x, v = 0.4 * rng.normal(size=(D, D)), rng.normal(size=(B, D)), rng.normal(size=(M, B, D))
+        A, x = 0.4 / math.sqrt(D) * rng.normal(size=(D, D)), rng.normal(size=(B, D))
+        v = rng.normal(size=(M, B, D))
         end = x @ expm(A).T
         wanted = norm.logpdf(end).sum(1) + np.einsum("mbi,ij,mbj->mb", v, A, v)
-        assert log_p(student, linear(student, A), x, v, 100) == pytest.approx(wanted, abs=2e-3)
+        assert log_p(student, linear(student, A), x, v, 40) == pytest.approx(wanted, abs=2e-2)
 
 
 def bent(rng, D):
     """A velocity W tanh(V x + t c): its source on the learner's side, and a function of (t, x) with its
     Jacobian."""
-    W, V, c = 0.6 * rng.normal(size=(D, D)), rng.normal(size=(D, D)) / math.sqrt(D), rng.normal(size=D)
+    W, V, c = (
+        0.7 / math.sqrt(D) * rng.normal(size=(D, D)),
+        rng.normal(size=(D, D)) / math.sqrt(D),
+        rng.normal(size=D),
+    )
     source = (
         f"def u(x, t):\n    import torch\n    W, V, c = (torch.tensor(a, dtype=x.dtype) for a in "
         f"({W.tolist()}, {V.tolist()}, {c.tolist()}))\n    return torch.tanh(x @ V.T + t * c) @ W.T"
@@ -438,32 +448,38 @@ def by_solver(both, x, v):
     return norm.logpdf(end[:-1]).sum() + end[-1]
 
 
-@pytest.mark.exercise("hutchinson", weight=3)
+@pytest.mark.exercise("hutchinson", weight=1)
 def test_a_bent_flow(student, rng):
     """For a velocity that depends on place and time, each probe, kept along the whole path, gives what an
     outside solver finds."""
     source, both = bent(rng, 3)
     x, v = rng.normal(size=(3, 3)), rng.choice([-1.0, 1.0], (2, 3, 3))
     wanted = np.array([[by_solver(both, x[b], v[m, b]) for b in range(3)] for m in range(2)])
-    assert log_p(student, student.define(source), x, v, 80) == pytest.approx(wanted, abs=5e-3)
+    assert log_p(student, student.define(source), x, v, 40) == pytest.approx(wanted, abs=3e-2)
 
 
-@pytest.mark.exercise("hutchinson", weight=2)
-def test_order_and_gradients_off(student, rng):
-    """Four times the steps shrink the error at least tenfold. The answer is the same with gradients
-    switched off, it asks for no gradient itself, and the inputs stay as they are."""
+@pytest.mark.exercise("hutchinson", weight=4)
+def test_order(student, rng):
+    """Four times the steps shrink the error as a method of order two does, place and probe alike."""
     source, both = bent(rng, 2)
-    u, x, v = student.define(source), rng.normal(size=(2, 2)), rng.normal(size=(1, 2, 2))
-    exact = np.array([[by_solver(both, x[b], v[0, b]) for b in range(2)]])
-    coarse, fine = (np.abs(log_p(student, u, x, v, n) - exact).max() for n in (5, 20))
-    assert fine < max(coarse / 10, 1e-5)
+    u, x, v = student.define(source), rng.normal(size=(3, 2)), rng.choice([-1.0, 1.0], (2, 3, 2))
+    exact = np.array([[by_solver(both, x[b], v[m, b]) for b in range(3)] for m in range(2)])
+    coarse, fine = (np.sqrt(((log_p(student, u, x, v, n) - exact) ** 2).mean()) for n in (6, 24))
+    assert coarse < 0.5 and fine < max(coarse / 7, 1e-5)
+
+
+@pytest.mark.exercise("hutchinson", weight=1)
+def test_gradients_off(student, rng):
+    """The answer is the same with gradients switched off, it asks for no gradient itself, and the inputs stay
+    as they are."""
+    u, x, v = student.define(bent(rng, 2)[0]), rng.normal(size=(2, 2)), rng.normal(size=(1, 2, 2))
     off = student.define(
         "def off(f, *arguments):\n    import torch\n    with torch.no_grad():\n        out = f(*arguments)\n"
         "    return out, bool(out.requires_grad or f(*arguments).requires_grad)"
     )
-    found, gradient = parts(off(student.log_p_hutchinson, u, tensor(x), tensor(v), 20), 2)
+    found, gradient = parts(off(student.log_p_hutchinson, u, tensor(x), tensor(v), 10), 2)
     assert gradient is False
-    assert array(found, (1, 2)) == pytest.approx(log_p(student, u, x, v, 20), abs=1e-9)
+    assert array(found, (1, 2)) == pytest.approx(log_p(student, u, x, v, 10), abs=1e-9)
     assert leaves_alone(student, student.log_p_hutchinson, u, tensor(x), tensor(v), 3)
 
 

@@ -656,24 +656,25 @@ print(f"ten steps of DDIM and ten of Euler end at most {(by_ddim - by_euler).abs
 #
 # ## 8 · Glyphs
 #
-# Now the network of lesson 19, in one cell: pixels folded 2 x 2 into channels, residual blocks at 8 x 8 and at 4 x 4, time and class added in each. Class
+# Now the network of lesson 19, in one cell: pixels folded 2 x 2 into channels, residual blocks at 8 x 8 and at 4 x 4, time and class modulating each. Class
 # 36 means "no class"; the net sees it in one example of ten, so that it also learns the velocity of all glyphs together.
 
 
 # %%
 class Block(nn.Module):
-    """Lesson 19's residual block: (B, a, H, W), the embedding e (B, width) -> (B, b, H, W)."""
+    """Lesson 19's residual block, modulated by e: (B, a, H, W), (B, width) -> (B, b, H, W)."""
 
     def __init__(self, a, b, width):
         super().__init__()
         self.norm1, self.conv1 = nn.GroupNorm(8, a), nn.Conv2d(a, b, 3, padding=1)
-        self.shift = nn.Linear(width, b)
+        self.modulate = nn.Linear(width, 2 * b)
         self.norm2, self.conv2 = nn.GroupNorm(8, b), nn.Conv2d(b, b, 3, padding=1)
         self.bypass = nn.Conv2d(a, b, 1) if a != b else nn.Identity()
 
     def forward(self, x, e):
-        h = self.conv1(F.silu(self.norm1(x))) + self.shift(F.silu(e))[:, :, None, None]
-        return self.bypass(x) + self.conv2(F.silu(self.norm2(h)))
+        scale, shift = self.modulate(F.silu(e))[:, :, None, None].chunk(2, dim=1)  # (B, b, 1, 1) each
+        h = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + scale) + shift
+        return self.bypass(x) + self.conv2(F.silu(h))
 
 
 class UNet(nn.Module):
