@@ -854,9 +854,10 @@ axes[0].legend(fontsize=9)
 plt.show()
 
 # %% [markdown]
-# Both networks cost the same to train, and both are the same network on another clock. With many evaluations both are good. With few, the
-# panels show the one's lead and where it ends. Note also what *one* step draws: high accuracy and almost no diversity. That is the failure of section 14,
-# seen from the front: guidance makes the mean of a class legible, and it is still one picture.
+# Both networks cost the same to train. With many evaluations they are alike, as section 7 says they should be. With few, the straight
+# path is somewhat ahead in diversity and Fréchet distance: what differs is which times were trained most, and where the steps are. **Heun disappoints.** With few evaluations it is far worse than Euler, although
+# its order is higher. Order is a promise about small steps; with two or four evaluations its second look lands far away, at a place where the guided network was never trained. Note also what *one*
+# step draws: high accuracy and almost no diversity. That is the failure of section 14, seen from the front: guidance makes the mean of a class legible, and it is still one picture.
 #
 # ## 10 · Reflow, down to one step
 #
