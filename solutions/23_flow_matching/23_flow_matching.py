@@ -438,7 +438,7 @@ plt.show()
 # would cross, the flow turns. **Straight lines in, bent paths out.** In the middle of the cloud all eight directions meet, their mean
 # is nothing, and a point there waits until it is late, then turns to one side.
 #
-# How bent? Compare the velocity on the way with the straight line from start to end (Liu et al. 2022). We divide by the length of that line, squared, so that the figure is a share:
+# How bent? Compare the velocity on the way with the straight line from start to end (Liu et al. 2022). We divide by the length of that line, squared, so that units drop out:
 #
 # $$\mathcal S = \frac{\int_0^1 \mathbb E\,\big\lVert (x_1 - x_0) - u(x_t, t)\big\rVert^2\, \mathrm dt}{\mathbb E\,\lVert x_1 - x_0\rVert^2}, \qquad x_t \text{ on the flow's own path.}$$
 #
@@ -577,7 +577,8 @@ plt.show()
 # %% [markdown]
 # Read the lower row. From pairs at random, one step goes wrong completely: section 14 says why. Both repairs bring the eight
 # clouds into reach of a single step. They differ in what they are straight *with respect to*: minibatch OT is limited by its batch, reflow by
-# the flow that made its pairs. It inherits that flow's errors, and a second round adds more of them than it removes bends.
+# the flow that made its pairs. It inherits that flow's errors. A second round
+# makes the paths straighter still, but in one step there is little left to gain.
 #
 # ## 7 · Diffusion is inside
 #
