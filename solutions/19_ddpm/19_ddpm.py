@@ -1,0 +1,1116 @@
+# %% [markdown]
+# # 19 · DDPM
+#
+# > **Destroy a picture in a thousand steps, each so small that a network can learn to undo it. Then undo a
+# > thousand steps of a picture that never was.**
+#
+# | | |
+# |---|---|
+# | You will build | the forward process and its exact reverse; a small U-Net that knows the time and the class; guidance; two samplers; a bound on the likelihood in bits per dimension |
+# | You need to know | lesson 01 (densities, bits/dim), lesson 10 (the ELBO, a KL divergence between normal distributions); convolutions |
+# | Time on two CPU cores | about four minutes to run, one of them training; four hours to read and to solve |
+# | Time on a GPU | ten minutes in the setting `full` |
+
+# %%
+import copy
+import math
+import time
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import genmap
+from genmap import board, data, features, metrics, plot, progress, selfcheck, taxonomy
+
+# %%
+device = genmap.device()
+S = genmap.settings(
+    smoke={
+        "channels": 8,
+        "batch": 8,
+        "updates": 3,
+        "rate": 4e-3,
+        "decay": 0.5,
+        "bf16": False,
+        "each": 2,
+        "step_counts": (2, 4),
+        "toy": 200,
+        "bound": 40,
+    },
+    quick={
+        "channels": 32,
+        "batch": 64,
+        "updates": 600,
+        "rate": 3e-3,
+        "decay": 0.99,
+        "bf16": False,
+        "each": 20,
+        "step_counts": (5, 10, 20, 50, 100),
+        "toy": 20_000,
+        "bound": 540,
+    },
+    full={
+        "channels": 128,
+        "batch": 256,
+        "updates": 20_000,
+        "rate": 1e-3,
+        "decay": 0.9995,
+        "bf16": True,
+        "each": 60,
+        "step_counts": (5, 10, 20, 50, 100),
+        "toy": 200_000,
+        "bound": 2_160,
+    },
+)
+torch.manual_seed(19)
+print(f"{genmap.setting()} on {device}")
+
+# %% [markdown]
+# ## You are here
+
+# %% tags=["demo"]
+taxonomy.figure("diffusion")
+plt.show()
+
+# %% [markdown]
+# ## The compromise
+#
+# A GAN draws a picture in one pass and cannot say how likely it is. An autoregressive model can say, and draws pixel by
+# pixel. Diffusion gives up the *single pass*: the network runs ten to a thousand times for one picture. In return every
+# run is a task that a network learns without trouble, *which noise is in this picture?*, by least squares. There is no opponent, no
+# order of pixels, no collapse onto a few modes. And a bound on the likelihood comes with it.
+#
+# | question | answer |
+# |---|---|
+# | What is modelled? | pixels, at every noise level |
+# | Is the density explicit? | approximately: a lower bound on log p(x), the weighted ELBO |
+# | Is sampling one-shot or iterative? | iterative: one network call per step, two with guidance |
+# | What conditions it? | here a class, added to the time embedding and amplified by guidance |
+# | How is it evaluated, and how does that fail? | Fréchet distance, accuracy of the class asked for, bits/dim; the last is nearly blind to what people see, the first two reward guidance until the pictures all look alike |
+#
+# Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli (2015) took the idea from thermodynamics and trained the first such model. Five years
+# passed. Ho, Jain and Abbeel (2020) found the two choices that made it draw: predict the noise, and drop the ELBO's weights. Song, Meng and Ermon (2020) sampled the same network in a tenth
+# of the steps; Nichol and Dhariwal (2021) gave it a better schedule; Ho and Salimans (2022) gave it guidance without a classifier. Most
+# text-to-image models since are built on these five papers.
+#
+# ## 1 · Noise, in one jump
+#
+# Let $x_0$ be a picture with pixels in $[-1, 1]$ and $\varepsilon \sim \mathcal N(0, I)$ noise of the same shape. Time $t$ runs from 0
+# (data) to 1 (noise), in $T$ steps: step $k$ is $t = k/T$. At each step a little of the picture is lost and a little noise comes in:
+#
+# $$q(x_k \mid x_{k-1}) = \mathcal N\big(\sqrt{1 - \beta_k}\; x_{k-1},\ \beta_k I\big).$$
+#
+# $\beta_k$ is the share of the variance that is replaced. A normal variable plus normal noise is normal, so that $k$ steps are one jump:
+#
+# $$q(x_t \mid x_0) = \mathcal N\big(\alpha_t\, x_0,\ \sigma_t^2 I\big),\qquad
+# x_t = \alpha_t x_0 + \sigma_t \varepsilon,\qquad
+# \alpha_t = \sqrt{\bar\alpha_t},\quad \sigma_t = \sqrt{1 - \bar\alpha_t},\quad \bar\alpha_k = \prod_{i=1}^{k} (1 - \beta_i).$$
+#
+# $\bar\alpha$ is the share of the variance that is still picture. The *signal-to-noise ratio* is $\mathrm{SNR} = \alpha_t^2 / \sigma_t^2$. A schedule is
+# nothing but the table of $\bar\alpha_k$ for $k = 0, \dots, T$. Two are famous. DDPM lets $\beta$ grow
+# in a straight line from $10^{-4}$ to $0.02$. Nichol and Dhariwal draw $\bar\alpha$ itself, as a squared cosine.
+
+# %%
+T = 1_000
+
+
+def linear_schedule(T, first=1e-4, last=0.02):
+    """alpha_bar (T + 1,), float64, of betas on a straight line (Ho et al. 2020, section 4)."""
+    beta = torch.linspace(first, last, T, dtype=torch.float64)
+    return torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(dim=0)])
+
+
+def cosine_schedule(T, s=0.008):
+    """alpha_bar (T + 1,), float64: a squared cosine (Nichol and Dhariwal 2021, equation 17), down to 0."""
+    t = torch.arange(T + 1, dtype=torch.float64) / T
+    f = ((t + s) / (1 + s) * math.pi / 2).cos().square()
+    return f / f[0]
+
+
+def alpha_sigma(schedule, t):
+    """alpha_t and sigma_t at times t in [0, 1], a tensor of any shape, at the table's precision."""
+    alpha_bar = schedule[(t * (len(schedule) - 1)).round().long()]
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+def along(values, x):
+    """Values (B,), shaped to multiply x (B, ...)."""
+    return values.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def q_sample(schedule, x_0, t, eps):
+    """x_t = alpha_t x_0 + sigma_t eps, a draw of q(x_t | x_0): (B, ...), (B,), (B, ...) -> (B, ...)."""
+    alpha, sigma = alpha_sigma(schedule, t)
+    return along(alpha, x_0) * x_0 + along(sigma, x_0) * eps
+
+
+# %%
+tables = torch.float64 if device.type != "mps" else torch.float32  # Apple's GPUs have no float64
+COSINE, LINEAR = (f(T).to(device, tables) for f in (cosine_schedule, linear_schedule))
+print(f"terminal alpha_bar: linear {LINEAR[-1]:.1e}, cosine {COSINE[-1]:.1e}")
+
+# %% [markdown]
+# The simplest case has a known truth. Let the data be single numbers, from two narrow modes: $\tfrac12\mathcal N(-0.6, 0.15^2) + \tfrac12 \mathcal N(0.6, 0.15^2)$. At time
+# $t$ each mode is shrunk by $\alpha_t$ and widened by $\sigma_t$: the density is again two normal curves, with the deviation
+# $\sqrt{\alpha_t^2\, 0.15^2 + \sigma_t^2}$. We walk the chain step by step, and compare with the formula.
+
+# %%
+MU, WIDTH = 0.6, 0.15
+
+
+def toy_sample(n, generator):
+    """n numbers of the two modes: (n, 1) on the CPU."""
+    side = 2.0 * torch.randint(2, (n, 1), generator=generator) - 1
+    return MU * side + WIDTH * torch.randn(n, 1, generator=generator)
+
+
+def toy_density(x, alpha_bar):
+    """q(x_t) of the two modes, exactly: (N,) and a number -> (N,)."""
+    deviation = math.sqrt(alpha_bar * WIDTH**2 + 1 - alpha_bar)
+    modes = [torch.distributions.Normal(m * math.sqrt(alpha_bar), deviation) for m in (-MU, MU)]
+    return sum(mode.log_prob(x).exp() for mode in modes) / 2
+
+
+# %% tags=["demo"]
+g = torch.Generator().manual_seed(0)
+x_k, seen = toy_sample(S.toy, g).double(), {}
+seen[0], bar = x_k, LINEAR.cpu().double()
+for k in range(1, T + 1):
+    beta = 1 - bar[k] / bar[k - 1]
+    x_k = (1 - beta).sqrt() * x_k + beta.sqrt() * torch.randn(x_k.shape, generator=g, dtype=x_k.dtype)
+    if k in (100, 250, 500, 1_000):
+        seen[k] = x_k
+
+# %% tags=["demo"]
+axis = torch.linspace(-3, 3, 401, dtype=torch.float64)
+fig, axes = plot.figure(1, 5, height=2.5)
+for ax, (k, x) in zip(axes, seen.items(), strict=True):
+    ax.hist(x[:, 0], bins=61, range=(-3, 3), density=True, color=plot.COLOURS.sky, alpha=0.6)
+    ax.plot(axis, toy_density(axis, bar[k].item()), color=plot.COLOURS.vermilion, lw=1.8)
+    ax.set(title=f"$t = {k / T:g}$", xlabel="$x_t$", xticks=[-2, 0, 2], ylim=(0, 1.45))
+    ax.tick_params(labelleft=ax is axes[0])
+plt.show()
+
+# %% [markdown]
+# Blue: numbers that walked the chain, one small step after the other. Red: the formula's curve. They agree at every time, so
+# training never needs to walk: it jumps to any $t$. At the end nothing is left of the two modes.
+#
+# Now real pictures: the course's glyphs, 36 characters in 12 styles. Ink is 1 and paper 0; we use $2x - 1$.
+
+# %%
+glyphs = data.glyphs(16)
+CLASSES = len(data.CAPITALS_AND_DIGITS)  # 36; the label 36 itself will mean "no class"
+x_train, x_test = (2 * torch.as_tensor(part.x, device=device) - 1 for part in (glyphs.train, glyphs.test))
+y_train, y_test = (torch.as_tensor(part.y, device=device) for part in (glyphs.train, glyphs.test))
+print(
+    f"{tuple(x_train.shape)} pictures in [{x_train.min():.0f}, {x_train.max():.0f}], mean {x_train.mean():.2f}"
+)
+
+
+def pictures(x):
+    """From [-1, 1] to ink between 0 and 1, for figures and measures."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+# %% tags=["demo"]
+times = torch.linspace(0, 1, 11, device=device)
+letter = x_test[(y_test == 16).nonzero()[3]].expand(11, -1, -1, -1)  # a G
+noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(3)).to(device)
+fig, axes = plot.figure(2, 1, height=1.25)
+for ax, schedule, name in zip(axes, (LINEAR, COSINE), ("Linear", "Cosine"), strict=True):
+    x_t = q_sample(schedule, letter, times, noise.expand(11, -1, -1, -1))
+    captions = [f"t = {t:.1f}" for t in times] if ax is axes[1] else None
+    plot.images(pictures(x_t), columns=11, ax=ax, title=f"{name} schedule", captions=captions)
+plt.show()
+
+# %% [markdown]
+# The same letter, the same noise, two schedules. On a picture this small the linear one has destroyed the letter half-way, and its second
+# half adds noise to noise. Section 10 measures what that costs.
+#
+# ## 2 · The step back, if the picture were known
+#
+# Let $s < t$ be two times, next to each other or far apart. Going from $s$ to $t$ is again a jump, with
+# $\alpha_{t|s} = \alpha_t / \alpha_s$ and $\sigma_{t|s}^2 = \sigma_t^2 - \alpha_{t|s}^2 \sigma_s^2$. Where was $x_s$, if we see $x_t$ *and* know $x_0$? Bayes' rule multiplies two normal densities in $x_s$, so
+# the answer is normal:
+#
+# $$q(x_s \mid x_t, x_0) = \mathcal N\Big(
+# \underbrace{\frac{\alpha_{t|s}\,\sigma_s^2}{\sigma_t^2}\, x_t + \frac{\alpha_s\,\sigma_{t|s}^2}{\sigma_t^2}\, x_0}_{\text{posterior mean}},\
+# \frac{\sigma_s^2\,\sigma_{t|s}^2}{\sigma_t^2}\, I\Big).$$
+#
+# With $s = (k-1)/T$ and $t = k/T$ these are equations 6 and 7 of DDPM.
+
+
+# %%
+def posterior(alpha_s, sigma_s, alpha_t, sigma_t):
+    """q(x_s | x_t, x_0) = N(a x_t + b x_0, c^2 I) for s < t: the numbers or tensors a, b, c."""
+    alpha_ts = alpha_t / alpha_s
+    var_ts = (sigma_t**2 - (alpha_ts * sigma_s) ** 2).clamp(min=0)
+    return (
+        alpha_ts * sigma_s**2 / sigma_t**2,
+        alpha_s * var_ts / sigma_t**2,
+        sigma_s * var_ts.sqrt() / sigma_t,
+    )
+
+
+# %% [markdown]
+# Check it without algebra: multiply the two densities on a grid, divide by the sum.
+
+# %%
+(a_s, s_s), (a_t, s_t) = ((COSINE[k].sqrt().cpu(), (1 - COSINE[k]).sqrt().cpu()) for k in (300, 700))
+x_0, x_t = 0.8, -0.5
+grid = torch.linspace(-6, 6, 20_001)
+to_t = torch.distributions.Normal(a_t / a_s * grid, (s_t**2 - (a_t / a_s * s_s) ** 2).sqrt())
+weight = to_t.log_prob(torch.tensor(x_t)) + torch.distributions.Normal(a_s * x_0, s_s).log_prob(grid)
+p_grid = weight.softmax(dim=0)
+mean = (p_grid * grid).sum()
+a, b, c = posterior(a_s, s_s, a_t, s_t)
+print(f"mean: grid {mean:.5f}, formula {a * x_t + b * x_0:.5f}")
+print(f"deviation: grid {(p_grid * (grid - mean) ** 2).sum().sqrt():.5f}, formula {c:.5f}")
+
+# %% [markdown]
+# So if somebody told us $x_0$, we could walk back exactly. Nobody does, and that is what the network is for: it looks at $x_t$ and guesses.
+#
+# ## 3 · Three questions with one answer
+#
+# What should the network be asked? $x_t = \alpha_t x_0 + \sigma_t \varepsilon$ is one equation; whoever knows one of the two unknowns knows the other. So these questions are worth the same
+# in exact arithmetic:
+#
+# - $\varepsilon$: *which noise was added?* (Ho et al. 2020)
+# - $x_0$: *which picture was it?*
+# - $v = \alpha_t\,\varepsilon - \sigma_t\,x_0$: *in which direction does $x_t$ move?* (Salimans and Ho 2022)
+#
+# Why "direction"? Because $\alpha_t^2 + \sigma_t^2 = 1$, we may write $\alpha_t = \cos\phi$, $\sigma_t = \sin\phi$: then $x_t$ turns from the picture towards the noise, and $v = dx_t / d\phi$ is its velocity. (In lesson
+# 23 the path is a straight line, and the velocity is $\varepsilon - x_0$.) The identities are a rotation:
+#
+# $$x_0 = \alpha_t x_t - \sigma_t v,\qquad \varepsilon = \sigma_t x_t + \alpha_t v .$$
+
+
+# %%
+def picture_and_noise(kind, output, x_t, alpha, sigma):
+    """(x_0, eps) from what the network said: kind is "eps", "x_0" or "v". All of one shape."""
+    if kind == "eps":
+        return (x_t - sigma * output) / alpha, output
+    if kind == "x_0":
+        return output, (x_t - alpha * output) / sigma
+    if kind == "v":
+        return alpha * x_t - sigma * output, sigma * x_t + alpha * output
+    raise ValueError(f"kind is {kind!r}; it must be eps, x_0 or v")
+
+
+# %%
+g = torch.Generator().manual_seed(1)
+x_0, eps = torch.randn(2, 5, 3, generator=g, dtype=torch.float64)
+t = torch.tensor([0.001, 0.1, 0.5, 0.9, 0.999], dtype=torch.float64)
+alpha, sigma = (along(v, x_0) for v in alpha_sigma(cosine_schedule(T), t))
+x_t = alpha * x_0 + sigma * eps
+for kind, said in (("eps", eps), ("x_0", x_0), ("v", alpha * eps - sigma * x_0)):
+    back = picture_and_noise(kind, said, x_t, alpha, sigma)
+    print(f"{kind:4} largest error {max((back[0] - x_0).abs().max(), (back[1] - eps).abs().max()):.0e}")
+
+# %% [markdown]
+# They are not worth the same when the network errs. An error of 1 in $\varepsilon$ becomes an error of $\sigma_t/\alpha_t$ in the picture: without limit where only noise is left. An
+# error in $x_0$ becomes $\alpha_t/\sigma_t$ in the noise: without limit where the picture is nearly clean. An error in $v$ never grows.
+
+# %% tags=["demo"]
+t = torch.linspace(0.004, 0.996, 249)
+alpha, sigma = alpha_sigma(cosine_schedule(T), t)
+fig, axes = plot.figure(1, 2, height=3.0)
+rows = {
+    r"$\varepsilon$": (sigma / alpha, 1 + 0 * t),
+    "$x_0$": (1 + 0 * t, alpha / sigma),
+    "$v$": (sigma, alpha),
+}
+for (name, pair), colour in zip(rows.items(), plot.COLOURS, strict=False):
+    for ax, values in zip(axes, pair, strict=True):
+        ax.plot(t, values, color=colour, label=f"network says {name}")
+for ax, name in zip(axes, ("the picture $x_0$", r"the noise $\varepsilon$"), strict=True):
+    ax.set(yscale="log", ylim=(0.004, 300), xlabel="time $t$", title=f"Error in {name}")
+axes[0].set_ylabel("error, for an output error of 1")
+axes[0].legend(loc="upper center")
+plt.show()
+
+# %% [markdown]
+# That is why this lesson's network says $v$. It also answers at $t = 1$, where $\alpha = 0$ and "which noise?" is a question whose answer is
+# in plain sight and tells nothing about the picture.
+#
+# ## 4 · Two ways back
+#
+# From $t$ to an earlier $s$: let the network guess $\hat x_0$ and $\hat\varepsilon$. Then either
+#
+# - **ancestral** (DDPM): put $\hat x_0$ into the posterior of section 2 and draw,
+#   $x_s = a\,x_t + b\,\hat x_0 + c\,z$ with fresh noise $z$; or
+# - **DDIM** (Song, Meng and Ermon 2020): draw nothing; jump with the noise that is there,
+#   $x_s = \alpha_s \hat x_0 + \sigma_s \hat\varepsilon$.
+#
+# Pixels end at $\pm 1$, so $\hat x_0$ may be clipped to that range. `denoise` does so, and asks the network twice where there is *guidance*; section 7 says why.
+
+
+# %%
+def denoise(net, x, t, y, guidance, schedule, clip):
+    """The network's picture and noise at one time t, a 0-d tensor: x (B, ...) -> two tensors (B, ...)."""
+    times = t.expand(len(x))
+    v = net(x, times, y)
+    if guidance != 1:
+        v_none = net(x, times, torch.full_like(y, CLASSES))
+        v = v_none + guidance * (v - v_none)
+    alpha, sigma = alpha_sigma(schedule, t)
+    x_0 = picture_and_noise("v", v, x, alpha, sigma)[0].clamp(-clip, clip)
+    return x_0, (x - alpha * x_0) / sigma
+
+
+@torch.no_grad()
+def ddim(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0):
+    """From noise x at ts[0] down to ts[-1], without new noise; ts (S + 1,) falls, to 0 at the end."""
+    for t, s in zip(ts[:-1], ts[1:], strict=True):
+        x_0, eps = denoise(net, x, t, y, guidance, schedule, clip)
+        alpha, sigma = alpha_sigma(schedule, s)
+        x = alpha * x_0 + sigma * eps
+    return x
+
+
+@torch.no_grad()
+def ancestral(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0, generator=None):
+    """The same, with a draw from the posterior at every step; its randomness is the CPU generator's."""
+    for t, s in zip(ts[:-1], ts[1:], strict=True):
+        x_0, _ = denoise(net, x, t, y, guidance, schedule, clip)
+        a, b, c = posterior(*alpha_sigma(schedule, s), *alpha_sigma(schedule, t))
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        x = a * x + b * x_0 + c * z
+    return x
+
+
+def time_grid(steps, end=1.0):
+    """steps + 1 times from `end` down to 0, each a whole number of 1/T."""
+    return (torch.linspace(end, 0, steps + 1, device=device) * T).round() / T
+
+
+# %% [markdown]
+# The posterior's deviation $c$ is 0 at $s = 0$: the last step of either sampler is $\hat x_0$ itself, and no noise is left in the picture.
+#
+# Try them where no network is needed. For the two modes the best guess $\mathbb E[x_0 \mid x_t]$ has a closed form: given $x_t$, mode $i$ has a responsibility (lesson 02), and within a mode everything is
+# normal. The function below answers like a network that was trained for ever.
+
+
+# %%
+def exact_net(x, t, y):
+    """v of the two modes at its best, E[v | x_t], on the cosine schedule: (B, 1), (B,), (B,) -> (B, 1)."""
+    alpha, sigma = (along(v, x) for v in alpha_sigma(COSINE, t))
+    var = (alpha * WIDTH) ** 2 + sigma**2
+    side = torch.tanh(alpha * MU * x / var)  # E[mode | x_t], between -1 and 1
+    x_0 = MU * side + alpha * WIDTH**2 / var * (x - alpha * MU * side)
+    return (alpha * x - x_0) / sigma
+
+
+def wasserstein(x, y):
+    """The mean distance of sorted numbers, the Wasserstein-1 distance of two equal-sized sets."""
+    return (x.flatten().sort().values - y.flatten().sort().values).abs().mean().item()
+
+
+# %% tags=["demo"]
+g = torch.Generator().manual_seed(2)
+start = torch.randn(S.toy, 1, generator=g).to(device)
+nobody = torch.zeros(S.toy, dtype=torch.long, device=device)
+probe = torch.linspace(-1.6, 1.6, 32_001, dtype=torch.float64)
+cdf = toy_density(probe, 1.0).cumsum(0) * (probe[1] - probe[0])
+truth = np.interp((np.arange(S.toy) + 0.5) / S.toy, cdf, probe)  # the exact quantiles of the two modes
+truth = torch.tensor(truth, dtype=torch.float32, device=device)
+toy_error, toy_drawn = {"ancestral": [], "DDIM": []}, {}
+for steps in S.step_counts:
+    how = {"ts": time_grid(steps), "y": nobody, "clip": math.inf}
+    toy_drawn["DDIM", steps] = ddim(exact_net, start, **how)
+    toy_drawn["ancestral", steps] = ancestral(exact_net, start, **how, generator=g)
+    for name, found in toy_error.items():
+        found.append(wasserstein(toy_drawn[name, steps], truth))
+        print(f"{name:9} {steps:3} steps: distance from the truth {found[-1]:.4f}")
+
+# %% tags=["demo"]
+few, many = S.step_counts[0], S.step_counts[-1]
+fig, axes = plot.figure(1, 4, height=2.5)
+for ax, (name, steps) in zip(axes, ((n, k) for k in (few, many) for n in toy_error), strict=True):
+    ax.hist(
+        toy_drawn[name, steps][:, 0].cpu(), bins=61, range=(-1.5, 1.5), density=True, color=plot.COLOURS.sky
+    )
+    ax.plot(axis, toy_density(axis, 1.0), color=plot.COLOURS.vermilion, lw=1.8)
+    ax.set(title=f"{name}, {steps}", xlabel="$x_0$", xlim=(-1.5, 1.5), ylim=(0, 2.0))
+    ax.tick_params(labelleft=ax is axes[0])
+plt.show()
+
+# %% [markdown]
+# The network is perfect here, so what is wrong is the sampler's own error. With few steps the ancestral sampler puts its samples too close to the middle of each mode:
+# it takes a step of the size of the whole schedule for a normal one, and it is not. DDIM solves a differential equation
+# (lesson 21) with long strides; it errs, too, and less. With a hundred steps both are close.
+#
+# ## 5 · A network that knows the time
+#
+# The network is a function $v_\theta(x_t, t, y)$: a noisy picture, the time, a class; out comes a picture of the same size. We build it in four pieces.
+#
+# **Time as a vector.** A network reads a single number badly. So $1000\,t$ becomes waves of many lengths, as positions do in a transformer: slow waves say roughly when,
+# fast ones precisely.
+
+
+# %%
+def time_features(t, width):
+    """cos and sin of 1000 t at width / 2 frequencies from 1 to 1e-4: (B,) -> (B, width)."""
+    frequency = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angle = 1_000 * t[:, None].float() * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+class Embedding(nn.Module):
+    """One vector for the time and the class: waves, a small MLP, plus a learned vector of the label."""
+
+    def __init__(self, channels, width, classes):
+        super().__init__()
+        self.channels = channels
+        self.mlp = nn.Sequential(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width))
+        self.label = nn.Embedding(classes + 1, width)  # the last one means "no class"
+
+    def forward(self, t, y):
+        """(B,), (B,) -> (B, width)"""
+        return self.mlp(time_features(t, self.channels)) + self.label(y)
+
+
+# %% tags=["demo"]
+fig, ax = plot.figure(height=2.3)
+shown = time_features(torch.linspace(0, 1, 400), 32).T
+ax.imshow(shown, aspect="auto", cmap="RdBu_r", extent=(0, 1, 32, 0), interpolation="nearest")
+ax.set(title="Time as a vector of 32 numbers", xlabel="time $t$", yticks=[8, 24], yticklabels=["cos", "sin"])
+ax.grid(False)
+plt.show()
+
+# %% [markdown]
+# **A residual block.** Two convolutions, each after a normalisation, and a bypass. Between them the embedding is added to every pixel: this is how the block learns
+# when it is, and what is wanted.
+
+
+# %%
+class Block(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x))) + e))): (B, a, H, W), (B, width) -> (B, b, H, W)."""
+
+    def __init__(self, a, b, width):
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(8, a), nn.Conv2d(a, b, 3, padding=1)
+        self.shift = nn.Linear(width, b)
+        self.norm2, self.conv2 = nn.GroupNorm(8, b), nn.Conv2d(b, b, 3, padding=1)
+        self.bypass = nn.Conv2d(a, b, 1) if a != b else nn.Identity()
+
+    def forward(self, x, e):
+        h = self.conv1(F.silu(self.norm1(x))) + self.shift(F.silu(e))[:, :, None, None]
+        return self.bypass(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+# %% [markdown]
+# **Unshuffled pixels.** A convolution costs in proportion to the area, and at 16 × 16 most of the work would go into single pixels. `pixel_unshuffle` folds each
+# square of 2 × 2 pixels into four channels: nothing is lost, and everything after it is four times cheaper.
+
+# %%
+x_toy = torch.arange(16.0).reshape(1, 1, 4, 4)
+folded = F.pixel_unshuffle(x_toy, 2)  # (1, 1, 4, 4) -> (1, 4, 2, 2)
+print(folded[0].tolist())
+print("and back:", torch.equal(F.pixel_shuffle(folded, 2), x_toy))
+
+# %% [markdown]
+# **The U.** Down to half the side, where a convolution sees the whole letter; then up again, and on the way up each level gets what
+# it was on the way down (the *skips*): the coarse map knows which letter, the fine one where its edges are. The last convolution starts at 0: the untrained network says
+# $v = 0$, which is a mild mistake at every time.
+#
+# ```
+# 16x16 ─ unshuffle ─▶ 8x8 ─ enter ─ block ──────── skip, skip ────────▶ block ─ block ─ leave ─ shuffle ─▶ 16x16
+#                                      └ down ─▶ 4x4 ─ block ─ 2 blocks ─ 2 blocks ─ up ┘
+# ```
+
+
+# %%
+class UNet(nn.Module):
+    """v_theta(x_t, t, y): (B, 1, 16, 16), (B,) in [0, 1], (B,) in 0 ... classes -> (B, 1, 16, 16)."""
+
+    def __init__(self, channels, classes=CLASSES):
+        super().__init__()
+        C, width = channels, 4 * channels
+        self.embed = Embedding(C, width, classes)
+        self.enter = nn.Conv2d(4, C, 3, padding=1)
+        self.down = nn.Conv2d(C, C, 3, stride=2, padding=1)
+        self.up = nn.Conv2d(2 * C, 2 * C, 3, padding=1)
+        sizes = [(1, 1), (1, 2), (2, 2), (2, 2), (4, 2), (3, 2), (3, 1), (2, 1)]  # in and out, in units of C
+        self.blocks = nn.ModuleList(Block(a * C, b * C, width) for a, b in sizes)
+        self.norm, self.leave = nn.GroupNorm(8, C), nn.Conv2d(C, 4, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x, t, y):
+        e, b = self.embed(t, y), self.blocks
+        h0 = self.enter(F.pixel_unshuffle(x, 2))  # (B, 1, 16, 16) -> (B, C, 8, 8)
+        h1 = b[0](h0, e)
+        h2 = self.down(h1)  # -> (B, C, 4, 4)
+        h3 = b[1](h2, e)  # -> (B, 2C, 4, 4)
+        h = b[3](b[2](h3, e), e)
+        h = b[4](torch.cat([h, h3], dim=1), e)
+        h = b[5](torch.cat([h, h2], dim=1), e)
+        h = self.up(F.interpolate(h, scale_factor=2.0))  # -> (B, 2C, 8, 8)
+        h = b[6](torch.cat([h, h1], dim=1), e)
+        h = b[7](torch.cat([h, h0], dim=1), e)  # -> (B, C, 8, 8)
+        return F.pixel_shuffle(self.leave(F.silu(self.norm(h))), 2)  # -> (B, 1, 16, 16)
+
+
+# %%
+torch.manual_seed(0)
+net = UNet(S.channels).to(device)
+parameters = sum(p.numel() for p in net.parameters())
+probe_t = torch.full((2,), 0.5, device=device)
+out = net(x_train[:2], probe_t, y_train[:2])
+print(f"{parameters:,} parameters; {tuple(out.shape)}; untrained it says {out.abs().max():.0f}")
+
+# %% [markdown]
+# ## 6 · Train
+#
+# One update: draw a time for every picture of the batch, jump there, ask for $v$, and take the squared error,
+#
+# $$L = \mathbb E_{x_0,\, \varepsilon,\, t}\ \lVert v_\theta(x_t, t, y) - v \rVert^2 .$$
+#
+# Three habits make it work well.
+#
+# - **Stratified times.** The batch's times are spread evenly over the schedule, one in each of $B$ equal pieces, instead of falling anywhere. The expectation is the same and the loss jumps less.
+# - **Labels dropped.** One label in ten is replaced by "no class". The same network then also knows $p(x)$, which guidance needs.
+# - **An average of the weights.** The last weights of a run are as noisy as its last gradients. An *exponential moving average* (EMA) of the weights,
+#   $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$, is a steadier network, and only it is used afterwards.
+
+
+# %%
+def stratified_times(n, generator, place):
+    """n times, each a whole number of 1/T from 1/T to 1, spread evenly: (n,)."""
+    u = (torch.rand(n, generator=generator, device=place) + torch.arange(n, device=place)) / n
+    return ((u * T).floor() + 1).clamp(max=T) / T
+
+
+def loss_v(net, x_0, y, generator, schedule=COSINE, drop=0.1):
+    """Mean of |v_theta - v|^2 over pixels and batch; a label is dropped with probability `drop`."""
+    t = stratified_times(len(x_0), generator, x_0.device)
+    eps = torch.randn(x_0.shape, generator=generator, device=x_0.device)
+    alpha, sigma = (along(v, x_0) for v in alpha_sigma(schedule, t))
+    dropped = torch.rand(len(y), generator=generator, device=y.device) < drop
+    v = net(alpha * x_0 + sigma * eps, t, torch.where(dropped, CLASSES, y))
+    return F.mse_loss(v.float(), alpha * eps - sigma * x_0)
+
+
+def update(net, ema, optimizer, x_0, y, generator, decay):
+    """One step of training, and of the average of the weights; the loss, on its device."""
+    with torch.autocast(x_0.device.type, torch.bfloat16, enabled=S.bf16):
+        loss = loss_v(net, x_0, y, generator)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+    return loss.detach()
+
+
+# %% [markdown]
+# The learning rate rises over the first tenth of the run and then stays. The average's memory, $1 / (1 - d)$ updates, is shorter at the start, so that the random first weights are soon forgotten.
+# At a few moments we let the average draw, and compare both networks on test pictures, with the same noise for both.
+
+# %%
+ema = copy.deepcopy(net).requires_grad_(False)
+dozen = torch.tensor([16, 0, 27, 5, 34, 10, 22, 3, 19, 35, 13, 8], device=device)  # of some classes, one each
+
+
+@torch.no_grad()
+def test_loss(net, seed=1):
+    """The loss on 512 test pictures, times and noise fixed by the seed, all labels kept."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return loss_v(net, x_test[:512], y_test[:512], generator, drop=0.0).item()
+
+
+def noise_like(y, seed):
+    """The start of a sampler: normal noise (n, 1, 16, 16) for n labels."""
+    return torch.randn(len(y), 1, 16, 16, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+# %% tags=["demo"]
+trainer = torch.Generator(device).manual_seed(0)
+optimizer = torch.optim.AdamW(net.parameters(), lr=S.rate, betas=(0.9, 0.99), weight_decay=0.0)
+warm = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min(1, (n + 1) / (S.updates / 10)))
+curve, drawn, losses = progress.Curve("DDPM on glyphs", "update", "loss"), {}, {}
+moments = sorted({min(S.updates, m) for m in (S.updates // 12, S.updates // 4, S.updates // 2, S.updates)})
+began = time.perf_counter()
+for n in progress.track(range(1, S.updates + 1), title="training"):
+    rows = torch.randint(len(x_train), (S.batch,), generator=trainer, device=device)
+    decay = min(S.decay, (n + 1) / (n + 10))
+    curve.add(n, update(net, ema, optimizer, x_train[rows], y_train[rows], trainer, decay))
+    warm.step()
+    if n in moments:
+        paused = time.perf_counter()
+        drawn[n] = ddim(ema, noise_like(dozen, 4), time_grid(10), dozen, guidance=2.0)
+        losses[n] = test_loss(net), test_loss(ema)
+        began += time.perf_counter() - paused
+curve.close()
+train_seconds = time.perf_counter() - began
+print(f"{S.updates} updates in {train_seconds:.0f} s")
+
+# %% tags=["demo"]
+fig, axes = plot.figure(len(drawn), 1, height=1.0)
+for ax, (n, x) in zip(np.atleast_1d(axes), drawn.items(), strict=True):
+    title = f"After {n} updates: test loss {losses[n][0]:.3f}, of the average {losses[n][1]:.3f}"
+    plot.images(pictures(x), columns=12, ax=ax, title=title)
+plt.show()
+
+# %% [markdown]
+# The same noise, at four moments of the run. Clouds, then strokes, then letters. The title compares the last weights with their average: once the average has forgotten the start it is
+# the better network, without a single gradient of its own.
+
+# %% [markdown]
+# ## 7 · Guidance
+#
+# A network trained by least squares answers with the *mean* of what is possible. Asked for a G in much noise, it hedges towards a C. Guidance turns
+# the label's voice up. Let $v_\theta(x_t, t, \varnothing)$ be the answer without a label; the difference of the two answers is what the label changes. Take more of it:
+#
+# $$v_w = v_\theta(x_t, t, \varnothing) + w\,\big(v_\theta(x_t, t, y) - v_\theta(x_t, t, \varnothing)\big).$$
+#
+# $w = 1$ is the network as it was trained. In terms of densities, the noise of that direction is the gradient of $\log\big(p(x_t)\, p(y \mid x_t)^w\big)$: the classifier that is hidden in the
+# network counts $w$ times (Ho and Salimans 2022). Pictures that an uncertain reader could take for another letter become rare, and with them
+# everything unusual. What that costs is the *diversity*: the variance within a class over that of real pictures.
+
+
+# %%
+every = torch.arange(CLASSES, device=device)
+sorted_test = torch.stack([(y_test == c).nonzero()[:60, 0] for c in every])  # 60 test pictures of each
+
+
+def measured(x, n):
+    """The board's figures of generated pictures x, n of each class in turn, against as many test pictures."""
+    real = sorted_test[:, :n].T.flatten()
+    return features.glyphs(16).compare(pictures(x), y_test[real], pictures(x_test[real]), y_test[real])
+
+
+half = max(2, S.each // 2)
+many_y, half_y = every.repeat(S.each), every.repeat(half)  # so many pictures of every class
+
+# %% tags=["demo"]
+guided, weights = {}, (1.0, 1.5, 2.0, 3.0, 4.0)
+for w in progress.track(weights, title="guidance"):
+    began = time.perf_counter()
+    x = ddim(ema, noise_like(many_y, 5), time_grid(10), many_y, guidance=w)
+    seconds = (time.perf_counter() - began) / len(x)
+    guided[w] = x, measured(x, S.each), seconds
+    figures = {name: round(guided[w][1][name], 3) for name in ("class_accuracy", "diversity", "frechet")}
+    print(f"guidance {w}: {figures}")
+
+# %% tags=["demo"]
+fig, axes = plot.figure(1, 3, height=2.7)
+panels = ("class_accuracy", "Accuracy"), ("diversity", "Diversity"), ("frechet", "Fréchet distance")
+for ax, (name, title), colour in zip(axes, panels, plot.COLOURS, strict=False):
+    ax.plot(weights, [guided[w][1][name] for w in weights], "-o", color=colour)
+    ax.set(title=title, xlabel="guidance $w$", xticks=[1, 2, 3, 4])
+    ax.set_ylim(0, 1.08 if name != "frechet" else None)
+axes[0].axhline(features.glyphs(16).accuracy, color=plot.INK, lw=1, ls=":")
+axes[0].text(4, features.glyphs(16).accuracy + 0.015, "real pictures", ha="right", va="bottom", fontsize=9)
+plt.show()
+
+# %% tags=["demo"]
+pick = torch.tensor([n * CLASSES + c for c in (16, 27) for n in range(min(6, S.each))])
+fig, axes = plot.figure(3, 1, height=1.0)
+for ax, w in zip(axes, (1.0, 2.0, 4.0), strict=True):
+    plot.images(pictures(guided[w][0][pick]), columns=12, ax=ax, title=f"G and R, guidance {w:g}")
+plt.show()
+
+# %% [markdown]
+# The same noise in each column. Without guidance many are no letter at all; with 2 nearly all are the one that was asked for; with 4 they are
+# sure of themselves and look alike, bold and upright. Accuracy has its best value where diversity has long fallen, and the Fréchet distance, which feels both, turns
+# earlier. A report that gives one of them without the other hides the trade.
+
+# %% tags=["demo"]
+x_two = guided[2.0][0]
+captions = data.CAPITALS_AND_DIGITS
+plot.images(
+    pictures(x_two[: 2 * CLASSES]), columns=18, title="Two of every class: DDIM, 10 steps, guidance 2"
+)
+plt.show()
+
+# %% [markdown]
+# ## 8 · How many steps?
+#
+# Both samplers, 5 to 100 steps, twice: on the two modes of section 4, where the network is perfect and the truth exact; and on glyphs, without
+# guidance, by the Fréchet distance to test pictures. There the network errs, too, and the distance between *real* sets of this size is the floor.
+
+# %% tags=["demo"]
+glyph_error, start = {"ancestral": [], "DDIM": []}, noise_like(half_y, 6)
+g = torch.Generator().manual_seed(7)
+for steps in progress.track(S.step_counts, title="steps"):
+    for name, found in glyph_error.items():
+        how = {"generator": g} if name == "ancestral" else {}
+        x = {"ancestral": ancestral, "DDIM": ddim}[name](ema, start, time_grid(steps), half_y, **how)
+        found.append(measured(x, half)["frechet"])
+y_val = torch.as_tensor(glyphs.validation.y)
+real = torch.stack([(y_val == c).nonzero()[:half, 0] for c in every]).T.flatten()
+floor = measured(2 * torch.as_tensor(glyphs.validation.x)[real] - 1, half)["frechet"]
+
+# %% tags=["demo"]
+fig, axes = plot.figure(1, 2, height=3.1)
+for ax, errors in zip(axes, (toy_error, glyph_error), strict=True):
+    for (name, values), colour in zip(
+        errors.items(), (plot.COLOURS.vermilion, plot.COLOURS.blue), strict=True
+    ):
+        ax.plot(S.step_counts, values, "-o", color=colour, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="steps", xticks=S.step_counts, xticklabels=S.step_counts)
+    ax.minorticks_off()
+axes[0].set(title="Two modes, perfect network", ylabel="Wasserstein distance")
+axes[1].set(title="Glyphs, trained network", ylabel="Fréchet distance")
+axes[1].axhline(floor, color=plot.INK, lw=1, ls=":")
+axes[1].text(S.step_counts[0], floor * 1.06, "real pictures against real ones", fontsize=9, va="bottom")
+axes[0].legend()
+plt.show()
+for name, values in glyph_error.items():
+    print(f"{name:9}", {steps: round(v, 1) for steps, v in zip(S.step_counts, values, strict=True)})
+
+# %% [markdown]
+# Left, the sampler's own error: it falls with the number of steps, and DDIM's lies below by a large factor. Right, the same comparison with a network in it. At five steps the order is the same, and
+# by a wide margin. With more steps DDIM soon stops gaining: what is left is the network's error, which no number of steps removes. The
+# ancestral sampler catches up where it has enough steps, for its fresh noise gives the network a chance to mend what it did earlier.
+#
+# ## 9 · The weighted ELBO, in bits
+#
+# DDPM is a variational autoencoder (lesson 10) with a thousand layers whose encoder, $q$, is fixed. So there is an ELBO, and it falls into parts:
+#
+# $$-\log p(x_0) \le
+# \underbrace{\mathrm{KL}\big(q(x_T \mid x_0)\,\|\,\mathcal N(0, I)\big)}_{\text{is the end really noise?}}
+# + \sum_{k=2}^{T} \underbrace{\mathrm{KL}\big(q(x_{k-1} \mid x_k, x_0)\,\|\,p_\theta(x_{k-1} \mid x_k)\big)}_{L_k}
+# + \underbrace{\mathbb E\big[-\log p(x_0 \mid x_1)\big]}_{\text{the last step}} .$$
+#
+# The reverse step $p_\theta$ has the posterior's variance and $\hat x_0$ for $x_0$. Two normal densities of equal variance differ only in their means, and the algebra ends in one line (Kingma and others 2021, equation 13):
+#
+# $$L_k = \tfrac12\,\big(\mathrm{SNR}_{k-1} - \mathrm{SNR}_k\big)\, \lVert x_0 - \hat x_0 \rVert^2 .$$
+#
+# So the ELBO *is* a weighted sum of squared errors, and the loss of section 6 is another weighting of the same errors: since $v - \hat v = -(x_0 - \hat x_0)/\sigma_t$, it weighs the picture's error
+# by $1/\sigma_t^2 = \mathrm{SNR} + 1$, and an $\varepsilon$-loss by $\mathrm{SNR}$. The ELBO's own weight is the *slope* of SNR, which grows far steeper towards $t = 0$: it spends nearly everything on the last, invisible grain.
+
+
+# %%
+def snr(schedule, k):
+    """alpha_bar / (1 - alpha_bar) at the steps k."""
+    return schedule[k] / (1 - schedule[k])
+
+
+# %% tags=["demo"]
+k = torch.arange(2, T + 1)
+bar = cosine_schedule(T)
+rows = {
+    "ELBO": (snr(bar, k - 1) - snr(bar, k)) / 2 * T,
+    r"$\varepsilon$-loss": snr(bar, k),
+    "$v$-loss": snr(bar, k) + 1,
+    "$x_0$-loss": torch.ones_like(bar[k]),
+}
+fig, ax = plot.figure(height=3.0)
+for (name, values), colour in zip(rows.items(), plot.COLOURS, strict=False):
+    ax.plot(k / T, values, label=name, color=colour)
+ax.set(yscale="log", ylim=(1e-4, 1e8), xlabel="time $t$", ylabel="weight")
+ax.set(title="What each loss pays for one unit of error in the picture")
+ax.legend(ncols=4, loc="upper right")
+plt.show()
+
+# %% [markdown]
+# Now the bits. The glyphs have 256 levels, so the last step must give a *probability* to each level: the mass of a normal curve around $\hat x_0$, between half a level below and half a level above; the first and the
+# last level get the tails. Its width is the one free number, and we fit it on training pictures. That keeps the bound a bound.
+
+
+# %%
+def log_levels(x_0, guess, width):
+    """log of the mass that N(guess, width^2) gives to the level of x_0, one of 256 in [-1, 1]; by pixel."""
+    below, above = ((x_0 + side / 255 - guess) / width for side in (-1, 1))
+    below = torch.where(x_0 < -0.999, -torch.inf, below)
+    above = torch.where(x_0 > 0.999, torch.inf, above)
+    flip = (below + above) > 0  # the normal CDF is exact in its lower tail only
+    below, above = torch.where(flip, -above, below), torch.where(flip, -below, above)
+    mass = torch.special.ndtr(above.double()) - torch.special.ndtr(below.double())
+    return mass.clamp(min=1e-30).log()
+
+
+@torch.no_grad()
+def guess_at(net, x_0, y, k, generator):
+    """The network's picture from a draw of q(x_k | x_0), clipped: (B, 1, 16, 16), (B,) labels and steps."""
+    t, eps = k / T, torch.randn(x_0.shape, generator=generator).to(x_0)
+    x_t = q_sample(COSINE, x_0, t, eps)
+    alpha, sigma = (along(v, x_0) for v in alpha_sigma(COSINE, t))
+    return picture_and_noise("v", net(x_t, t, y), x_t, alpha, sigma)[0].clamp(-1, 1)
+
+
+# %% [markdown]
+# The thousand terms would need a thousand network calls for each picture. We draw a few steps for each, spread evenly over the test set: an unbiased estimate of the sum, with a
+# standard error beside it.
+
+
+# %%
+def bound(net, x_0, y, draws, generator):
+    """-log p(x_0 | y) from above, bits/dim: prior (B,), steps and terms (draws, B), last step (B,)."""
+    B, D, bits = len(x_0), x_0[0].numel(), math.log(2) * x_0[0].numel()
+    signal = COSINE[-1] * x_0.square().flatten(1).sum(1)
+    prior = 0.5 * (signal - D * COSINE[-1] - D * torch.log1p(-COSINE[-1])) / bits
+    u = (torch.randperm(draws * B, generator=generator) + 0.5) / (draws * B)
+    k = (2 + (u * (T - 1)).floor().long()).reshape(draws, B).to(x_0.device)
+    weight = (snr(COSINE, k - 1) - snr(COSINE, k)) / 2
+    error = [(guess_at(net, x_0, y, row, generator) - x_0).square().flatten(1).sum(1) for row in k]
+    terms = (T - 1) * weight.to(x_0) * torch.stack(error) / bits
+    one = torch.ones_like(y)
+    width = (guess_at(net, x_train[:B], y_train[:B], one, generator) - x_train[:B]).square().mean().sqrt()
+    last = -log_levels(x_0, guess_at(net, x_0, y, one, generator), width).flatten(1).sum(1) / bits
+    return prior, k, terms, last
+
+
+# %% tags=["demo"]
+prior, ks, terms, last = bound(
+    ema, x_test[: S.bound], y_test[: S.bound], 20, torch.Generator().manual_seed(8)
+)
+per_picture = prior.to(terms) + terms.mean(0) + last.to(terms)
+bits_per_dim = per_picture.mean().item()
+error = per_picture.std().item() / math.sqrt(len(per_picture))
+print(
+    f"the end is noise: {prior.mean():.4f} bits/dim; the steps: {terms.mean():.3f}; the last step: {last.mean():.3f}"
+)
+print(f"in all at most {bits_per_dim:.3f} bits/dim (standard error {error:.3f})")
+signal = (
+    LINEAR[-1].item() * x_test.square().mean().item() - LINEAR[-1].item() - math.log1p(-LINEAR[-1].item())
+)
+print(f"the first part under the linear schedule: {signal / 2 / math.log(2):.6f} bits/dim")
+
+# %% [markdown]
+# Against what? Eight bits for the grey level as it is. And a model without any neighbours, a table of 256 levels for each pixel of each class (the naive Bayes of lesson 02), which is exact and no bound.
+
+# %% tags=["demo"]
+levels_train, levels_test = (
+    (pictures(x) * 255).round().long().flatten(1) for x in (x_train, x_test[: S.bound])
+)
+table = torch.full((CLASSES, 256, 256), 1e-2, device=device)  # class, pixel, level; a little for the unseen
+ones = torch.ones(256, device=device)
+pixel = torch.arange(256, device=device)
+flat = (y_train[:, None] * 256 + pixel) * 256 + levels_train
+table.view(-1).index_add_(0, flat.flatten(), torch.ones_like(flat.flatten(), dtype=table.dtype))
+log_table = (table / table.sum(2, keepdim=True)).log()
+naive = -log_table[y_test[: S.bound, None], pixel, levels_test].mean().item() / math.log(2)
+print(f"independent pixels: {naive:.3f} bits/dim; DDPM: at most {bits_per_dim:.3f}")
+
+# %% tags=["demo"]
+edges = torch.logspace(math.log10(2), math.log10(T), 13)
+edges[-1] += 1
+k_all, nats = ks.flatten().cpu(), terms.flatten().cpu()
+inside = [((k_all >= lo) & (k_all < hi)) for lo, hi in zip(edges[:-1], edges[1:], strict=True)]
+share = [nats[mask].sum().item() / nats.numel() for mask in inside]  # bits/dim of the bin
+fig, ax = plot.figure(height=2.8)
+ax.bar(
+    edges[:-1] / T, share, width=(edges[1:] - edges[:-1]) / T * 0.92, align="edge", color=plot.COLOURS.blue
+)
+ax.bar(0.00085, last.mean().item(), width=0.0008, align="edge", color=plot.COLOURS.orange)
+ax.set(xscale="log", xlabel="time $t$", ylabel="bits/dim", title="Where the bits are spent")
+ax.text(0.00085, last.mean().item(), " the last step", va="bottom", fontsize=9.5)
+plt.show()
+
+# %% [markdown]
+# Nearly all bits go to times at which the noise can hardly be seen: they pay for the exact grey of the edges. The times at which letters are decided, say $t > 0.3$,
+# cost almost nothing. That is why bits/dim and the look of samples are nearly strangers, why dropping the ELBO's weights made DDPM draw, and why its bits/dim were worse than those of autoregressive models of its day.
+#
+# ## 10 · Play: steps and guidance
+#
+# *Question: how few steps will do, and does guidance need more of them?* Each position draws sixteen pictures of one letter, from the same noise.
+
+
+# %%
+def sixteen(letter, steps, guidance):
+    """Sixteen pictures of a character by DDIM, always from the same noise."""
+    y = torch.full((16,), data.CAPITALS_AND_DIGITS.index(letter), device=device)
+    return ddim(ema, noise_like(y, 9), time_grid(steps), y, guidance=guidance)
+
+
+def play(letter, steps, guidance):
+    """One row for the three controls."""
+    x = sixteen(letter, steps, guidance)
+    right = features.glyphs(16)(pictures(x)).labels == data.CAPITALS_AND_DIGITS.index(letter)
+    title = f"{letter}: {steps} steps, guidance {guidance:g}: {right.sum()} of 16 are read as {letter}"
+    plot.images(pictures(x), columns=16, title=title)
+    plt.show()
+
+
+# %% tags=["demo"]
+letters = widgets.Dropdown(options=list(data.CAPITALS_AND_DIGITS), value="G")
+steps = widgets.IntSlider(10, min=1, max=50, continuous_update=False)
+guidance = widgets.FloatSlider(2.0, min=0.0, max=6.0, step=0.5, continuous_update=False)
+controls = widgets.interact(play, letter=letters, steps=steps, guidance=guidance)
+
+# %% tags=["demo"]
+fig, axes = plot.figure(6, 1, height=0.85)
+cases = [(s, w) for s in (2, 5, 20) for w in (1.0, 3.0)]
+for ax, (s, w) in zip(axes, cases, strict=True):
+    plot.images(pictures(sixteen("G", s, w)), columns=16, ax=ax, title=f"{s} steps, guidance {w:g}")
+plt.show()
+
+# %% [markdown]
+# Two steps draw the mean of many letters: grey. Five are enough for a shape, and from about ten on little changes. Guidance acts at every number of steps; it does not replace
+# them, and they do not replace it.
+#
+# ## 11 · What breaks
+#
+# ### A schedule that never reaches noise
+#
+# The sampler starts from $\mathcal N(0, I)$. That is right if $\bar\alpha$ ends at 0. A schedule that ends at $\bar\alpha_T > 0$ has never shown its network pure noise: at its last time there is always a
+# trace of the picture in $x_T$, and the network has learned to trust it. Give it noise, and it trusts that: the average of noise is 0, halfway between ink and paper, so it draws
+# pictures with too much ink. (A well-known toy ends at $\bar\alpha_T = 0.67$ and starts from noise all the same. Stable Diffusion 1 ended at 0.0047, and could not draw a dark night: Lin and others 2023.)
+#
+# We need no second network to see it. A schedule that stops early is ours, cut off at some $t_{\text{end}} < 1$, and a network trained on it alone could answer no better there.
+# The cost in bits is the first part of the ELBO.
+
+# %% tags=["demo"]
+ends, ended = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5), {}
+ink = pictures(x_test).mean().item()
+for end in progress.track(ends, title="cut off"):
+    ts = time_grid(10, end)
+    bar_end = COSINE[round(end * T)].item()
+    x = ddim(ema, noise_like(half_y, 10), ts, half_y, guidance=2.0)
+    kl = 0.5 * (bar_end * x_test.square().mean().item() - bar_end - math.log1p(-bar_end)) / math.log(2)
+    ended[end] = bar_end, measured(x, half), pictures(x).mean().item(), kl, x
+    print(
+        f"ends at alpha_bar {bar_end:.3f}: accuracy {ended[end][1]['class_accuracy']:.3f}, "
+        f"ink {ended[end][2]:.3f} (real {ink:.3f}), Fréchet {ended[end][1]['frechet']:.1f}, {kl:.4f} bits/dim"
+    )
+
+# %% tags=["demo"]
+fig, axes = plot.figure(1, 3, height=2.6)
+bars = [v[0] for v in ended.values()]
+lines = {
+    "Accuracy": [v[1]["class_accuracy"] for v in ended.values()],
+    "Ink": [v[2] for v in ended.values()],
+    "Fréchet distance": [v[1]["frechet"] for v in ended.values()],
+}
+for ax, (title, values), colour in zip(axes, lines.items(), plot.COLOURS, strict=False):
+    ax.plot(bars, values, "-o", color=colour)
+    ax.set(title=title, xlabel=r"terminal $\bar\alpha_T$", ylim=(0, 1.08 * max(values)))
+axes[1].axhline(ink, color=plot.INK, lw=1, ls=":")
+axes[1].text(bars[-1], ink * 0.97, "real", ha="right", va="top", fontsize=9)
+plt.show()
+
+# %% tags=["demo"]
+fig, axes = plot.figure(3, 1, height=1.0)
+for ax, end in zip(axes, (0.5, 0.7, 1.0), strict=True):
+    title = rf"Starts from noise where $\bar\alpha_T$ = {ended[end][0]:.2f}"
+    plot.images(pictures(ended[end][4][10:28]), columns=18, ax=ax, title=title)
+plt.show()
+
+# %% [markdown]
+# **The repair** is the last row: let $\bar\alpha$ go all the way to 0, and ask for $v$, since at $\bar\alpha = 0$ the noise tells nothing. Where a schedule cannot be redrawn it can be *rescaled*:
+# exercise 3.
+#
+# ### A linear schedule on small pictures
+#
+# DDPM's line was made for larger pictures. In a large picture neighbouring pixels say the same thing many times over, so that much noise is needed to hide it; a picture of 16 × 16 pixels drowns
+# early. For the same network we now ask: what share of the schedule's time is spent where there is nothing to see? The measure is the network's error in the picture over that of the class's mean picture.
+
+
+# %%
+def cosine_time(schedule, t):
+    """The time at which the cosine schedule has the alpha_bar that `schedule` has at t: (n,) -> (n,)."""
+    bar = schedule[(t * T).round().long()]
+    return (COSINE[None] - bar[:, None]).abs().argmin(dim=1).to(t.dtype) / T
+
+
+# %% tags=["demo"]
+means = torch.stack([x_train[y_train == c].mean(0) for c in range(CLASSES)])
+some, some_y = x_test[:256], y_test[:256]
+blind = (some - means[some_y]).square().mean().item()
+unseen, g = [], torch.Generator().manual_seed(11)
+ks_grid = torch.arange(25, T + 1, 25, device=device)
+for k in ks_grid:
+    guess = guess_at(ema, some, some_y, k.expand(len(some)), g)
+    unseen.append((guess - some).square().mean().item() / blind)
+unseen = np.array(unseen)
+fig, axes = plot.figure(1, 2, height=2.9)
+spent = {}
+for name, schedule, colour in (
+    ("linear", LINEAR, plot.COLOURS.vermilion),
+    ("cosine", COSINE, plot.COLOURS.blue),
+):
+    as_cosine = cosine_time(schedule, ks_grid / T).cpu().numpy()
+    curve = np.interp(as_cosine, ks_grid.cpu() / T, unseen)
+    spent[name] = (curve > 0.9).mean()
+    axes[0].plot(ks_grid.cpu() / T, schedule[ks_grid].cpu(), color=colour, label=name)
+    axes[1].plot(ks_grid.cpu() / T, curve, color=colour, label=name)
+axes[0].set(title=r"$\bar\alpha$", xlabel="time $t$")
+axes[1].set(title="Error of the guess, over the mean's", xlabel="time $t$", ylim=(0, 1.1))
+axes[1].axhline(0.9, color=plot.INK, lw=1, ls=":")
+axes[0].legend()
+plt.show()
+print({name: f"{share:.0%} of the steps have nothing to see (above 0.9)" for name, share in spent.items()})
+
+# %% [markdown]
+# Under the line, that share of every training batch teaches the network little, and that share of a sampler's steps moves nothing. Take the steps where either schedule puts
+# them, with the same network. Few steps show it best.
+
+# %% tags=["demo"]
+low = {}
+for steps in S.step_counts[:3]:
+    for name, schedule in (("linear", LINEAR), ("cosine", COSINE)):
+        ts = cosine_time(schedule, time_grid(steps))
+        x = ddim(ema, noise_like(half_y, 12), ts, half_y, guidance=2.0)
+        low[name, steps] = x, measured(x, half)
+        found = {key: round(low[name, steps][1][key], 3) for key in ("class_accuracy", "frechet")}
+        print(f"{steps:3} steps, {name}: {found}")
+
+# %% tags=["demo"]
+fig, axes = plot.figure(2, 1, height=1.0)
+for ax, name in zip(axes, ("linear", "cosine"), strict=True):
+    x, figures = low[name, S.step_counts[0]]
+    title = (
+        f"{name.capitalize()} schedule, {S.step_counts[0]} steps: Fréchet distance {figures['frechet']:.1f}"
+    )
+    plot.images(pictures(x[10:28]), columns=18, ax=ax, title=title)
+plt.show()
+
+# %% [markdown]
+# The cosine is one repair. Another keeps any schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023): noise that is right at one resolution is right at another after a shift of
+# $2\log$ of the ratio of the sides.
+#
+# ## 12 · How good is it?
+
+# %% tags=["demo"]
+for w in (1.0, 2.0):
+    x, figures, seconds = guided[w]
+    extra = {"bits_per_dim": bits_per_dim} if w == 1 else {}
+    board.record(
+        "19_ddpm",
+        f"DDPM, guidance {w:g}",
+        data="glyphs 16",
+        parameters=parameters,
+        train_seconds=train_seconds,
+        sample_seconds=seconds,
+        **figures,
+        **extra,
+    )
+board.table("glyphs 16")
+
+# %% tags=["demo"]
+board.plot("glyphs 16")
+plt.show()
+
+# %% [markdown]
+# Both rows are one network and ten steps of DDIM; only guidance differs, and with it the seconds. The bits belong to the network as trained, without guidance: guided samples come from no
+# density that anybody has written down.
+#
+# ## 13 · In production
+#
+# One sample costs
+#
+# $$\text{time} = S \times g \times t_{\text{net}},$$
+#
+# $S$ steps, $g = 2$ with guidance and 1 without, $t_{\text{net}}$ one run of the network. Nothing else matters. So there are four knobs: fewer steps (DDIM here; better solvers in lesson 20; distillation in lesson 24),
+# guidance built into the network, a cheaper network (our unshuffled pixels; latents in lesson 29), and lower precision.
+
+# %% tags=["demo"]
+y = torch.full((64,), 3, device=device)
+x = noise_like(y, 13)
+for name, steps, w in (("10 steps", 10, 1.0), ("10 steps, guided", 10, 2.0), ("40 steps", 40, 1.0)):
+    began = time.perf_counter()
+    ddim(ema, x, time_grid(steps), y, guidance=w).sum().item()  # waits for the device
+    seconds = time.perf_counter() - began
+    calls = steps * (2 if w != 1 else 1)
+    print(f"{name:17} {1_000 * seconds / 64:6.2f} ms a sample, {1_000 * seconds / 64 / calls:.3f} ms a call")
+
+# %% tags=["demo"]
+selfcheck.run("19_ddpm")
