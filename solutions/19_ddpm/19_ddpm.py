@@ -13,6 +13,7 @@
 
 # %%
 import copy
+import itertools
 import math
 import time
 
@@ -24,12 +25,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import genmap
-from genmap import board, data, features, metrics, plot, progress, selfcheck, taxonomy
+from genmap import board, data, features, plot, progress, selfcheck, taxonomy
 
 # %%
 device = genmap.device()
 S = genmap.settings(
     smoke={
+        "pictures": 3,
         "channels": 8,
         "batch": 8,
         "updates": 3,
@@ -42,6 +44,7 @@ S = genmap.settings(
         "bound": 40,
     },
     quick={
+        "pictures": 40,
         "channels": 32,
         "batch": 64,
         "updates": 600,
@@ -54,6 +57,7 @@ S = genmap.settings(
         "bound": 540,
     },
     full={
+        "pictures": 40,
         "channels": 128,
         "batch": 256,
         "updates": 20_000,
@@ -202,7 +206,7 @@ plt.show()
 # Now real pictures: the course's glyphs, 36 characters in 12 styles. Ink is 1 and paper 0; we use $2x - 1$.
 
 # %%
-glyphs = data.glyphs(16)
+glyphs = data.glyphs(16, each=S.pictures)  # training pictures of each character in each style
 CLASSES = len(data.CAPITALS_AND_DIGITS)  # 36; the label 36 itself will mean "no class"
 x_train, x_test = (2 * torch.as_tensor(part.x, device=device) - 1 for part in (glyphs.train, glyphs.test))
 y_train, y_test = (torch.as_tensor(part.y, device=device) for part in (glyphs.train, glyphs.test))
@@ -365,7 +369,7 @@ def denoise(net, x, t, y, guidance, schedule, clip):
 @torch.no_grad()
 def ddim(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0):
     """From noise x at ts[0] down to ts[-1], without new noise; ts (S + 1,) falls, to 0 at the end."""
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
+    for t, s in itertools.pairwise(ts):
         x_0, eps = denoise(net, x, t, y, guidance, schedule, clip)
         alpha, sigma = alpha_sigma(schedule, s)
         x = alpha * x_0 + sigma * eps
@@ -375,7 +379,7 @@ def ddim(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0):
 @torch.no_grad()
 def ancestral(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0, generator=None):
     """The same, with a draw from the posterior at every step; its randomness is the CPU generator's."""
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
+    for t, s in itertools.pairwise(ts):
         x_0, _ = denoise(net, x, t, y, guidance, schedule, clip)
         a, b, c = posterior(*alpha_sigma(schedule, s), *alpha_sigma(schedule, t))
         z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -894,7 +898,7 @@ print(f"independent pixels: {naive:.3f} bits/dim; DDPM: at most {bits_per_dim:.3
 edges = torch.logspace(math.log10(2), math.log10(T), 13)
 edges[-1] += 1
 k_all, nats = ks.flatten().cpu(), terms.flatten().cpu()
-inside = [((k_all >= lo) & (k_all < hi)) for lo, hi in zip(edges[:-1], edges[1:], strict=True)]
+inside = [((k_all >= lo) & (k_all < hi)) for lo, hi in itertools.pairwise(edges)]
 share = [nats[mask].sum().item() / nats.numel() for mask in inside]  # bits/dim of the bin
 fig, ax = plot.figure(height=2.8)
 ax.bar(
@@ -1111,6 +1115,294 @@ for name, steps, w in (("10 steps", 10, 1.0), ("10 steps, guided", 10, 2.0), ("4
     seconds = time.perf_counter() - began
     calls = steps * (2 if w != 1 else 1)
     print(f"{name:17} {1_000 * seconds / 64:6.2f} ms a sample, {1_000 * seconds / 64 / calls:.3f} ms a call")
+
+# %% [markdown]
+# ## Exercises
+#
+# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade comes from further tests of the same properties on other inputs. In
+# all of them $\alpha$ and $\sigma$ are what section 1 says, $x_t = \alpha_t x_0 + \sigma_t\varepsilon$. But where an exercise says *any schedule*, $\alpha^2 + \sigma^2$ need not be 1; all that holds is that SNR falls
+# with time. (Lesson 23 uses $\alpha = 1 - t$, $\sigma = t$.)
+
+# %% [markdown]
+# ### 1 · Any two tell the others (easy, 20 minutes)
+#
+# Section 3 went from $x_t$ and one answer to the others, where $\alpha^2 + \sigma^2 = 1$. Now take *any schedule*, and any two of the four quantities $x_t$, $x_0$, $\varepsilon$ and
+# $v = \alpha\,\varepsilon - \sigma\,x_0$: find all four. Each is $p\,x_0 + q\,\varepsilon$ with known numbers $p$ and $q$, so that two of them are two linear equations. Where
+# these do not determine $x_0$ and $\varepsilon$ (for example $x_t$ and $\varepsilon$ with $\alpha = 0$), raise `ValueError`.
+
+
+# %% exercise="any-two"
+def any_two(known, alpha, sigma):
+    """All of "x_t", "x_0", "eps" and "v", as a dict, from the two that `known` holds.
+
+    known: a dict of two of these names, each (B, ...); alpha, sigma: (B,), not negative, of any schedule.
+    Raises ValueError unless `known` has exactly two of the names, and where the two leave the others open.
+    """
+    ### BEGIN SOLUTION
+    alpha, sigma = (along(v, next(iter(known.values()))) for v in (alpha, sigma))
+    one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
+    rows = {"x_t": (alpha, sigma), "x_0": (one, zero), "eps": (zero, one), "v": (-sigma, alpha)}
+    if len(known) != 2 or set(known) - set(rows):
+        raise ValueError("give two of x_t, x_0, eps and v")
+    (a, u), (b, w) = ((rows[name], value) for name, value in known.items())
+    det = a[0] * b[1] - a[1] * b[0]
+    if (det == 0).any():
+        raise ValueError("these two do not determine the others")
+    x_0, eps = (u * b[1] - w * a[1]) / det, (w * a[0] - u * b[0]) / det
+    return {name: p * x_0 + q * eps for name, (p, q) in rows.items()} | known
+    ### END SOLUTION
+
+
+# %% test="any-two" points=2
+half_way = torch.tensor([0.5], dtype=torch.float64)  # alpha = sigma = 0.5: alpha^2 + sigma^2 is not 1
+four = any_two(
+    {"x_t": torch.tensor([[1.0]]).double(), "v": torch.tensor([[0.0]]).double()}, half_way, half_way
+)
+assert set(four) == {"x_t", "x_0", "eps", "v"}, "all four, by name"
+assert math.isclose(four["x_0"].item(), 1) and math.isclose(four["eps"].item(), 1), (
+    "0.5 + 0.5 = 1, 0.5 - 0.5 = 0"
+)
+four = any_two(
+    {"v": torch.tensor([[0.5]]).double(), "x_0": torch.tensor([[2.0]]).double()}, half_way, half_way
+)
+assert math.isclose(four["eps"].item(), 3), "0.5 eps - 0.5 * 2 = 0.5"
+
+# %% [markdown]
+# ### 2 · Two moments of one path (medium, 25 minutes)
+#
+# A picture is noised once, step by step, and looked at several times on the way. Given $x_0$, the pixel's values at these times are normal *together*. How do they covary? From the
+# earlier time $s$ to the later $t$ one jump of section 2 leads: $x_t = \alpha_{t|s}\, x_s + \text{new noise}$. The times come in no order, for *any schedule*; which of two is later, SNR tells.
+
+
+# %% exercise="two-times"
+def path_covariance(alpha, sigma):
+    """Cov(x_i, x_j | x_0) of one pixel at n times of one path: (n,), (n,) -> (n, n).
+
+    alpha, sigma: float64, of any schedule, in any order. sigma may be 0 (no noise yet); alpha may be 0 for
+    at most one of the times (nothing left of the picture).
+    """
+    ### BEGIN SOLUTION
+    earlier = alpha[:, None] * sigma >= alpha * sigma[:, None]  # i has more signal than j
+    forward = alpha / alpha[:, None] * sigma[:, None] ** 2
+    covariance = torch.where(earlier, forward, forward.T)
+    return covariance.fill_diagonal_(0) + torch.diag(sigma**2)
+    ### END SOLUTION
+
+
+# %% test="two-times" points=3
+at = torch.tensor([0.0, 0.8, 0.6], dtype=torch.float64)
+covariance = path_covariance(at, (1 - at**2).sqrt())
+assert torch.allclose(covariance.diagonal(), 1 - at**2), "each time by itself: sigma^2"
+assert torch.allclose(covariance, covariance.T), "symmetric, whichever of the two is later"
+assert math.isclose(covariance[1, 2].item(), 0.75 * 0.36), "the earlier noise, 0.36, shrunk by 0.6 / 0.8"
+assert covariance[0, 1] == 0, "pure noise remembers nothing"
+
+# %% [markdown]
+# ### 3 · A schedule that ends in noise (medium, 20 minutes)
+#
+# The repair of section 11 for a schedule that somebody else has chosen (Lin and others 2023). Shift $\sqrt{\bar\alpha_k}$ by a constant, so that the last one becomes 0, then multiply by a constant, so that
+# the one at $k = 1$ is what it was; the clean end, $\bar\alpha_0 = 1$, stays. Return the new table and its $\beta_1, \dots, \beta_T$.
+
+
+# %% exercise="zero-terminal"
+def zero_terminal(alpha_bar):
+    """The rescaled table (T + 1,), 1 first and exactly 0 last, and its betas (T,).
+
+    alpha_bar: (T + 1,), float64, falling, 1 first; it may end at 0 already. T is at least 2.
+    """
+    ### BEGIN SOLUTION
+    root = alpha_bar.sqrt()
+    root = (root - root[-1]) * root[1] / (root[1] - root[-1])
+    root[0] = 1.0
+    new = root**2
+    return new, 1 - new[1:] / new[:-1]
+    ### END SOLUTION
+
+
+# %% test="zero-terminal" points=3
+short = torch.tensor([1.0, 0.81, 0.49, 0.09], dtype=torch.float64)  # roots 1, 0.9, 0.7, 0.3
+kept = short.clone()
+new_bar, new_beta = zero_terminal(short)
+assert torch.allclose(new_bar.sqrt(), torch.tensor([1.0, 0.9, 0.6, 0.0], dtype=torch.float64)), (
+    "0.9, 0.7, 0.3 less 0.3 are 0.6, 0.4, 0; times 1.5"
+)
+assert new_beta.shape == (3,) and math.isclose(new_beta[0].item(), 0.19), (
+    "1 - 0.81: the first step is the old one"
+)
+assert new_beta[-1] == 1, "the last step replaces everything"
+assert torch.equal(short, kept), "leave the table that came in as it is"
+
+# %% [markdown]
+# ### 4 · One weighting, three losses (medium, 25 minutes)
+#
+# Hang and others (2023) weigh the squared error *of the picture* by $\min(\mathrm{SNR}, \gamma)$: what is easy counts no more than $\gamma$. A network that says $\varepsilon$ or $v$ has errors in $\varepsilon$ or $v$. By which number
+# must *its* squared error be multiplied, so that the loss is the same? Take $\alpha^2 + \sigma^2 = 1$, and $\log \mathrm{SNR}$ as input, which may be huge, or infinite at the ends of a schedule. The answer is then still a
+# finite number.
+
+
+# %% exercise="min-snr"
+def min_snr_weight(log_snr, kind, gamma):
+    """The weight of the squared error of a network that says `kind`: (B,) -> (B,), finite.
+
+    log_snr: (B,), float64, from -inf to inf; kind: "eps", "x_0" or "v", else ValueError; gamma > 0.
+    """
+    ### BEGIN SOLUTION
+    capped = log_snr.clamp(max=math.log(gamma))
+    if kind == "x_0":
+        return capped.exp()
+    if kind == "eps":
+        return (math.log(gamma) - log_snr).clamp(max=0).exp()
+    if kind == "v":
+        return (capped - F.softplus(log_snr)).exp()
+    raise ValueError(f"no loss is called {kind!r}")
+    ### END SOLUTION
+
+
+# %% test="min-snr" points=3
+at_three = torch.tensor([3.0], dtype=torch.float64).log()  # SNR 3: alpha^2 = 3/4, sigma^2 = 1/4
+for kind, wanted in (("x_0", 2), ("eps", 2 / 3), ("v", 1 / 2)):
+    got = min_snr_weight(at_three, kind, 2.0).item()
+    assert math.isclose(got, wanted), (
+        f"{kind}: an error of 1 in the picture is how much there? {wanted:.3f}, not {got}"
+    )
+edge = torch.tensor([-math.inf, 1_000.0], dtype=torch.float64)
+assert min_snr_weight(edge, "eps", 5.0).tolist() == [1, 0], (
+    "pure noise: weight 1; clean: 0, and neither is NaN"
+)
+
+# %% [markdown]
+# ### 5 · A better variance for the step back (medium, 25 minutes)
+#
+# Section 9 gave the step back, $p_\theta(x_s \mid x_t) = \mathcal N(a x_t + b\hat x_0, \rho^2 I)$, the posterior's own variance $\rho^2 = c^2$. But the network's picture is off by a mean squared error $m = \mathbb E(x_0 - \hat x_0)^2$ per
+# pixel, and the step could admit that. Which $\rho^2$ makes $\mathbb E\,\mathrm{KL}\big(\mathcal N(a x_t + b x_0, c^2)\,\|\,\mathcal N(a x_t + b \hat x_0, \rho^2)\big)$ smallest, the mean taken over pixels, and
+# how many nats per pixel does it save against $\rho^2 = c^2$? (Bao and others 2022 sample with such variances.)
+
+
+# %% exercise="best-variance"
+def best_variance(b, c, m):
+    """The best rho^2, and the nats per pixel that it saves against c^2: b, c, m (n,) -> (n,), (n,).
+
+    b, c: of the posterior, c > 0; m: the mean squared error of the picture, not negative. All float64.
+    """
+    ### BEGIN SOLUTION
+    excess = (b / c) ** 2 * m  # of the mean, in units of the variance
+    return c**2 * (1 + excess), (excess - excess.log1p()) / 2
+    ### END SOLUTION
+
+
+# %% test="best-variance" points=3
+one = torch.ones(1, dtype=torch.float64)
+rho2, saved = best_variance(0.5 * one, 0.1 * one, 0 * one)
+assert math.isclose(rho2.item(), 0.01) and saved.item() == 0, (
+    "a perfect picture: the posterior's variance is best"
+)
+rho2, saved = best_variance(one, one, (math.e - 1) * one)
+assert math.isclose(rho2.item(), math.e), "the variance that is there: c^2, and b^2 m from the wrong mean"
+assert math.isclose(saved.item(), (math.e - 1) / 2 - 0.5), (
+    "KL with rho^2 = 1: (e - 1) / 2; with e: log(e) / 2"
+)
+
+# %% [markdown]
+# ### 6 · Repair a broken sampler (hard, 35 minutes)
+#
+# Somebody wrote DDPM's step from $x_k$ to $x_{k-1}$ for a network that says $\varepsilon$, with guidance, in DDPM's own form of the posterior mean: $\hat x_0$ is put in and
+# everything is sorted by $x_k$ and $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults; its pictures are noisy and far too contrasty. Find them, and write the step that works. $w$ is
+# the guidance of section 7, and nothing is clipped.
+
+
+# %%
+def broken_step(x_k, eps_y, eps_none, w, k, alpha_bar, z):
+    """x_{k-1} from x_k, with three faults. alpha_bar: the table (T + 1,); k from 1 to T."""
+    before, now = alpha_bar[k - 1], alpha_bar[k]
+    beta_k = 1 - now / before
+    guided = eps_y + w * (eps_y - eps_none)
+    mean_k = (x_k - beta_k / (1 - now).sqrt() * guided) / now.sqrt()
+    return mean_k + beta_k * (1 - before) / (1 - now) * z
+
+
+# %% exercise="repair"
+def repaired_step(x_k, eps_y, eps_none, w, k, alpha_bar, z):
+    """A draw of p(x_{k-1} | x_k), the posterior with the guided picture in it: (B, ...) -> (B, ...).
+
+    eps_y, eps_none: what the network says with the label and without; w: guidance, 1 for none; k: a number
+    from 1 to T; alpha_bar: the table (T + 1,), 1 first, above 0; z: standard normal noise like x_k.
+    """
+    ### BEGIN SOLUTION
+    eps = eps_none + w * (eps_y - eps_none)
+    beta = 1 - alpha_bar[k] / alpha_bar[k - 1]
+    mean = (x_k - beta / (1 - alpha_bar[k]).sqrt() * eps) / (1 - beta).sqrt()
+    variance = beta * (1 - alpha_bar[k - 1]) / (1 - alpha_bar[k])
+    return mean + variance.sqrt() * z
+    ### END SOLUTION
+
+
+# %% test="repair" points=3
+steps_bar = torch.tensor([1.0, 0.8, 0.4], dtype=torch.float64)
+clean, grain = torch.tensor([[0.3, -0.7]]).double(), torch.tensor([[1.0, -2.0]]).double()
+first = steps_bar[1].sqrt() * clean + (1 - steps_bar[1]).sqrt() * grain
+got = repaired_step(first, grain, 9 * grain, 1.0, 1, steps_bar, grain)
+assert torch.allclose(got, clean), "k = 1, w = 1: the network knows the noise; take it away, and add none"
+noisy = steps_bar[2].sqrt() * clean + (1 - steps_bar[2]).sqrt() * grain
+mean = repaired_step(noisy, grain, grain, 3.0, 2, steps_bar, 0 * grain)
+a, b, c = posterior(
+    *(v[1:2] for v in alpha_sigma(steps_bar, torch.tensor([0, 0.5]))), *alpha_sigma(steps_bar, torch.ones(1))
+)
+assert torch.allclose(mean, a * noisy + b * clean), "without z: the mean of section 2's posterior"
+spread = repaired_step(noisy, grain, grain, 3.0, 2, steps_bar, 0 * grain + 1) - mean
+assert torch.allclose(spread, c.expand(1, 2)), "one unit of z moves x by the posterior's deviation"
+
+# %% [markdown]
+# ### 7 · The bridge (hard, 40 minutes)
+#
+# Two photographs of one path, $x_r$ and $x_t$, taken at $r < t$. Where was the path at a time $s$ between them? Since each step only looks at the one before it, the picture $x_0$ itself no longer matters:
+#
+# $$q(x_s \mid x_r, x_t) \propto q(x_s \mid x_r)\; q(x_t \mid x_s) = \mathcal N\big(a\,x_r + b\,x_t,\ c^2 I\big).$$
+#
+# Find $a$, $b$ and $c$, for *any schedule*. (Section 2 is the case $r = 0$. Lookahead samplers and parallel samplers need the general one.) The
+# first time may be clean, $\sigma_r = 0$, and the last may be pure noise, $\alpha_t = 0$.
+
+
+# %% exercise="bridge"
+def bridge(alpha, sigma):
+    """a, b and c of q(x_s | x_r, x_t), each (B,).
+
+    alpha, sigma: (B, 3), float64, at three times r < s < t, of any schedule; SNR falls from each to the next.
+    """
+    ### BEGIN SOLUTION
+    (a_r, a_s, a_t), (s_r, s_s, s_t) = alpha.T, sigma.T
+    to_s, to_t = a_s / a_r, a_t / a_s
+    var_s = s_s**2 - (to_s * s_r) ** 2  # of x_s, given x_r
+    var_t = s_t**2 - (to_t * s_s) ** 2  # of x_t, given x_s
+    both = var_t + to_t**2 * var_s  # of x_t, given x_r
+    return to_s * var_t / both, to_t * var_s / both, (var_s * var_t / both).sqrt()
+    ### END SOLUTION
+
+
+# %% test="bridge" points=3
+three_times = torch.tensor([[1.0, 0.8, 0.6], [0.9, 0.5, 0.0]], dtype=torch.float64)
+a, b, c = bridge(three_times, (1 - three_times**2).sqrt())
+again = posterior(*(torch.tensor(v, dtype=torch.float64) for v in (0.8, 0.6, 0.6, 0.8)))
+assert math.isclose(a[0].item(), again[1].item()), "from a clean r the path starts at x_0: section 2's b"
+assert math.isclose(b[0].item(), again[0].item()) and math.isclose(c[0].item(), again[2].item()), (
+    "its a, its c"
+)
+assert b[1] == 0 and math.isclose(a[1].item(), 5 / 9), "pure noise at t tells nothing: only x_r counts"
+assert math.isclose(c[1].item() ** 2, 0.75 - (5 / 9) ** 2 * 0.19), "and c is that of q(x_s | x_r)"
+
+# %% [markdown]
+# ## Further reading
+#
+# - J. Sohl-Dickstein, E. Weiss, N. Maheswaranathan, S. Ganguli. *Deep unsupervised learning using nonequilibrium thermodynamics.* 2015, arXiv:1503.03585.
+# - J. Ho, A. Jain, P. Abbeel. *Denoising diffusion probabilistic models.* 2020, arXiv:2006.11239.
+# - J. Song, C. Meng, S. Ermon. *Denoising diffusion implicit models.* 2020, arXiv:2010.02502.
+# - A. Nichol, P. Dhariwal. *Improved denoising diffusion probabilistic models.* 2021, arXiv:2102.09672. The cosine schedule.
+# - D. Kingma, T. Salimans, B. Poole, J. Ho. *Variational diffusion models.* 2021, arXiv:2107.00630. The ELBO by SNR.
+# - F. Bao, C. Li, J. Zhu, B. Zhang. *Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion probabilistic models.* 2022, arXiv:2201.06503.
+# - T. Salimans, J. Ho. *Progressive distillation for fast sampling of diffusion models.* 2022, arXiv:2202.00512. Where $v$ comes from.
+# - J. Ho, T. Salimans. *Classifier-free diffusion guidance.* 2022, arXiv:2207.12598.
+# - E. Hoogeboom, J. Heek, T. Salimans. *Simple diffusion: end-to-end diffusion for high resolution images.* 2023, arXiv:2301.11093. Schedules by resolution.
+# - T. Hang and others. *Efficient diffusion training via min-SNR weighting strategy.* 2023, arXiv:2303.09556.
+# - S. Lin, B. Liu, J. Li, X. Yang. *Common diffusion noise schedules and sample steps are flawed.* 2023, arXiv:2305.08891. Terminal SNR.
 
 # %% tags=["demo"]
 selfcheck.run("19_ddpm")
