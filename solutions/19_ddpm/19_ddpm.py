@@ -46,9 +46,9 @@ S = genmap.settings(
     quick={
         "pictures": 40,
         "channels": 32,
-        "batch": 64,
-        "updates": 600,
-        "rate": 3e-3,
+        "batch": 32,
+        "updates": 1_000,
+        "rate": 4e-3,
         "decay": 0.99,
         "bf16": False,
         "each": 20,
@@ -487,24 +487,25 @@ ax.grid(False)
 plt.show()
 
 # %% [markdown]
-# **A residual block.** Two convolutions, each after a normalisation, and a bypass. Between them the embedding is added to every pixel: this is how the block learns
-# when it is, and what is wanted.
+# **A residual block.** Two convolutions, each after a normalisation, and a bypass. Between them the embedding sets the contrast and the level of every channel, $h \cdot (1 + \text{scale}) + \text{shift}$: this is how
+# the block learns when it is, and what is wanted.
 
 
 # %%
 class Block(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x))) + e))): (B, a, H, W), (B, width) -> (B, b, H, W)."""
+    """Two convolutions and a bypass, modulated by e: (B, a, H, W), (B, width) -> (B, b, H, W)."""
 
     def __init__(self, a, b, width):
         super().__init__()
         self.norm1, self.conv1 = nn.GroupNorm(8, a), nn.Conv2d(a, b, 3, padding=1)
-        self.shift = nn.Linear(width, b)
+        self.modulate = nn.Linear(width, 2 * b)
         self.norm2, self.conv2 = nn.GroupNorm(8, b), nn.Conv2d(b, b, 3, padding=1)
         self.bypass = nn.Conv2d(a, b, 1) if a != b else nn.Identity()
 
     def forward(self, x, e):
-        h = self.conv1(F.silu(self.norm1(x))) + self.shift(F.silu(e))[:, :, None, None]
-        return self.bypass(x) + self.conv2(F.silu(self.norm2(h)))
+        scale, shift = self.modulate(F.silu(e))[:, :, None, None].chunk(2, dim=1)  # (B, b, 1, 1) each
+        h = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + scale) + shift
+        return self.bypass(x) + self.conv2(F.silu(h))
 
 
 # %% [markdown]
@@ -613,7 +614,7 @@ def update(net, ema, optimizer, x_0, y, generator, decay):
 
 
 # %% [markdown]
-# The learning rate rises over the first tenth of the run and then stays. The average's memory, $1 / (1 - d)$ updates, is shorter at the start, so that the random first weights are soon forgotten.
+# The learning rate rises over the first tenth of the run and then falls to 0 in a straight line. The average's memory, $1 / (1 - d)$ updates, is shorter at the start, so that the random first weights are soon forgotten.
 # At a few moments we let the average draw, and compare both networks on test pictures, with the same noise for both.
 
 # %%
@@ -636,7 +637,10 @@ def noise_like(y, seed):
 # %% tags=["demo"]
 trainer = torch.Generator(device).manual_seed(0)
 optimizer = torch.optim.AdamW(net.parameters(), lr=S.rate, betas=(0.9, 0.99), weight_decay=0.0)
-warm = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min(1, (n + 1) / (S.updates / 10)))
+rise = S.updates / 10
+rate = torch.optim.lr_scheduler.LambdaLR(
+    optimizer, lambda n: min((n + 1) / rise, (S.updates - n) / (S.updates - rise))
+)
 curve, drawn, losses = progress.Curve("DDPM on glyphs", "update", "loss"), {}, {}
 moments = sorted({min(S.updates, m) for m in (S.updates // 12, S.updates // 4, S.updates // 2, S.updates)})
 began = time.perf_counter()
@@ -644,7 +648,7 @@ for n in progress.track(range(1, S.updates + 1), title="training"):
     rows = torch.randint(len(x_train), (S.batch,), generator=trainer, device=device)
     decay = min(S.decay, (n + 1) / (n + 10))
     curve.add(n, update(net, ema, optimizer, x_train[rows], y_train[rows], trainer, decay))
-    warm.step()
+    rate.step()
     if n in moments:
         paused = time.perf_counter()
         drawn[n] = ddim(ema, noise_like(dozen, 4), time_grid(10), dozen, guidance=2.0)
@@ -662,8 +666,8 @@ for ax, (n, x) in zip(np.atleast_1d(axes), drawn.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The same noise, at four moments of the run. Clouds, then strokes, then letters. The title compares the last weights with their average: once the average has forgotten the start it is
-# the better network, without a single gradient of its own.
+# The same noise, at four moments of the run. Clouds, then strokes, then letters. The titles compare the last weights with their average: while the learning rate is high the average
+# is the better network, without a single gradient of its own. At the end the rate has fallen, the weights have come to rest, and the two agree.
 
 # %% [markdown]
 # ## 7 · Guidance

@@ -1,0 +1,72 @@
+"""Lesson 19_ddpm: a training step of its U-Net against one of diffusers' UNet2DModel of the same shape."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+
+from autograde.course import Course
+from autograde.grading import cells_to_run
+from autograde.script import read_lesson
+
+TITLE = "19_ddpm: U-Net training step against diffusers' UNet2DModel"
+CHANNELS, BATCH, CLASSES = 32, 32, 36  # those of the setting quick
+
+
+def chapter() -> dict[str, Any]:
+    """Return the names of the chapter."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    os.environ["GENMAP_SETTING"] = "smoke"
+    with contextlib.redirect_stdout(io.StringIO()):
+        for cell in cells_to_run(read_lesson(Course.at(Path(__file__).parents[2]).source("19_ddpm"))):
+            exec(compile(cell.source, "19_ddpm", "exec"), names)
+    return names
+
+
+def peer(channels: int = CHANNELS) -> torch.nn.Module:
+    """Return diffusers' network with the layers of the lesson's, on pictures that are unshuffled already."""
+    return UNet2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(channels, 2 * channels),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        num_class_embeds=CLASSES + 1,
+        add_attention=False,
+        norm_num_groups=8,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+def pair() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return (the lesson's training step, diffusers'), on the same pictures, times and noise."""
+    lesson = chapter()
+    net, theirs = lesson["UNet"](CHANNELS), peer()
+    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in theirs.parameters())
+    generator = torch.Generator().manual_seed(0)
+    x_t, v = torch.randn(2, BATCH, 1, 16, 16, generator=generator)
+    t, y = torch.rand(BATCH, generator=generator), torch.randint(CLASSES, (BATCH,), generator=generator)
+    folded = [torch.nn.functional.pixel_unshuffle(x, 2) for x in (x_t, v)]
+
+    def step(model: torch.nn.Module, forward: Callable[[], torch.Tensor], target: torch.Tensor) -> Any:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+        def update() -> None:
+            loss = torch.nn.functional.mse_loss(forward(), target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        return update
+
+    return (
+        step(net, lambda: net(x_t, t, y), v),
+        step(theirs, lambda: theirs(folded[0], 1000 * t, class_labels=y).sample, folded[1]),
+    )
