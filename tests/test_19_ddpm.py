@@ -45,7 +45,7 @@ def scheduler(kind, schedule, **how):
 
 def toy_net(x, t, y):
     """A smooth function of everything that the network is given."""
-    return torch.sin(3 * x + 5 * t[:, None, None, None]) * 0.8 + 0.02 * y[:, None, None, None]
+    return torch.sin(x + 5 * t[:, None, None, None]) * 0.6 + 0.02 * y[:, None, None, None]
 
 
 def pictures(seed=0, n=6):
