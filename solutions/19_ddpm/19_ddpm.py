@@ -8,8 +8,7 @@
 # |---|---|
 # | You will build | the forward process and its exact reverse; a small U-Net that knows the time and the class; guidance; two samplers; a bound on the likelihood in bits per dimension |
 # | You need to know | lesson 01 (densities, bits/dim), lesson 10 (the ELBO, a KL divergence between normal distributions); convolutions |
-# | Time on two CPU cores | about four minutes to run, one of them training; four hours to read and to solve |
-# | Time on a GPU | ten minutes in the setting `full` |
+# | Time on two CPU cores | about four minutes to run, one of them training; four hours to read and to solve; no GPU needed (the setting `full` is for one) |
 
 # %%
 import copy
@@ -224,10 +223,10 @@ def pictures(x):
 times = torch.linspace(0, 1, 11, device=device)
 letter = x_test[(y_test == 16).nonzero()[3]].expand(11, -1, -1, -1)  # a G
 noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(3)).to(device)
-fig, axes = plot.figure(2, 1, height=1.25)
+fig, axes = plot.figure(2, 1, height=1.3)
 for ax, schedule, name in zip(axes, (LINEAR, COSINE), ("Linear", "Cosine"), strict=True):
     x_t = q_sample(schedule, letter, times, noise.expand(11, -1, -1, -1))
-    captions = [f"t = {t:.1f}" for t in times] if ax is axes[1] else None
+    captions = [f"t = {t:.1f}" for t in times]
     plot.images(pictures(x_t), columns=11, ax=ax, title=f"{name} schedule", captions=captions)
 plt.show()
 
@@ -333,7 +332,7 @@ for (name, pair), colour in zip(rows.items(), plot.COLOURS, strict=False):
         ax.plot(t, values, color=colour, label=f"network says {name}")
 for ax, name in zip(axes, ("the picture $x_0$", r"the noise $\varepsilon$"), strict=True):
     ax.set(yscale="log", ylim=(0.004, 300), xlabel="time $t$", title=f"Error in {name}")
-axes[0].set_ylabel("error, for an output error of 1")
+axes[0].set_ylabel("per unit of error in the output")
 axes[0].legend(loc="upper center")
 plt.show()
 
@@ -439,14 +438,14 @@ for ax, (name, steps) in zip(axes, ((n, k) for k in (few, many) for n in toy_err
         toy_drawn[name, steps][:, 0].cpu(), bins=61, range=(-1.5, 1.5), density=True, color=plot.COLOURS.sky
     )
     ax.plot(axis, toy_density(axis, 1.0), color=plot.COLOURS.vermilion, lw=1.8)
-    ax.set(title=f"{name}, {steps}", xlabel="$x_0$", xlim=(-1.5, 1.5), ylim=(0, 2.0))
+    ax.set(title=f"{name}, {steps}", xlabel="$x_0$", xlim=(-1.5, 1.5), ylim=(0, 2.9))
     ax.tick_params(labelleft=ax is axes[0])
 plt.show()
 
 # %% [markdown]
-# The network is perfect here, so what is wrong is the sampler's own error. With few steps the ancestral sampler puts its samples too close to the middle of each mode:
-# it takes a step of the size of the whole schedule for a normal one, and it is not. DDIM solves a differential equation
-# (lesson 21) with long strides; it errs, too, and less. With a hundred steps both are close.
+# The network is perfect here, so what is wrong is the sampler's own error. With few steps both make the modes too narrow and leave samples stranded between them: one step is so long that the
+# guess $\hat x_0$, a mean over both modes, is taken for the truth. The ancestral sampler errs more: it draws from one normal distribution where the exact step back has two humps. DDIM solves a differential
+# equation (lesson 21) with long strides. With a hundred steps both are close.
 #
 # ## 5 · A network that knows the time
 #
@@ -725,8 +724,8 @@ for ax, w in zip(axes, (1.0, 2.0, 4.0), strict=True):
 plt.show()
 
 # %% [markdown]
-# The same noise in each column. Without guidance many are no letter at all; with 2 nearly all are the one that was asked for; with 4 they are
-# sure of themselves and look alike, bold and upright. Accuracy has its best value where diversity has long fallen, and the Fréchet distance, which feels both, turns
+# The same noise in each column. Without guidance some are torn, or half another letter; with 2 nearly all are the one that was asked for; with 4 the strokes grow heavy and the pictures look
+# alike. Accuracy is best where diversity has long fallen, and the Fréchet distance, which feels both, turns
 # earlier. A report that gives one of them without the other hides the trade.
 
 # %% tags=["demo"]
@@ -762,21 +761,23 @@ for ax, errors in zip(axes, (toy_error, glyph_error), strict=True):
         errors.items(), (plot.COLOURS.vermilion, plot.COLOURS.blue), strict=True
     ):
         ax.plot(S.step_counts, values, "-o", color=colour, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="steps", xticks=S.step_counts, xticklabels=S.step_counts)
+    ax.set(xscale="log", xlabel="steps", xticks=S.step_counts, xticklabels=S.step_counts)
     ax.minorticks_off()
+axes[0].set_yscale("log")
+axes[1].set_ylim(0, None)
 axes[0].set(title="Two modes, perfect network", ylabel="Wasserstein distance")
 axes[1].set(title="Glyphs, trained network", ylabel="Fréchet distance")
 axes[1].axhline(floor, color=plot.INK, lw=1, ls=":")
-axes[1].text(S.step_counts[0], floor * 1.06, "real pictures against real ones", fontsize=9, va="bottom")
+axes[1].text(S.step_counts[0], floor + 0.1, "real pictures against real ones", fontsize=9, va="bottom")
 axes[0].legend()
 plt.show()
 for name, values in glyph_error.items():
     print(f"{name:9}", {steps: round(v, 1) for steps, v in zip(S.step_counts, values, strict=True)})
 
 # %% [markdown]
-# Left, the sampler's own error: it falls with the number of steps, and DDIM's lies below by a large factor. Right, the same comparison with a network in it. At five steps the order is the same, and
-# by a wide margin. With more steps DDIM soon stops gaining: what is left is the network's error, which no number of steps removes. The
-# ancestral sampler catches up where it has enough steps, for its fresh noise gives the network a chance to mend what it did earlier.
+# Left, the sampler's own error: it falls with every doubling of the steps, and DDIM's lies below at every number. Right, with a trained network in it, the order turns round. DDIM soon stops gaining: what is left is
+# the network's error, which no number of steps removes. The ancestral sampler goes on gaining a little, for its fresh noise gives the network a chance to mend what it did earlier. Both are far from the
+# floor. And for most of what can be had, ten or twenty steps are enough: a thousand were never needed to *sample*.
 #
 # ## 9 · The weighted ELBO, in bits
 #
@@ -898,6 +899,10 @@ log_table = (table / table.sum(2, keepdim=True)).log()
 naive = -log_table[y_test[: S.bound, None], pixel, levels_test].mean().item() / math.log(2)
 print(f"independent pixels: {naive:.3f} bits/dim; DDPM: at most {bits_per_dim:.3f}")
 
+# %% [markdown]
+# The table wins, and cannot draw a letter. It knows that most pixels are paper, *exactly* paper, and pays next to nothing for them. Our network guesses them to within a few levels, which no eye
+# sees, and pays for the difference in every pixel. Where the bits go shows the same:
+
 # %% tags=["demo"]
 edges = torch.logspace(math.log10(2), math.log10(T), 13)
 edges[-1] += 1
@@ -910,12 +915,13 @@ ax.bar(
 )
 ax.bar(0.00085, last.mean().item(), width=0.0008, align="edge", color=plot.COLOURS.orange)
 ax.set(xscale="log", xlabel="time $t$", ylabel="bits/dim", title="Where the bits are spent")
+ax.set_ylim(0, 1.2 * max(*share, last.mean().item()))
 ax.text(0.00085, last.mean().item(), " the last step", va="bottom", fontsize=9.5)
 plt.show()
 
 # %% [markdown]
-# Nearly all bits go to times at which the noise can hardly be seen: they pay for the exact grey of the edges. The times at which letters are decided, say $t > 0.3$,
-# cost almost nothing. That is why bits/dim and the look of samples are nearly strangers, and why dropping the ELBO's weights made DDPM draw. (Its paper reports at most 3.75 bits/dim on CIFAR-10, beside 2.80 of an autoregressive transformer.)
+# Most bits go to times at which the noise can hardly be seen: they pay for exact grey levels. The times at which letters are decided, say $t > 0.3$,
+# cost a few hundredths of the sum. That is why bits/dim and the look of samples are nearly strangers, and why dropping the ELBO's weights made DDPM draw. (Its paper reports at most 3.75 bits/dim on CIFAR-10, beside 2.80 of an autoregressive transformer.)
 #
 # ## 10 · Play: steps and guidance
 #
@@ -952,7 +958,7 @@ for ax, (s, w) in zip(axes, cases, strict=True):
 plt.show()
 
 # %% [markdown]
-# Two steps draw the mean of many letters: grey. Five are enough for a shape, and from about ten on little changes. Guidance acts at every number of steps; it does not replace
+# Two steps already draw the letter, in pale and blurred strokes: a mean over many. From five on the strokes are sharp, and little changes. Guidance acts at every number of steps; it does not replace
 # them, and they do not replace it.
 #
 # ## 11 · What breaks
@@ -1005,7 +1011,7 @@ for ax, end in zip(axes, (0.5, 0.7, 1.0), strict=True):
 plt.show()
 
 # %% [markdown]
-# **The repair** is the last row: let $\bar\alpha$ go all the way to 0, and ask for $v$, since at $\bar\alpha = 0$ the noise tells nothing. Where a schedule cannot be redrawn it can be *rescaled*:
+# Accuracy falls and ink grows from the first step away from 0. (At 0 there is still a little too much ink: guidance makes strokes heavier, section 7.) **The repair** is the last row: let $\bar\alpha$ go all the way to 0, and ask for $v$, since at $\bar\alpha = 0$ the noise tells nothing. Where a schedule cannot be redrawn it can be *rescaled*:
 # exercise 3.
 #
 # ### A linear schedule on small pictures
@@ -1050,8 +1056,8 @@ plt.show()
 print({name: f"{share:.0%} of the steps have nothing to see (above 0.9)" for name, share in spent.items()})
 
 # %% [markdown]
-# Under the line, that share of every training batch teaches the network little, and that share of a sampler's steps moves nothing. Take the steps where either schedule puts
-# them, with the same network. Few steps show it best.
+# Under the line, that share of every training batch teaches the network little, and that share of a sampler's steps moves next to nothing. Take the steps where either schedule puts
+# them, with the same network.
 
 # %% tags=["demo"]
 low = {}
@@ -1074,7 +1080,8 @@ for ax, name in zip(axes, ("linear", "cosine"), strict=True):
 plt.show()
 
 # %% [markdown]
-# The cosine is one repair. Another keeps any schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023): noise that is right at one resolution is right at another after a shift of
+# With five steps the line leaves too few for the part where letters take shape, and the Fréchet distance shows it; with more steps the gap closes, since steps through nothing do no harm but cost. The
+# waste in training stays. The cosine is one repair. Another keeps any schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023): noise that is right at one resolution is right at another after a shift of
 # $2\log$ of the ratio of the sides.
 #
 # ## 12 · How good is it?
