@@ -1080,7 +1080,7 @@ for ax, name in zip(axes, ("linear", "cosine"), strict=True):
 plt.show()
 
 # %% [markdown]
-# With five steps the line leaves too few for the part where letters take shape, and the Fréchet distance shows it; with more steps the gap closes, since steps through nothing do no harm but cost. The
+# With five steps the line leaves too few for the part where letters take shape, and the Fréchet distance shows it; with more steps the gap shrinks, since steps through nothing do no harm and only cost time. The
 # waste in training stays. The cosine is one repair. Another keeps any schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023): noise that is right at one resolution is right at another after a shift of
 # $2\log$ of the ratio of the sides.
 #
