@@ -751,7 +751,7 @@ for steps in progress.track(S.step_counts, title="steps"):
         x = {"ancestral": ancestral, "DDIM": ddim}[name](ema, start, time_grid(steps), half_y, **how)
         found.append(measured(x, half)["frechet"])
 y_val = torch.as_tensor(glyphs.validation.y)
-real = torch.stack([(y_val == c).nonzero()[:half, 0] for c in every]).T.flatten()
+real = torch.stack([(y_val == c).nonzero()[:half, 0] for c in range(CLASSES)]).T.flatten()
 floor = measured(2 * torch.as_tensor(glyphs.validation.x)[real] - 1, half)["frechet"]
 
 # %% tags=["demo"]
@@ -832,7 +832,7 @@ def log_levels(x_0, guess, width):
     above = torch.where(x_0 > 0.999, torch.inf, above)
     flip = (below + above) > 0  # the normal CDF is exact in its lower tail only
     below, above = torch.where(flip, -above, below), torch.where(flip, -below, above)
-    mass = torch.special.ndtr(above.double()) - torch.special.ndtr(below.double())
+    mass = torch.special.ndtr(above.to(tables)) - torch.special.ndtr(below.to(tables))
     return mass.clamp(min=1e-30).log()
 
 
@@ -891,7 +891,6 @@ levels_train, levels_test = (
     (pictures(x) * 255).round().long().flatten(1) for x in (x_train, x_test[: S.bound])
 )
 table = torch.full((CLASSES, 256, 256), 1e-2, device=device)  # class, pixel, level; a little for the unseen
-ones = torch.ones(256, device=device)
 pixel = torch.arange(256, device=device)
 flat = (y_train[:, None] * 256 + pixel) * 256 + levels_train
 table.view(-1).index_add_(0, flat.flatten(), torch.ones_like(flat.flatten(), dtype=table.dtype))
