@@ -1,8 +1,6 @@
 """Lesson 19_ddpm: schedules, network and samplers agree with diffusers; posterior and bound with laws."""
 
-import contextlib
 import copy
-import io
 import math
 
 import numpy as np
@@ -10,25 +8,14 @@ import pytest
 import torch
 from test_lessons import COURSE
 
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
+from autograde.chapter import definitions
 
 NONE = 36  # the label "no class"
 
 
-def chapter(setting: str) -> dict[str, object]:
-    """The names of the chapter in a setting."""
-    names: dict[str, object] = {"__name__": "__main__"}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setenv("GENMAP_SETTING", setting)
-        for cell in cells_to_run(read_lesson(COURSE.source("19_ddpm"))):
-            exec(compile(cell.source, "19_ddpm", "exec"), names)
-    return names
-
-
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
-    return chapter("smoke")
+    return definitions(COURSE, "19_ddpm")
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +210,7 @@ def test_times_are_stratified(lesson):
 
 def test_one_step_at_full_size():
     """The setting for a GPU: its network, batch and bf16, one update, here on whatever device there is."""
-    full = chapter("full")
+    full = definitions(COURSE, "19_ddpm", "full")
     net, x, y = full["net"], full["x_train"], full["y_train"]
     ema, before = copy.deepcopy(net), copy.deepcopy(net.state_dict())
     assert full["S"].bf16 and full["parameters"] > 5_000_000

@@ -12,19 +12,14 @@ import torch
 from scipy.stats import norm
 from test_lessons import COURSE
 
-from autograde.grading import cells_to_run
+from autograde.chapter import definitions
 from autograde.script import read_lesson
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
     """The names of the chapter."""
-    names: dict[str, object] = {"__name__": "__main__"}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setenv("GENMAP_SETTING", "smoke")
-        for cell in cells_to_run(read_lesson(COURSE.source("23_flow_matching"))):
-            exec(compile(cell.source, "23_flow_matching", "exec"), names)
-    return names
+    return definitions(COURSE, "23_flow_matching")
 
 
 def double(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,8 +1,5 @@
 """Lesson 19_ddpm: a training step of its U-Net against one of diffusers' UNet2DModel of the same shape."""
 
-import contextlib
-import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +7,8 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
+from autograde.chapter import definitions
 from autograde.course import Course
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
 
 TITLE = "19_ddpm: U-Net training step against diffusers' UNet2DModel"
 CHANNELS, BATCH, CLASSES = 32, 32, 36  # those of the setting quick
@@ -20,12 +16,7 @@ CHANNELS, BATCH, CLASSES = 32, 32, 36  # those of the setting quick
 
 def chapter() -> dict[str, Any]:
     """Return the names of the chapter."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    os.environ["GENMAP_SETTING"] = "smoke"
-    with contextlib.redirect_stdout(io.StringIO()):
-        for cell in cells_to_run(read_lesson(Course.at(Path(__file__).parents[2]).source("19_ddpm"))):
-            exec(compile(cell.source, "19_ddpm", "exec"), names)
-    return names
+    return definitions(Course.at(Path(__file__).parents[2]), "19_ddpm")
 
 
 def peer(channels: int = CHANNELS) -> torch.nn.Module:

@@ -1,9 +1,6 @@
 """Lesson 23_flow_matching: a training step against one of diffusers' UNet2DModel of the same shape."""
 
-import contextlib
 import copy
-import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +8,8 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
+from autograde.chapter import definitions
 from autograde.course import Course
-from autograde.grading import cells_to_run
-from autograde.script import read_lesson
 
 TITLE = "23_flow_matching: training step against diffusers' UNet2DModel"
 CHANNELS, BATCH, CLASSES = 32, 64, 36  # those of the setting quick
@@ -21,14 +17,7 @@ CHANNELS, BATCH, CLASSES = 32, 64, 36  # those of the setting quick
 
 def chapter() -> dict[str, Any]:
     """Return the names of the chapter."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    os.environ["GENMAP_SETTING"] = "smoke"
-    with contextlib.redirect_stdout(io.StringIO()):
-        for cell in cells_to_run(
-            read_lesson(Course.at(Path(__file__).parents[2]).source("23_flow_matching"))
-        ):
-            exec(compile(cell.source, "23_flow_matching", "exec"), names)
-    return names
+    return definitions(Course.at(Path(__file__).parents[2]), "23_flow_matching")
 
 
 class Peer(torch.nn.Module):
