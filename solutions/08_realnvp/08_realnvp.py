@@ -433,7 +433,7 @@ def play(k):
     colours = [plot.COLOURS.blue if i < k else plot.RULE for i in range(last)]
     axes[1].bar(range(1, last + 1), bars, color=colours)
     axes[1].axhline(0, color=plot.INK, lw=0.8)
-    axes[1].set(title=f"Volume so far: e to the {sum(bars[:k]):.2f}", xlabel="layer of the inverse")
+    axes[1].set(title=rf"Volume so far: $e^{{{sum(bars[:k]):.2f}}}$", xlabel="layer of the inverse")
     axes[1].set(ylabel="mean log-determinant, nats", xticks=range(1, last + 1))
     plt.show()
 
@@ -896,7 +896,7 @@ for ax, (name, missing) in zip(axes, faults.items(), strict=True):
         title=f"{name}: {area:.2f}",
         xticks=[-5, 0, 5],
         yticks=[-5, 0, 5],
-        xlabel=f"loss {losses[-1]:.2f} nats",
+        xlabel=f"loss ${losses[-1]:.2f}$ nats",
         xlim=(-6, 6),
         ylim=(-6, 6),
     )
