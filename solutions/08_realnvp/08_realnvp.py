@@ -78,7 +78,7 @@ plt.show()
 # | How is it evaluated, and how does that fail? | held-out bits per dimension: without dequantisation they fall without limit, and say nothing |
 #
 # NICE (Dinh, Krueger and Y. Bengio, October 2014) built maps from layers that *add* to one half of the vector what a network
-# computes from the other half: invertible, whatever the network. Their volume never changes. RealNVP (Dinh, Sohl-Dickstein and
+# computes from the other half: invertible, whatever the network. Such a layer never changes a volume. RealNVP (Dinh, Sohl-Dickstein and
 # S. Bengio, May 2016) let the layers *scale* as well, brought masks and several resolutions for pictures, and gave the family its standard form.
 
 # %% [markdown]
@@ -151,8 +151,8 @@ plt.show()
 #
 # ## 2 · In the plane: the factor becomes a determinant
 #
-# In $D$ dimensions a small cube becomes a small, slanted box. Its volume has changed by the absolute determinant of the *Jacobian*, the matrix of all
-# partial derivatives $\partial z_i / \partial x_j$. In log space, and for a chain of layers $f = f_L \circ \dots \circ f_1$, whose determinants multiply:
+# In $D$ dimensions a small cube becomes a small, slanted box. Its volume has been multiplied by the absolute determinant of the *Jacobian*, the matrix of all
+# partial derivatives $\partial z_i / \partial x_j$. In log space, and for a chain of layers $f = f_L \circ \dots \circ f_1$, whose determinants multiply (in the fraction $f_\ell$ is what comes out of layer $\ell$, and $f_0$ is $x$):
 #
 # $$\log p_x(x) = \log p_z\big(f(x)\big) + \sum_{\ell=1}^L \log\Big|\det \frac{\partial f_\ell}{\partial f_{\ell - 1}}\Big| .$$
 #
@@ -413,7 +413,7 @@ plt.show()
 # %% [markdown]
 # ## 4 · Play: undo the layers one by one
 #
-# *Question: which layers do the work, and where has the volume gone?* The slider runs the noise through so many layers. The bar shows the mean log-determinant of
+# *Question: which layers do the work, and where has the volume gone?* The slider runs the noise through so many layers. Each bar shows the mean log-determinant of
 # each layer of the inverse at the points of the cloud: below 0 it has squeezed them.
 
 
@@ -507,7 +507,7 @@ plt.show()
 # account:
 #
 # $$v = \lambda + (1 - 2\lambda)\, y,\quad x = \log\frac{v}{1 - v},\qquad
-# \log\Big|\frac{dx}{dy}\Big| = \sum_d \log(1 - 2\lambda) - \log v_d - \log(1 - v_d) .$$
+# \log\Big|\frac{dx}{dy}\Big| = \sum_d \big(\log(1 - 2\lambda) - \log v_d - \log(1 - v_d)\big) .$$
 
 
 # %%
@@ -698,7 +698,7 @@ plt.show()
 
 # %%
 class Noise(nn.Module):
-    """q(u | k): u = sigmoid(m(k) + exp(s(k)) eps), eps standard normal."""
+    """q(u | k): u = sigmoid(m(k) + exp(s(k) + 1/2) eps), eps standard normal."""
 
     def __init__(self, dims, width, levels=DIGITS.levels):
         super().__init__()
@@ -772,7 +772,7 @@ plt.show()
 # ## 9 · Glyphs: 256 numbers, 256 levels
 #
 # Sixteen by sixteen pixels, twelve styles, and grey levels as fine as a photograph's. The same flow, with masks of another size. (For large pictures RealNVP's networks are
-# convolutions; at this size an MLP sees the whole picture at once and learns faster.) One thing must change. Most pixels of a glyph are pure paper or pure ink, and their cell is now 1/256 wide: with
+# convolutions; at this size an MLP sees the whole picture at once and learns faster.) The logit is now divided by 4 (the field *width* of section 6), so that $x$ has about the size of a normal number, and there is no dropout. But above all $\lambda$ must change. Most pixels of a glyph are pure paper or pure ink, and their cell is now 1/256 wide: with
 # the old $\lambda = 0.05$ paper would be a needle, which the flow must first learn to blow up. With $\lambda = 0.001$ the logit itself does it, for it stretches most near 0 and 1. How wide does
 # the cell of paper become?
 
@@ -826,7 +826,7 @@ plt.show()
 #
 # ## 10 · What breaks
 #
-# **Dequantisation left out.** Fit the digits as they are, $y = (k + \tfrac12)/17$, in the middle of each cell, every time the same. Nothing else changes.
+# **Dequantisation left out.** Fit the digits as they are, $y = (k + \tfrac12)/17$, in the middle of each cell, every time the same. Dropout is off, too, and the run is longer; nothing else changes.
 
 
 # %%
@@ -865,10 +865,10 @@ plt.show()
 
 # %% [markdown]
 # No code can spend less than 0 bits on a picture. The flow has found a loophole: the data lie on a lattice of volume 0, and a density may grow there without limit. Every step makes
-# the needles thinner (right), and training longer makes it only worse; nothing but the step size limits it. Counted properly, over the whole cell, it is far worse than
+# the needles thinner (right), and training longer makes it only worse; in this flow only the end of the schedule, and at last the soft limit on $s$, stops it. Counted properly, over the whole cell, it is far worse than
 # the uniform density's 4.09 bits: a needle in the middle of the cell leaves nothing for the rest of it. The repair is section 6's noise. Then a needle thinner than a cell gains nothing.
 #
-# **A missed log-det.** Two versions of an easy mistake, on the moons. The first forgets the account altogether. The second forgets one layer of eight.
+# **A missed log-det.** Two versions of an easy mistake, on the moons. One forgets a single layer (middle panel), the other forgets the account altogether (right).
 
 
 # %%
@@ -910,10 +910,10 @@ for ax, (name, missing) in zip(axes, faults.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Each title gives the integral of the *claimed* density, which must be 1. With no account at all, everything is squeezed into a point, where $\log p_z$ is highest: the loss ends near $\log 2\pi = 1.84$ and
+# Each title gives the integral of the *claimed* density over the square, which must be 1. With no account at all, everything is squeezed into a point, where $\log p_z$ is highest: the loss ends near $\log 2\pi = 1.84$ and
 # can never fall below, and run backwards the flow explodes: hardly a sample is left in the picture. With one layer missed it is worse, because it looks fine. The samples are moons, and the loss is even *better* than the
 # right one: that layer squeezes for free. A loss that is too good tells nothing by itself. Two tests do: the integral, in two dimensions; and in any dimension the Jacobian by autograd, at a
-# few points. Both cost seconds. Run them before you train.
+# few points. Both cost seconds. Run them before you train, but with random weights, as in section 2: a fresh flow is the identity, every log-det is 0, and a missed one does not show.
 #
 # ## 11 · How good is it?
 
@@ -983,8 +983,8 @@ board.table("digits 8x8")
 #
 # $$t_{\text{sample}} \approx t_{\text{density}} \approx L\,\big(2\,P_{\text{layer}}\, t_{\text{flop}} + t_{\text{overhead}}\big).$$
 #
-# $P_{\text{layer}}$ is the number of weights of a layer's network; each is used in one multiplication and one addition. An autoregressive model (lessons 03 to 07) needs a pass for
-# each pixel to draw a sample. The price of a flow is memory and width: every layer carries all $D$ numbers, for training keeps them all, and needs many layers because each one moves only half.
+# $P_{\text{layer}}$ is the number of weights of a layer's network; each is used in one multiplication and one addition. (The density is measured with its noise, its logit and the graph that training needs, and so comes out slower.) An autoregressive model (lessons 03 to 07) needs a pass for
+# each pixel to draw a sample. The price of a flow is memory and width: every layer carries all $D$ numbers, training keeps the numbers of every layer, and many layers are needed, because each one moves only half.
 
 # %% tags=["demo"]
 first = digit_flow.layers[0]
@@ -1141,7 +1141,7 @@ assert torch.allclose(low, log_p1 - 5_000), "stay in log space"
 # %% [markdown]
 # ### 4 · A coupling that bends (hard, 45 minutes)
 #
-# An affine coupling only stretches and shifts: for a fixed $x_a$, the map of each coordinate of $x_b$ is a straight line. Any *increasing* function will do in its place. Take
+# An affine coupling only stretches and shifts: for a fixed $x_a$, the map of each coordinate of $x_b$ is a straight line. Any smooth *increasing* function of the line onto itself will do in its place. Take
 #
 # $$z_b = h(x_b) = x_b + \sum_{k=1}^K w_k \tanh(x_b - m_k), \qquad w_k \ge 0,$$
 #
@@ -1206,7 +1206,7 @@ assert torch.allclose(tanh_coupling_inverse(z_bend, first_kept, net_bend), x_ben
 #
 # $$\log P(k) \;\ge\; \mathbb E\,\log\Big(\frac1K\sum_{i=1}^K p_y\Big(\frac{k + u_i}{\text{levels}}\Big)\Big) - D \log \text{levels},$$
 #
-# and as $K$ grows the right side reaches $\log P(k)$. Return the *bits per dimension* of each picture by this estimate. Every picture, every pixel and every draw gets noise of its own.
+# and as $K$ grows the right side tends to $\log P(k)$. Return the *bits per dimension* of each picture by this estimate. Every picture, every pixel and every draw gets noise of its own.
 
 
 # %% exercise="iw-bits"
@@ -1250,7 +1250,7 @@ assert torch.allclose(tiny, 2 + 3e3 / math.log(2) * torch.ones(2).double()), "st
 # ### 6 · Repair a broken flow (hard, 30 minutes)
 #
 # Somebody wrote RealNVP as in equation 9 of the paper: with a mask $b$ of zeros and ones, $z = b \odot x + (1 - b) \odot (x \odot e^{s(b \odot x)} + t(b \odot x))$. Here `layers` is a list of pairs `(b, net)`, and
-# `net` takes (N, D) and returns `s` and `t`, both (N, D). The code trains, its loss is even good. But its samples are not like the data, and its density does not integrate to 1. It has **three** faults. Use the two tests of section
+# `net` takes (N, D) and returns `s` and `t`, both (N, D). The code trains, its loss is even good. But its samples are not like the data, and its density does not integrate to 1. It has **three** faults. Use the round trip of section 2 and the two tests of section
 # 10 to find them, and write both directions as they should be.
 
 
@@ -1330,7 +1330,7 @@ assert torch.allclose(mended_inverse(z_repair, two_layers), x_repair), "the inve
 # - J. Ho and others. *Flow++: Improving flow-based generative models with variational dequantization and architecture design.* 2019, arXiv:1902.00275.
 # - E. Hoogeboom, T. Cohen, J. Tomczak. *Learning discrete distributions by dequantization.* 2020, arXiv:2001.11235. The bound of exercise 5.
 # - G. Papamakarios and others. *Normalizing flows for probabilistic modeling and inference.* 2019, arXiv:1912.02762. A survey.
-# - C.-W. Huang, D. Krueger, A. Lacoste, A. Courville. *Neural autoregressive flows.* 2018, arXiv:1804.00779. Couplings with a monotone network.
+# - C.-W. Huang, D. Krueger, A. Lacoste, A. Courville. *Neural autoregressive flows.* 2018, arXiv:1804.00779. A monotone network in the place of the affine map.
 
 # %% tags=["demo"]
 selfcheck.run("08_realnvp")

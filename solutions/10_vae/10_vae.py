@@ -109,7 +109,7 @@ plt.show()
 # | | |
 # |---|---|
 # | What is modelled? | $x$ together with hidden numbers $z$, the *latent*: $p(x, z) = p(z)\,p_\theta(x \mid z)$ |
-# | Is the density explicit? | yes, but only a lower bound of it is cheap: the ELBO |
+# | Is the density explicit? | yes, but only a lower bound of it is cheap: the ELBO (section 2) |
 # | Is sampling one-shot or iterative? | one-shot: draw $z$, run the decoder once |
 # | What conditions it? | the label, given to both networks; or any direction in the space of $z$ |
 # | How is it evaluated, and how does that fail? | held-out bound in nats: it may rise while the latent is unused; and averages look blurred |
@@ -176,7 +176,7 @@ plt.show()
 #
 # $$\log p(x) = \underbrace{\mathbb E_{q}\big[\log p(x, z) - \log q(z)\big]}_{\text{ELBO}} + \mathrm{KL}\big(q(z)\,\|\,p(z \mid x)\big) .$$
 #
-# A KL divergence is never negative, so the first term is an *evidence lower bound*, and it is the higher the better $q$ matches
+# A KL divergence is never negative, so the first term is a lower bound of $\log p(x)$, the *evidence*: hence *evidence lower bound*, ELBO, and it is the higher the better $q$ matches
 # the posterior. Nothing in it needs $p(x)$. Written with the prior it has the two terms that every VAE prints:
 #
 # $$\text{ELBO} = \underbrace{\mathbb E_{q}\big[\log p(x \mid z)\big]}_{\text{reconstruction}} - \underbrace{\mathrm{KL}\big(q(z)\,\|\,p(z)\big)}_{\text{rate}} .$$
@@ -248,7 +248,7 @@ plt.show()
 # %% [markdown]
 # ## 3 · Two gradients for one expectation
 #
-# We want $\nabla_\mu \mathbb E_{q}[h(z)]$ from samples. There are two ways:
+# We want $\nabla_\mu \mathbb E_{q}[h(z)]$ from samples, for an $h$ without $\mu$ in it. (The ELBO has $\mu$ in its $-\log q(z)$ as well, but the mean of that is the entropy of $q$, which does not depend on $\mu$.) There are two ways:
 #
 # $$\underbrace{\mathbb E_{\varepsilon}\big[\nabla_\mu\, h(\mu + \sigma\varepsilon)\big]}_{\text{reparameterised}} \;=\;
 # \underbrace{\mathbb E_{q}\big[h(z)\, \nabla_\mu \log q(z)\big]}_{\text{score function}},\qquad \nabla_\mu \log q(z) = \frac{\varepsilon}{\sigma} .$$
@@ -302,7 +302,7 @@ plt.show()
 # %% [markdown]
 # The slope knows which coordinate it belongs to: its variance stays where it is. The score function multiplies one coordinate's noise with
 # the value of *all* coordinates, so each further one adds to the noise. Taking the mean off helps and does not cure it. To bring a variance
-# of thousands down to that of one reparameterised sample takes thousands of samples. **That factor is why VAEs train.**
+# of thousands down to that of one reparameterised sample takes thousands of samples. (At $D = 64$ even the mean over all draws is still far from the exact 0.5.) **That factor is why VAEs train.**
 
 # %% [markdown]
 # ## 4 · A network that guesses: the encoder
@@ -415,7 +415,7 @@ axes[2].set(title="Posterior, and q (lines)", xlabel="$z$", xlim=(-2.6, 2.6))
 plt.show()
 
 # %% [markdown]
-# The decoder has laid its line along the data, and its noise is still a little too large: where the line is not quite right, noise has to explain the
+# The decoder has laid its line along the data, and its noise is still too large, 0.20 in the place of 0.15: where the line is not quite right, noise has to explain the
 # rest. On the right, filled: the true posterior of three points under the
 # learned decoder; lines: what the encoder says. It never saw a posterior, and it hits.
 
@@ -423,7 +423,7 @@ plt.show()
 # ## 5 · A tighter bound: IWAE
 #
 # One draw of $z$ gives $w = p(x, z) / q(z)$, whose mean is $p(x)$ exactly. The ELBO is $\mathbb E[\log w]$, and the logarithm of a noisy number
-# is too low on average. So average *first*, over $k$ draws (Burda, Grosse and Salakhutdinov, 2015):
+# is too low on average. So average *first*, over $k$ draws, as in the *importance weighted autoencoder*, IWAE (Burda, Grosse and Salakhutdinov, 2015):
 #
 # $$\mathcal L_k = \mathbb E_{z_1, \dots, z_k \sim q}\Big[\log \frac1k \sum_{i=1}^k \frac{p(x, z_i)}{q(z_i)}\Big],\qquad
 # \text{ELBO} = \mathcal L_1 \le \mathcal L_2 \le \dots \le \log p(x) .$$
@@ -438,7 +438,7 @@ def iwae(log_w):
 # %% [markdown]
 # To see it tighten we need $\log p(x)$. With a *linear* decoder, $x = Az + s\varepsilon$, it is known: $x$ is normal with covariance
 # $AA^\top + s^2 I$. The posterior is normal, too, with covariance $\Sigma = (I + A^\top A / s^2)^{-1}$ and mean
-# $\Sigma A^\top x / s^2$. We spoil it on purpose: $q$ ignores the correlations, as our encoders do, or is shifted besides.
+# $\Sigma A^\top x / s^2$. We spoil it on purpose: $q$ ignores the correlations, as our encoders do; or is shifted besides; or has the right mean and twice the posterior's deviation in each coordinate.
 
 # %%
 A = torch.tensor([[1.0, 0.5], [0.8, 1.0], [0.2, 0.9]], dtype=torch.float64)
@@ -481,7 +481,7 @@ axes[1].set(xscale="log", yscale="log", xlabel="draws $k$", title="The gap, in n
 plt.show()
 
 # %% [markdown]
-# Every $q$ gets there, and the order turns round on the way. The wide $q$ has the worst ELBO and the smallest gap in the end: its weights
+# Every $q$ comes close, and the order changes on the way. The wide $q$ has the worst ELBO and the smallest gap in the end: its weights
 # cannot grow without limit, and its gap falls like $1/k$. A $q$ that is narrower than the posterior misses its tails, and the rare draw from
 # there has a huge weight; it needs more draws for the same gain. The bound needs no other network, so it is also the fair way to *measure* a VAE that was trained on the ELBO. We use it so below.
 
@@ -544,7 +544,7 @@ def log_bernoulli(x, logits):
 
 
 # %% [markdown]
-# A training step is the ELBO in six lines. Note the *sums*: over pixels and over coordinates of $z$. Whoever takes the mean over 256 pixels makes the
+# A training step is the ELBO in seven lines. Note the *sums*: over pixels and over coordinates of $z$. Whoever takes the mean over 256 pixels makes the
 # KL term 256 times as heavy; section 11 shows what comes of it.
 
 
@@ -625,7 +625,7 @@ axes[0].set_ylim(-80, None)
 plt.show()
 
 # %% [markdown]
-# After a first shock, in which the codes are wild and then fall silent, the KL *rises* while the model learns: it is the number of nats that $z$ carries about the glyph, and they are worth paying for as long as each buys
+# After a first shock, in which the codes are wild and then fall silent, the KL *rises* while the model learns: it is the price of what $z$ carries about the glyph (at most so many nats), and they are worth paying for as long as each buys
 # more than a nat of reconstruction. Now held-out glyphs: can it say them again, and can it write on demand?
 
 # %% tags=["demo"]
@@ -717,7 +717,7 @@ print(f"length half way, over that at the start: straight {half[0]:.2f}, spheric
 # %% tags=["demo"]
 fig = plt.figure(figsize=(plot.WIDTH, 3.7))
 top, middle, below = fig.subplots(3, 1, height_ratios=(1, 1, 2.2))
-plot.images(walks[0], columns=13, ax=top, title="The straight line between two draws, label R")
+plot.images(walks[0], columns=13, ax=top, title="The straight line between two codes, label R")
 plot.images(walks[1], columns=13, ax=middle, title="The arc")
 for (name, values), colour in zip(norms.items(), (plot.COLOURS.vermilion, plot.COLOURS.blue), strict=True):
     below.plot(t.cpu(), values.cpu(), "o-", color=colour, label=name)
@@ -727,7 +727,7 @@ plt.show()
 
 # %% [markdown]
 # Half way along the line a code has lost about three tenths of its length: two independent vectors of equal length average to
-# $1/\sqrt2$ of it. Both walks stay letters here, for this decoder is smooth inside the shell as well. The difference grows with the number of
+# $1/\sqrt2$ of it. The ends of the two walks are draws made 1.5 times as long. Both stay letters here, for this decoder is smooth inside the shell and beyond it as well. The difference grows with the number of
 # dimensions that are used.
 #
 # **Arithmetic with attributes.** Take the mean code of all bold training glyphs, less the mean code of all light ones. Is this *bold*? Add it to
@@ -793,10 +793,10 @@ for ax, (title, direction) in zip(axes, steps.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# One vector for all 36 letters. The first row is real, the others are decoded: the directions were found from means alone.
+# One vector for each attribute serves all 36 letters. The first row is real, the others are decoded: the directions were found from means alone.
 #
 # **A map.** With two hidden numbers the whole space fits on a page. We train a small VAE on the handwritten digits of lesson 02, *without* labels: 64
-# pixels, black or white where the grey is one half or more, two layers each way.
+# pixels, black or white where the grey is one half or more, two hidden layers each way.
 
 # %% tags=["demo"]
 digits = data.digits()
@@ -912,7 +912,7 @@ plt.show()
 # ## 8 · β: how much may the code say?
 #
 # Weigh the KL with $\beta$ (Higgins and others, 2017). $\beta = 1$ is the bound; more makes codes cheap and vague, less makes them
-# rich. Each $\beta$ buys another point on one curve: *rate* (the KL, nats that $z$ carries) against *distortion* (nats that the reconstruction still costs).
+# rich. Each $\beta$ buys another point on one curve: *rate* (the KL, an upper bound of the nats that $z$ carries) against *distortion* (nats that the reconstruction still costs).
 
 # %% tags=["demo"]
 beta_nets, rows = {}, []
@@ -1108,9 +1108,9 @@ plt.show()
 
 # %% [markdown]
 # The rows on the right are the held-out digits, then the four models in order. The collapsed one returns the same grey average for each. Its ELBO is no error message: the loss falls
-# smoothly to the end. **Print the KL.** Free bits under the wrong weight keep the code alive, but little more than what is free; the right weight is worth more.
+# smoothly to the end. **Print the KL.** Free bits under the wrong weight keep the code alive, but it does not even use up the $8 \times 0.5 = 4$ nats that are free; the right weight is worth more.
 #
-# **A decoder that can do without.** There is a second way into collapse. Let the decoder also see the pixels that come *before* the one it predicts, as
+# **A decoder that can do without.** There is a second way towards collapse. Let the decoder also see the pixels that come *before* the one it predicts, as
 # lesson 03's MADE does. What the neighbours tell, $z$ need not. The repair here is to hide a part of these pixels while training
 # (Bowman and others, 2015).
 
@@ -1150,7 +1150,7 @@ for name, model in context.items():
     print(f"{name:22} KL {kl:5.2f} nats, IWAE {nats:6.2f} nats")
 
 # %% [markdown]
-# The pixels took over a part of what $z$ had said, without a better bound. With most of them hidden, $z$ gets its work back. The price is a decoder that
+# The pixels took over a part of what $z$ had said, without a better bound. (This decoder also has one hidden layer where the plain one has two.) With most of them hidden, $z$ gets its work back. The price is a decoder that
 # trusts its neighbours less than it could.
 #
 # **Blur.** Where $z$ leaves something open, the best single answer is the average of all possibilities, and an average of sharp edges is a soft one. We
@@ -1236,7 +1236,7 @@ for ax, (name, tiles) in zip(axes, blur.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The grey share says how undecided the decoder is. It falls with $\beta$, and the mixture brings the draws back to where codes are. Lesson 25 does the same at the size of
+# The grey share says how undecided the decoder is. It falls with $\beta$, and the Fréchet distance with it, even for draws from the prior; the mixture brings the draws back to where codes are, and gains more still. Lesson 25 does the same at the size of
 # photographs, with a diffusion model in the place of the mixture.
 
 # %% [markdown]
@@ -1288,7 +1288,7 @@ board.table("glyphs 16")
 #
 # $$t_{\text{batch}} = t_{\text{start}} + n\, t_{\text{decoder}},\qquad \text{and nothing is repeated}.$$
 #
-# The encoder is not needed to generate. A diffusion model with a decoder of this size pays $t_{\text{decoder}}$ once *per step*.
+# The encoder is not needed to generate. A diffusion model with a decoder of this size pays $t_{\text{decoder}}$ once *per step*. Below, $t_{\text{decoder}}$ is the slope from $n = 100$ to $1{,}000$, and $t_{\text{start}}$ is what $n = 1$ takes beyond it; in between the formula is only a rough guide.
 
 # %% tags=["demo"]
 per_glyph = (timing[1_000] - timing[100]) / 900
@@ -1456,7 +1456,7 @@ assert math.isclose(got.item(), right), f"leave one out without subtracting: {ri
 #
 # `slerp` of section 7 divides by $\sin\Omega$, and takes the norms as they come. Write it for batches, and for all pairs: the *direction* goes along the great circle at an even pace, the
 # *length* changes linearly from $\lVert a\rVert$ to $\lVert b\rVert$. For parallel vectors the direction stays. For nearly parallel ones nothing may be lost to rounding ($\arccos$ near 1 is blind to
-# angles below $10^{-8}$). If either vector is 0 it has no direction: the other's is used. Where both directions are exactly opposite, every half circle is as good: any unit vector at
+# angles below $10^{-8}$). If either vector is 0 it has no direction: the other's is used; between two zero vectors all is 0. Where both directions are exactly opposite, every half circle is as good: any unit vector at
 # right angles to $a$ may stand half way. $D \ge 2$.
 
 

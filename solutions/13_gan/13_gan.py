@@ -70,17 +70,17 @@ plt.show()
 # | Is the density explicit? | no; the critic knows a *ratio* of densities, section 2 |
 # | Is sampling one-shot or iterative? | one-shot: one pass of $G$ |
 # | What conditions it? | whatever both networks are given: here a class |
-# | How is it evaluated, and how does that fail? | Fréchet distance, precision and recall in a feature space: blind to copies, and each sees only half of a collapse |
+# | How is it evaluated, and how does that fail? | Fréchet distance, precision and recall in a feature space: all are blind to copies; precision alone does not see a collapse, recall alone does not see bad pictures |
 #
 # Goodfellow and others (2014) proposed the game. Radford, Metz and Chintala (2015) found the convolutional networks that made it work on
-# pictures, the *DCGAN*. Arjovsky, Chintala and Bottou (January 2017) replaced the judge by a distance, Gulrajani and others (March 2017) made it
-# trainable with a gradient penalty, the *WGAN-GP*, and Miyato and others (2018) found a cheaper way, spectral normalisation. Until
+# pictures, the *DCGAN*. Arjovsky, Chintala and Bottou (January 2017) replaced the judge by a distance, Gulrajani and others (March 2017) trained it
+# better, with a gradient penalty in place of clipped weights, the *WGAN-GP*, and Miyato and others (2018) found a cheaper way, spectral normalisation. Until
 # diffusion models passed them in 2021 (Dhariwal and Nichol), the sharpest pictures were a GAN's.
 
 # %% [markdown]
 # ## 1 · The best discriminator, in closed form
 #
-# Let $p$ be the density of the data and $q$ that of what the generator makes. The *discriminator* $D(x)$ gives the probability that $x$ is
+# Let $p$ be the density of the data and $q$ that of what the generator makes. The second network scores samples; *critic* and *judge* are its general names. As a *discriminator* $D(x)$ it gives the probability that $x$ is
 # real. It wants this value to be high, and the generator wants it to be low:
 #
 # $$V(D, G) = \mathbb E_{x \sim p}\,\log D(x) + \mathbb E_{x \sim q}\,\log\big(1 - D(x)\big) .$$
@@ -273,7 +273,7 @@ for loss in (saturating, non_saturating):
 # The simplest case with a known truth: the data are $\mathcal N(0, s^2)$, and the generator makes $\mathcal N(\theta, s^2)$, with one number $\theta$ to learn. The best
 # logit is $\ell^*(x) = (\theta^2 - 2\theta x)/2s^2$, a straight line. A third judge joins: the *Wasserstein critic* $f$, which may be any function whose slope is at
 # most 1 and scores real samples high and made ones low. (Arjovsky, Chintala and Bottou, 2017. The best such score gap is the *earth mover's
-# distance*: how far mass must be carried on average to turn $q$ into $p$.) Here $f(x) = -x$ for positive $\theta$, and the generator's loss is $-\mathbb E_q f = \theta$ plus noise.
+# distance*: how far mass must be carried on average to turn $q$ into $p$.) Here $f(x) = -x$ for positive $\theta$, and the generator's loss is $-\mathbb E_q f = \theta$.
 
 
 # %%
@@ -325,7 +325,7 @@ print(
 
 # %% [markdown]
 # **Gradient penalty.** A Wasserstein critic must keep its slope at or below 1. WGAN-GP asks for a slope of exactly 1 on the way between real and made samples,
-# where the best critic has it:
+# for the best critic has it on the lines along which mass is carried. (The pairs here are random, so this is only roughly right; exercise 5 relaxes it.)
 #
 # $$\lambda\,\mathbb E\big(\lVert \nabla_{\hat x} f(\hat x) \rVert - 1\big)^2, \qquad \hat x = \epsilon\, x_{\text{real}} + (1 - \epsilon)\, x_{\text{made}},\quad \epsilon \sim \text{Uniform}[0, 1] .$$
 #
@@ -334,7 +334,7 @@ print(
 
 # %%
 def gradient_penalty(critic, real, fake, generator):
-    """The mean of (|grad f| - 1)^2 on lines from fake to real, points along the last axis: (..., B, d) -> (..., B)."""
+    """(|grad f| - 1)^2 at one point of each line from fake to real: (..., B, d) -> (..., B)."""
     eps = torch.rand(*real.shape[:-1], 1, generator=generator, device=real.device)
     between = (eps * real + (1 - eps) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
@@ -348,12 +348,12 @@ print(f"a plane of slope 5: (5 - 1)^2 = {penalty.mean():.1f}")
 
 # %% [markdown]
 # **Spectral normalisation** (Miyato and others, 2018). The slope of a network is at most the product of its layers' largest stretches. A matrix $W$ stretches by its
-# largest singular value $\sigma(W)$; divide by it, and the layer stretches nothing. *Power iteration* finds it: multiply a vector by $W^\top$ and $W$ in turn, and the direction
+# largest singular value, written $\sigma(W)$ (not the sigmoid); divide by it, and the layer lengthens no vector. (ReLU and leaky ReLU have slopes of at most 1.) *Power iteration* finds it: multiply a vector by $W^\top$ and $W$ in turn, and the direction
 # that grows fastest wins.
 #
 # $$v \leftarrow \frac{W^\top u}{\lVert W^\top u \rVert}, \qquad u \leftarrow \frac{W v}{\lVert W v \rVert}, \qquad \sigma \approx u^\top W v .$$
 #
-# Weights move little in a step, so one round for each step, from the $u$ of last time, is enough.
+# Weights move little in a step, so one round in each forward pass, from the $u$ of last time, is enough.
 
 
 # %%
@@ -379,7 +379,7 @@ print(f"exact: {torch.linalg.matrix_norm(W, 2):.4f}")
 # We know every mode, so that we can count which of them the generator reaches.
 #
 # Whether a GAN collapses is a matter of luck, and one run proves nothing. So we train eight at once, with different starts and different samples: every tensor gets a leading axis of
-# length $R$, one entry for each GAN. It costs hardly more than one, because small networks spend their time on overhead.
+# length $R$, one entry for each GAN. It costs far less than eight runs, because small networks spend much of their time on overhead.
 
 
 # %%
@@ -622,7 +622,7 @@ def start_weights(layer):
 
 
 # %% [markdown]
-# The step. One batch of fakes serves both players: with `detach()` it carries no gradient into the generator while the discriminator learns, and without it does when
+# The step. One batch of fakes serves both players: with `detach()` it carries no gradient into the generator while the discriminator learns, and without it, it does when
 # the generator learns. Three things make the difference between letters and mud:
 #
 # - **two time scales**: the discriminator's learning rate is five times the generator's, so that the judge is nearly right before it is
@@ -678,7 +678,7 @@ print(f"G {parameters['G']:,} parameters, D {parameters['D']:,}")
 # ## 7 · Train
 #
 # What should the curves look like? If the discriminator can only guess, $D = \tfrac12$ everywhere, its loss is $\log 4 \approx 1.39$ and the generator's $\log 2 \approx 0.69$. A loss of the
-# discriminator near 0 means that it has won and the generator learns nothing. In between, the curves tell nearly nothing about the pictures. Therefore the live view shows
+# discriminator near 0 means that it has won: with the minimax loss no gradient would be left, and with ours there is one, but it says little about what to improve. In between, the curves tell nearly nothing about the pictures. Therefore the live view shows
 # both.
 
 # %% tags=["demo"]
@@ -798,7 +798,7 @@ print(
 )
 
 # %% [markdown]
-# A surface of 64 dimensions fills nothing of a space of 256, so a held-out letter lies on it with probability 0; and even the closest picture that the search found is off by more than a grey step, 0.004. Under $q$ these letters
+# A surface of 64 dimensions fills nothing of a space of 256, so if the data have a density there, a held-out letter lies on it with probability 0; and even the closest picture that the search found is off by more than a grey step, 0.004. Under $q$ these letters
 # are impossible, $\log q(x) = -\infty$. That says nothing about how good the letters look. It says that likelihood is the wrong question here. Section 10 asks others.
 
 # %% [markdown]
@@ -969,14 +969,14 @@ plt.show()
 
 # %% [markdown]
 # Read it by rows. With the fast generator only one critic brings the modes back: the one that *sees the batch*, for it alone can notice that all samples are alike. A smoother critic, by spectral norm or gradient
-# penalty, does not help while it lags behind: its slope is well behaved and points to where the modes were. (WGAN-GP's authors give their critic five steps for each of the
+# penalty, does not help while it lags behind: its slope is well behaved, and leads away from where the made samples were some steps ago. (WGAN-GP's authors give their critic five steps for each of the
 # generator's, and they mean it.) With two time scales every critic covers nearly all modes, in nearly all GANs. So first let the judge keep up; then choose a judge that sees
-# collapse. The DCGAN does both. And note what each row pays: a penalty costs a second backward pass, spectral norm two small products.
+# collapse. The DCGAN does both. And note what each repair pays, in the last column: minibatch standard deviation one more statistic, spectral norm two small products in every pass, the penalty a second backward pass. In networks this small the time is mostly overhead, so the cheapest on paper need not be the cheapest here.
 #
 # ### Deepfakes, and how they are found
 #
 # A *deepfake* is a made picture, voice or film of a real person that passes for a recording; the name comes from 2017, when faces were swapped with autoencoders, and GANs soon made them sharp. It is used for fraud by telephone and video call, for
-# slander, and most of all against women: of the deepfake videos that the firm Deeptrace counted on the web in 2019, 96 % were sexual pictures without consent. It also does harm where none is shown: whoever is caught on film can say that the film is fake. Three defences exist. *Provenance*: cameras and editors sign what they record
+# slander, and most of all against women: of the deepfake videos that the firm Deeptrace counted on the web in 2019, 96 % were pornography, made without consent. It also does harm where none is shown: whoever is caught on film can say that the film is fake. Three defences exist. *Provenance*: cameras and editors sign what they record
 # (C2PA), so that a missing signature is a question. *Marks*: the maker hides a watermark; the EU's AI Act (Regulation 2024/1689, article 50) obliges providers to mark what their systems make, and deployers to disclose deepfakes. *Detection*: somebody trains a
 # classifier, which is what a discriminator is. Detection is an arms race, and the following shows on our own fakes why. (Wang and others, 2020: detectors carry over to other convolutional generators, *for now*. Later studies find that they
 # mostly learn the fingerprint of the generators they saw.)
@@ -1110,7 +1110,7 @@ for ax, (title, x) in zip(
 plt.show()
 
 # %% [markdown]
-# The detector catches most fakes of its own maker and lets most real letters pass, and far from all: a generator that was trained against one detector is hard for the next. After a blur that leaves every letter legible, the verdict is worthless, for it calls
+# The detector catches most fakes of its own maker and lets most real letters pass, but far from all of either: a generator that was trained against one detector is hard for the next. After a blur that leaves every letter legible, the verdict is worthless, for it calls
 # nearly everything fake, real letters too: *sharp paper and clean strokes* was what it took for real. That the other maker's fakes are caught is luck of the same kind; they happen to be dirtier. The last lines are arithmetic
 # that no detector escapes: where fakes are rare, most alarms are false. A detector's verdict is evidence, to be weighed with a prior, and never proof.
 
@@ -1118,7 +1118,7 @@ plt.show()
 # ## 10 · How good is it?
 #
 # No likelihood; so we ask in the features of the course's measuring net, as for every family. *Class accuracy*: is it the letter that was asked for? *Diversity*: the variance within a class, over that of real letters. *Fréchet distance*: how far
-# apart two normal distributions are that fit the features of made and of held-out letters. *Precision*: the share of made letters that lie among real ones; *recall*: the share of real letters that lie among made ones. A collapsed model
+# apart two normal distributions are that fit the features of made and of held-out letters. *KID*, the kernel distance: a similar gap without the normal distributions, estimated without bias, so noise may push it just below 0. *Precision*: the share of made letters that lie among real ones; *recall*: the share of real letters that lie among made ones. A collapsed model
 # keeps its precision and loses its recall. The first row, real letters against other real letters, is what a perfect model would get.
 
 # %% tags=["demo"]
@@ -1173,8 +1173,8 @@ for ax, metric in zip(axes, ("frechet", "precision", "recall"), strict=True):
 plt.show()
 
 # %% [markdown]
-# A small Fréchet distance is better, and a high precision and recall. The averaged generator has the better accuracy, distance and precision; the one that was trained is a little more varied, noise included. Where the board holds lesson 10's autoencoder, its row stands beside these, measured on the same letters: expect it to recall
-# well and to blur, where the GAN's strokes are sharp and it leaves pieces out.
+# A small Fréchet distance is better, and a high precision and recall. The averaged generator has the better accuracy, distance and precision; the one that was trained is a little more varied, noise included. Where the board holds lesson 10's autoencoder, its row stands beside these, measured on the same letters. In the course's quick runs
+# the Fréchet distances are nearly the same, and the failures opposite: the autoencoder keeps to the safe middle (precision high, recall low); the GAN reaches more of the variety and pays with letters that resemble no real one.
 
 # %% tags=["demo"]
 board.plot(DATA)
@@ -1230,7 +1230,7 @@ for B, value in measured.items():
 #
 # `count_modes` knows round modes of equal size. Count for any Gaussian mixture: modes with means $\mu_k$, covariances $L_k L_k^\top$ and shares $\pi_k$. The distance of a point from a mode is
 # $\lVert L_k^{-1}(x - \mu_k) \rVert$, in deviations of that mode. A point belongs to the mode from which it is least distant, and it is *good* if that distance is at most `radius`. Let $n_k$ good points belong to mode $k$, of $n$ good points in all.
-# A mode is covered if it has at least half of its due: $n_k \ge \tfrac12 \pi_k n$. How uneven the modes are filled says $\text{KL} = \sum_k \frac{n_k}{n} \log \frac{n_k}{n\,\pi_k}$, to which an empty mode adds 0.
+# A mode is covered if it has at least half of its due: $n_k \ge \tfrac12 \pi_k n$. How unevenly the modes are filled is measured by $\text{KL} = \sum_k \frac{n_k}{n} \log \frac{n_k}{n\,\pi_k}$, to which an empty mode adds 0.
 
 
 # %% exercise="coverage"
@@ -1405,7 +1405,7 @@ assert math.isclose(conv_norm(pick, 5, 2, 0, 20, g), 3.0, rel_tol=1e-9), (
 # $$\mathbb E\,\max\big(0,\ \lVert \nabla_{\hat x} f(\hat x, y) \rVert - 1\big)^2 .$$
 #
 # Write it for pictures and a critic that is told the class: one $\epsilon$ for each picture, one norm over all its pixels, a mean over the batch. It must be differentiable in the critic's weights. A trap: where the slope
-# is exactly 0, as for a critic whose last layer still is 0, the derivative of a norm is NaN, and one NaN ruins all weights.
+# is exactly 0, as for a critic whose last layer still is 0, the derivative of a norm is 0/0: PyTorch's own norms put 0 there, but the root of a sum of squares gives NaN, and one NaN ruins all weights.
 
 
 # %% exercise="penalty"
@@ -1450,7 +1450,7 @@ assert torch.autograd.grad(penalty, scale)[0].item() == 0, (
 # ### 6 · Repair a step in which both move at once (hard, 40 minutes)
 #
 # `gan_step` lets the discriminator move first. Much of the theory is about players who move *simultaneously*: both gradients are taken at the same weights, then both move. It is cheaper, too, for the discriminator
-# looks at the fakes once. The step below was meant to do that. It runs, prints losses, and teaches nothing. It has **four** faults. Find them and write the step that works: the discriminator is moved by its own
+# looks at the fakes once. The step below was meant to do that. It runs, returns losses, and teaches nothing. It has **four** faults. Find them and write the step that works: the discriminator is moved by its own
 # loss $-V$ alone, the generator by its own non-saturating loss alone, and nothing is left over for the next call. Logits may be huge.
 
 

@@ -39,8 +39,8 @@ S = genmap.settings(
         "digit_steps": 2, "digit_pairs": 50, "path_steps": 10, "draws": 72, "counts": (1, 2), "bf16": False,
     },
     quick={
-        "toy_steps": 1_200, "toy_batch": 256, "points": 2_000, "pairs": 10_000, "channels": 32, "steps": 700,
-        "batch": 64, "rate": 2e-3, "ema": 0.99, "digit_steps": 900, "digit_pairs": 10_000, "path_steps": 2_500, "draws": 360,
+        "toy_steps": 1_000, "toy_batch": 256, "points": 2_000, "pairs": 10_000, "channels": 32, "steps": 650,
+        "batch": 64, "rate": 2e-3, "ema": 0.99, "digit_steps": 800, "digit_pairs": 10_000, "path_steps": 1_500, "draws": 360,
         "counts": (1, 2, 4, 8, 16), "bf16": False,
     },
     full={
