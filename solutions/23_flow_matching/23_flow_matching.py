@@ -82,8 +82,8 @@ plt.show()
 # from its training, within weeks of each other: rectified flow (Liu, Gong, Liu), stochastic interpolants (Albergo, Vanden-Eijnden) and
 # flow matching (Lipman et al.). Stable Diffusion 3 and Flux.1 (2024) are built on it.
 #
-# A warning about clocks. Here, as in lesson 19, $t = 0$ is data and $t = 1$ is noise. Lipman et al. let time run the other way, from
-# noise at 0 to data at 1. Their velocity is ours with the sign changed.
+# A warning about clocks. Here, as in lesson 19, $t = 0$ is data and $t = 1$ is noise. All three papers let time run the other way, from
+# noise at 0 to data at 1. Their velocity at $1 - t$ is ours at $t$ with the sign changed.
 
 # %% [markdown]
 # ## 1 · One path, and the velocity of all paths
@@ -107,7 +107,7 @@ plt.show()
 def cfm_pair(x_0, eps, t):
     """A point of the straight path and its velocity: x_t = (1 - t) x_0 + t eps, and eps - x_0.
 
-    x_0, eps: (B, ...); t: (B,), 0 at data and 1 at noise. Source: Liu et al. 2022, equation 1.
+    x_0, eps: (B, ...); t: (B,), 0 at data and 1 at noise. Source: Liu et al. 2022, equation 1 (time reversed).
     """
     t = t.reshape(-1, *[1] * (x_0.ndim - 1))  # (B,) -> (B, 1, ...)
     return (1 - t) * x_0 + t * eps, eps - x_0
@@ -244,18 +244,19 @@ def gaussian_batch(generator):
 
 g = torch.Generator().manual_seed(2)
 line_net = train(MLP(1, width=64).to(device), lambda: gaussian_batch(g), S.toy_steps // 2, 3e-3, "a line")
-(x_t, t), u = gaussian_batch(torch.Generator().manual_seed(3))
 errors = torch.zeros(2, device=device)
 for _ in range(50):
     (x_t, t), u_pair = gaussian_batch(g)
     u_net = line_net(x_t, t)
     u = gaussian_velocity(x_t, t[:, None], M, SD)
     errors += torch.stack([(u_net - u_pair).square().mean(), (u_net - u).square().mean()]) / 50
-print(f"loss {errors[0]:.4f} = floor {math.pi / 2 * SD:.4f} + distance to the closed form {errors[1]:.4f}")
+floor = math.pi / 2 * SD
+print(f"expected: floor {floor:.4f} + distance to the closed form {errors[1]:.4f} = {floor + errors[1]:.4f}")
+print(f"measured loss, mean of 50 batches: {errors[0]:.4f}")
 
 # %% [markdown]
 # The loss of a perfect network is far from zero here. **A loss curve of flow matching that lies flat may still be learning**: what
-# falls is the small term on top of a large one. Look at samples.
+# falls is the small term on top of a large one. Even the mean of 50 batches strays by about 0.01, more than the whole term, and may lie below the floor. Look at samples.
 
 # %% [markdown]
 # ## 3 · Follow it: four solvers
@@ -310,7 +311,7 @@ def straight_case(x, t):
 
 
 def cosine_case(x, t):
-    """The same for the path x_t = cos(a) x_0 + sin(a) eps, where a = t pi / 2 (the path of lesson 19)."""
+    """The same for the path x_t = cos(a) x_0 + sin(a) eps, where a = t pi / 2 (lesson 19's, but for its offset)."""
     alpha, sigma = torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
     slope = alpha * sigma * (1 - SD**2) / (alpha**2 * SD**2 + sigma**2)
     return math.pi / 2 * (slope * (x - alpha * M) - sigma * M)
@@ -481,7 +482,7 @@ print(f"straightness of the Gaussian's flow: {found:.5f}, from the closed form {
 #
 # In the best pairing no two walkers ever *meet*, at one place at one time. Two that meet have $(x_0^{(i)} - x_0^{(j)}) \cdot (\varepsilon^{(i)} - \varepsilon^{(j)}) < 0$, and
 # then exchanging their ends makes the sum smaller. (Their lines may still cross, if they pass the crossing at different times.) Over all data this is the
-# optimal transport of Monge (1781); over a batch it is *minibatch OT* (Pooladian et al.; Tong et al., both 2023), an approximation which gets better with $B$. The assignment
+# optimal transport of Monge (1781), with squared distances; over a batch it is *minibatch OT* (Pooladian et al.; Tong et al., both 2023), an approximation which gets better with $B$. The assignment
 # problem costs $O(B^3)$.
 
 
@@ -522,8 +523,8 @@ plt.show()
 # %% [markdown]
 # ## 6 · Rectified flow: let the flow choose the pairs
 #
-# There is another coupling without crossings, and it costs no assignment problem. Take a trained flow, start at noise $x_1$, follow it to its own end
-# $x_0 = \Phi(x_1)$, and keep $(x_0, x_1)$ as a *pair*. The flow's paths do not cross. So train a second flow on straight lines between *its* pairs. That
+# There is another coupling with few crossings, and it costs no assignment problem. Take a trained flow, start at noise $x_1$, follow it to its own end
+# $x_0 = \Phi(x_1)$, and keep $(x_0, x_1)$ as a *pair*. The flow's paths never meet, and the straight lines between their ends meet far less often than those of pairs at random. So train a second flow on straight lines between *its* pairs. That
 # is **reflow** (Liu et al. 2022). They show that the transport cost never rises, for any convex cost, and that repeating makes the paths straight.
 
 
@@ -802,7 +803,7 @@ plt.show()
 # ## 9 · Quality against steps, at equal training cost
 #
 # The course's measuring net looks at draws of known class. *Accuracy*: the share in which it sees the class that was asked for. *Diversity*: the variance within a class, as a share of that of real
-# glyphs. One without the other is worth nothing: a generator with one perfect R has accuracy 1 and diversity 0. An *evaluation* is one use of the guided
+# glyphs. *Fréchet distance*: between the measuring net's features of drawn and of real glyphs, each taken for a normal distribution; it feels both, and less is better. Accuracy or diversity without the other is worth nothing: a generator with one perfect R has accuracy 1 and diversity 0. An *evaluation* is one use of the guided
 # velocity; Heun spends two in a step.
 
 
@@ -856,8 +857,8 @@ plt.show()
 
 # %% [markdown]
 # Both networks cost the same to train. With many evaluations they are alike, as section 7 says they should be. With few, the straight
-# path is somewhat ahead in diversity and Fréchet distance: what differs is which times were trained most, and where the steps are. **Heun disappoints.** With few evaluations it is far worse than Euler, although
-# its order is higher. Order is a promise about small steps; with two or four evaluations its second look lands far away, at a place where the guided network was never trained. Note also what *one*
+# path is somewhat ahead in diversity and Fréchet distance: what differs is which times were trained most, and where the steps are. **Heun disappoints.** With two or four evaluations its glyphs are read far less often than Euler's, although
+# its order is higher. Order is a promise about small steps; and Heun's last look is at $t = 0$, where a point says nothing about its noise: there $u(x, 0) = \mathbb E[\varepsilon] - x = -x$. Put this in, and a last step of size $h$ leaves $h/2$ of the noise in the picture, even with a perfect network: half of it after one step, a quarter after two. Much of Heun's high "diversity" is this noise. Note also what *one*
 # step draws: high accuracy and almost no diversity. That is the failure of section 14, seen from the front: guidance makes the mean of a class legible, and it is still one picture.
 #
 # ## 10 · Reflow, down to one step
@@ -938,8 +939,8 @@ for ax, (name, n) in zip(axes, (("flow", 10), ("flow", 1), ("reflow", 1)), stric
 plt.show()
 
 # %% [markdown]
-# In the middle row every seven is the same seven. In the last row one step gives the digits of the first row, nearly: the noise *decides* which
-# seven it is. What that costs: ten solver steps once for every stored pair, a second training, and a little sharpness.
+# In the middle row every seven is nearly the same seven. In the last row one step gives the digits of the first row, nearly: the noise *decides* which
+# seven it is. What that costs: ten solver steps once for every stored pair, a second training, and a little quality, as the Fréchet distance says.
 #
 # ## 11 · How likely is it? Density by the ODE
 #
@@ -1029,7 +1030,7 @@ plt.show()
 # $$\ddot q = q - q^3 - \gamma\, \dot q .$$
 #
 # We see its place and its velocity once, with noise of deviation 0.15, and ask for the next eight time units, at 32 moments. Near the ridge the smallest difference decides in
-# which valley it ends. A least-squares forecast answers with the mean of both futures: a ball that comes to rest on the ridge, where no ball stays. We want *samples of the trajectory*
+# which valley it ends. A least-squares forecast answers with the mean of both futures: a ball that comes to rest somewhere between the valleys, where no ball stays. We want *samples of the trajectory*
 # given what was seen, so noise and data are now curves, vectors of 32 numbers. The truth is at hand: draw starts that fit the observation, and simulate.
 
 
@@ -1108,7 +1109,7 @@ axes[1, 0].set_ylabel("flow")
 plt.show()
 
 # %% [markdown]
-# Thin lines are possible futures, and the dashed line is their mean. In the middle the future is open, and the mean follows neither branch. A figure says it for many observations.
+# Thin lines are possible futures, and the dashed line is their mean. In the middle column the future is open, and the mean follows neither branch. A figure says it for many observations.
 
 # %% tags=["demo"]
 g = torch.Generator().manual_seed(25)
@@ -1184,7 +1185,7 @@ plt.show()
 # $$u(x, 1) = x - \mathbb E[x_0], \qquad \text{and one Euler step lands on}\quad x - u(x, 1) = \mathbb E[x_0]:$$
 #
 # the mean of all data, whatever the noise. No network and no amount of training changes that; it is a property of the coupling. With a class it is the mean of the class, with guidance something
-# beyond it. The measure: how much one step's ends vary, as a share of the data's own variance, against the exact mean.
+# beyond it. The measure: how much one step's ends vary, as a share of the data's own variance; for the exact velocity it is 0. A trained network errs a little and lets some of the noise through, as the letters below show.
 
 # %% tags=["demo"]
 x_1 = torch.randn(S.points, 2, generator=torch.Generator().manual_seed(27)).to(device)
@@ -1221,8 +1222,8 @@ print(
 print(f"{one.std(0).mean():.3f}; real Rs: {x_train[y_train == letter[0]].std(0).mean() / 2:.3f}")
 
 # %% [markdown]
-# The repairs are those of sections 5, 6 and 10: couple by optimal transport, so that the noise says much about its $x_0$ from the start; or let the flow couple, and train again. Both lift
-# the share above from nothing to nearly all.
+# The repairs are those of sections 5, 6 and 10: couple by optimal transport, so that the noise says much about its $x_0$ from the start; or let the flow couple, and train again. In the plane both lift
+# the share above from nothing to nearly all; on the digits reflow lifts the diversity of one step to about that of ten steps of the first flow.
 #
 # **A coupling that leaks the class.** Minibatch OT with *labelled* data has a trap. Paired across the whole batch, the noise that goes to class 0 is the noise that lies near class 0. At sampling time you draw a class
 # and, *independently*, a noise: pairs that training never showed. Here each of the eight clouds is a class.
@@ -1277,7 +1278,7 @@ for ax, within in zip(axes, (False, True), strict=True):
 plt.show()
 
 # %% [markdown]
-# The repair in the last line: pair within the class only, so that the noise stays independent of it. (Exercise 4 makes it general.)
+# The repair in the last line: pair within the class only, so that the noise stays independent of it.
 #
 # ## 15 · How good is it?
 #
@@ -1326,7 +1327,7 @@ board.table("glyphs 16")
 # %% [markdown]
 # ## 16 · In production
 #
-# One sample costs its evaluations, one after the other:
+# A batch costs its evaluations, one after the other, and a sample its share of them. With $t_{\text{batch}}(B)$, the time of one evaluation of the network for a batch of $B$, that is
 #
 # $$t_{\text{sample}} = n_{\text{steps}} \times n_{\text{evaluations a step}} \times n_{\text{guidance}} \times \frac{t_{\text{batch}}(B)}{B},
 # \qquad n_{\text{guidance}} = 2 \text{ with guidance, else } 1 .$$
@@ -1347,7 +1348,7 @@ with torch.no_grad():
         print(f"{name:23} {1e3 * found:6.2f} ms a glyph, predicted {1e3 * predicted:6.2f} ms")
 
 # %% [markdown]
-# The equation holds: nothing but the network's evaluations costs anything. "Faster than diffusion" means fewer of them.
+# The equation holds, but for what a busy machine adds to a timing: hardly anything but the network's evaluations costs time. "Faster than diffusion" means fewer of them.
 
 # %% [markdown]
 # ## Exercises
@@ -1408,7 +1409,7 @@ def mixture_velocity(x, t, log_pi, mu, c):
     """E[eps - x_0 | x_t = x] in closed form: (B, D), on the path x_t = (1 - t) x_0 + t eps.
 
     x: (B, D) float64; t: a number in [0, 1]; log_pi: (K,), may hold -inf; mu: (K, D), the means; c: (K, D), the variances, 0 or
-    more, and more at t = 0.
+    more; at t = 0 all above 0.
     """
     ### BEGIN SOLUTION
     v = (1 - t) ** 2 * c + t**2  # (K, D)
@@ -1620,8 +1621,8 @@ assert math.isclose(got, 2 - math.log(2 * math.pi), rel_tol=1e-6), (
 # %% [markdown]
 # ### 7 · Repair a reflow (hard, 30 minutes)
 #
-# Guidance does most good in the middle of the path, and harm at its ends; so it is often applied for times in an interval only (Kynkäänniemi et al., 2024). Somebody wrote the pair-maker of a reflow that
-# does it. The second flow, trained on its pairs, draws nothing but noise. The network is fine; the interval, too, is what was wanted. Find the **four** faults, and write the function that works.
+# Guidance does good in the middle of the path, harm near the noise, and next to nothing near the data; so it is often applied for times in an interval only (Kynkäänniemi et al., 2024). Somebody wrote a function that makes pairs for a reflow
+# in this way. A second flow, trained on those pairs, draws nothing but noise. The network is fine; the interval, too, is what was wanted. Find the **four** faults, and write the function that works.
 
 
 # %%
