@@ -7,7 +7,7 @@
 # | | |
 # |---|---|
 # | You will build | the forward process and its exact reverse; a small U-Net that knows the time and the class; guidance; two samplers; a bound on the likelihood in bits per dimension |
-# | You need to know | lesson 01 (densities, bits/dim), lesson 10 (the ELBO, a KL divergence between normal distributions); convolutions |
+# | You need to know | lesson 01 (densities, bits/dim), lesson 02 (responsibilities, naive Bayes), lesson 10 (the ELBO, a KL divergence between normal distributions); convolutions |
 # | Time on two CPU cores | about four minutes to run, one of them training; four hours to read and to solve; no GPU needed (the setting `full` is for one) |
 
 # %%
@@ -93,7 +93,7 @@ plt.show()
 # | Is the density explicit? | approximately: a lower bound on log p(x), the weighted ELBO |
 # | Is sampling one-shot or iterative? | iterative: one network call per step, two with guidance |
 # | What conditions it? | here a class, added to the time embedding and amplified by guidance |
-# | How is it evaluated, and how does that fail? | Fréchet distance, accuracy of the class asked for, bits/dim; the last is nearly blind to what people see, the first two reward guidance until the pictures all look alike |
+# | How is it evaluated, and how does that fail? | Fréchet distance, accuracy of the class asked for, bits/dim; the last is nearly blind to what people see; accuracy rewards guidance until the pictures all look alike; the Fréchet distance turns earlier, and is biased when samples are few |
 #
 # Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli (2015) took the idea from thermodynamics and trained the first such model. Five years
 # passed. Ho, Jain and Abbeel (2020) found the two choices that made it draw: predict the noise, and drop the ELBO's weights. Song, Meng and Ermon (2020) sampled the same network in a tenth
@@ -232,7 +232,7 @@ plt.show()
 
 # %% [markdown]
 # The same letter, the same noise, two schedules. On a picture this small the linear one has destroyed the letter half-way, and its second
-# half adds noise to noise. Section 10 measures what that costs.
+# half adds noise to noise. Section 11 measures what that costs.
 #
 # ## 2 · The step back, if the picture were known
 #
@@ -349,7 +349,7 @@ plt.show()
 # - **DDIM** (Song, Meng and Ermon 2020): draw nothing; jump with the noise that is there,
 #   $x_s = \alpha_s \hat x_0 + \sigma_s \hat\varepsilon$.
 #
-# Pixels end at $\pm 1$, so $\hat x_0$ may be clipped to that range. `denoise` does so, and asks the network twice where there is *guidance*; section 7 says why.
+# Pixels lie between $-1$ and $1$, so $\hat x_0$ may be clipped to that range. `denoise` does so, and asks the network twice where there is *guidance*; section 7 says why.
 
 
 # %%
@@ -457,7 +457,7 @@ plt.show()
 
 # %%
 def time_features(t, width):
-    """cos and sin of 1000 t at width / 2 frequencies from 1 to 1e-4: (B,) -> (B, width)."""
+    """cos and sin of 1000 t at width / 2 frequencies from 1 down to about 1e-4: (B,) -> (B, width)."""
     frequency = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
     angle = 1_000 * t[:, None].float() * frequency
     return torch.cat([angle.cos(), angle.sin()], dim=1)
@@ -518,7 +518,7 @@ print(folded[0].tolist())
 print("and back:", torch.equal(F.pixel_shuffle(folded, 2), x_toy))
 
 # %% [markdown]
-# **The U.** Down to half the side, where a convolution sees the whole letter; then up again, and on the way up each level gets what
+# **The U.** Down to half the side, 4 × 4, where the two convolutions of a block see nearly the whole letter; then up again, and on the way up each level gets what
 # it was on the way down (the *skips*): the coarse map knows which letter, the fine one where its edges are. The last convolution starts at 0: the untrained network says
 # $v = 0$, which is a mild mistake at every time.
 #
@@ -671,7 +671,7 @@ plt.show()
 # %% [markdown]
 # ## 7 · Guidance
 #
-# A network trained by least squares answers with the *mean* of what is possible. Asked for a G in much noise, it hedges towards a C. Guidance turns
+# A network trained by least squares answers with the *mean* of what it holds possible, and a small one heeds the label only in part: asked for a G in much noise, it hedges towards a C. Guidance turns
 # the label's voice up. Let $v_\theta(x_t, t, \varnothing)$ be the answer without a label; the difference of the two answers is what the label changes. Take more of it:
 #
 # $$v_w = v_\theta(x_t, t, \varnothing) + w\,\big(v_\theta(x_t, t, y) - v_\theta(x_t, t, \varnothing)\big).$$
@@ -726,7 +726,7 @@ plt.show()
 # %% [markdown]
 # The same noise in each column. Without guidance some are torn, or half another letter; with 2 nearly all are the one that was asked for; with 4 the strokes grow heavy and the pictures look
 # alike. Accuracy is best where diversity has long fallen, and the Fréchet distance, which feels both, turns
-# earlier. A report that gives one of them without the other hides the trade.
+# earlier. A report that gives one of them without the others hides the trade.
 
 # %% tags=["demo"]
 x_two = guided[2.0][0]
@@ -775,7 +775,7 @@ for name, values in glyph_error.items():
     print(f"{name:9}", {steps: round(v, 1) for steps, v in zip(S.step_counts, values, strict=True)})
 
 # %% [markdown]
-# Left, the sampler's own error: it falls with every doubling of the steps, and DDIM's lies below at every number. Right, with a trained network in it, the order turns round. DDIM soon stops gaining: what is left is
+# Left, the sampler's own error: it falls each time the steps become more, and DDIM's lies below at every number. Right, with a trained network in it, the order turns round. DDIM soon stops gaining: what is left is
 # the network's error, which no number of steps removes. The ancestral sampler goes on gaining a little, for its fresh noise gives the network a chance to mend what it did earlier. Both are far from the
 # floor. And for most of what can be had, ten or twenty steps are enough: a thousand were never needed to *sample*.
 #
@@ -785,12 +785,12 @@ for name, values in glyph_error.items():
 #
 # $$-\log p(x_0) \le
 # \underbrace{\mathrm{KL}\big(q(x_T \mid x_0)\,\|\,\mathcal N(0, I)\big)}_{\text{is the end really noise?}}
-# + \sum_{k=2}^{T} \underbrace{\mathrm{KL}\big(q(x_{k-1} \mid x_k, x_0)\,\|\,p_\theta(x_{k-1} \mid x_k)\big)}_{L_k}
+# + \sum_{k=2}^{T} \underbrace{\mathbb E\,\mathrm{KL}\big(q(x_{k-1} \mid x_k, x_0)\,\|\,p_\theta(x_{k-1} \mid x_k)\big)}_{L_k}
 # + \underbrace{\mathbb E\big[-\log p(x_0 \mid x_1)\big]}_{\text{the last step}} .$$
 #
-# The reverse step $p_\theta$ has the posterior's variance and $\hat x_0$ for $x_0$. Two normal densities of equal variance differ only in their means, and the algebra ends in one line (Kingma and others 2021):
+# Each mean $\mathbb E$ is over the noise in $x_k$ (in $x_1$, at the last step). The reverse step $p_\theta$ has the posterior's variance and $\hat x_0$ for $x_0$. Two normal densities of equal variance differ only in their means, and the algebra ends in one line (Kingma and others 2021):
 #
-# $$L_k = \tfrac12\,\big(\mathrm{SNR}_{k-1} - \mathrm{SNR}_k\big)\, \lVert x_0 - \hat x_0 \rVert^2 .$$
+# $$L_k = \tfrac12\,\big(\mathrm{SNR}_{k-1} - \mathrm{SNR}_k\big)\; \mathbb E\,\lVert x_0 - \hat x_0 \rVert^2 .$$
 #
 # So the ELBO *is* a weighted sum of squared errors, and the loss of section 6 is another weighting of the same errors: since $v - \hat v = -(x_0 - \hat x_0)/\sigma_t$, it weighs the picture's error
 # by $1/\sigma_t^2 = \mathrm{SNR} + 1$, and an $\varepsilon$-loss by $\mathrm{SNR}$. The ELBO's own weight is the *slope* of SNR, which grows far steeper towards $t = 0$: it spends nearly everything on the last, invisible grain.
@@ -846,7 +846,7 @@ def guess_at(net, x_0, y, k, generator):
 
 
 # %% [markdown]
-# The thousand terms would need a thousand network calls for each picture. We draw a few steps for each, spread evenly over the test set: an unbiased estimate of the sum, with a
+# The thousand terms would need a thousand network calls for each picture. We draw a few steps for each, spread evenly over the test set: a nearly unbiased estimate of the sum, with a
 # standard error beside it.
 
 
@@ -899,15 +899,15 @@ naive = -log_table[y_test[: S.bound, None], pixel, levels_test].mean().item() / 
 print(f"independent pixels: {naive:.3f} bits/dim; DDPM: at most {bits_per_dim:.3f}")
 
 # %% [markdown]
-# The table wins, and cannot draw a letter. It knows that most pixels are paper, *exactly* paper, and pays next to nothing for them. Our network guesses them to within a few levels, which no eye
+# The table beats the bound, and cannot draw a letter. It knows that most pixels are paper, *exactly* paper, and pays next to nothing for them. Our network guesses them to within a few levels, which no eye
 # sees, and pays for the difference in every pixel. Where the bits go shows the same:
 
 # %% tags=["demo"]
 edges = torch.logspace(math.log10(2), math.log10(T), 13)
 edges[-1] += 1
-k_all, nats = ks.flatten().cpu(), terms.flatten().cpu()
+k_all, bits = ks.flatten().cpu(), terms.flatten().cpu()
 inside = [((k_all >= lo) & (k_all < hi)) for lo, hi in itertools.pairwise(edges)]
-share = [nats[mask].sum().item() / nats.numel() for mask in inside]  # bits/dim of the bin
+share = [bits[mask].sum().item() / bits.numel() for mask in inside]  # bits/dim of the bin
 fig, ax = plot.figure(height=2.8)
 ax.bar(
     edges[:-1] / T, share, width=(edges[1:] - edges[:-1]) / T * 0.92, align="edge", color=plot.COLOURS.blue
@@ -1055,7 +1055,7 @@ plt.show()
 print({name: f"{share:.0%} of the steps have nothing to see (above 0.9)" for name, share in spent.items()})
 
 # %% [markdown]
-# Under the line, that share of every training batch teaches the network little, and that share of a sampler's steps moves next to nothing. Take the steps where either schedule puts
+# Under the linear schedule, that share of every training batch teaches the network little, and that share of a sampler's steps moves next to nothing. Take the steps where either schedule puts
 # them, with the same network.
 
 # %% tags=["demo"]
@@ -1079,9 +1079,9 @@ for ax, name in zip(axes, ("linear", "cosine"), strict=True):
 plt.show()
 
 # %% [markdown]
-# With five steps the line leaves too few for the part where letters take shape, and the Fréchet distance shows it; with more steps the gap shrinks, since steps through nothing do no harm and only cost time. The
+# With five steps the linear schedule leaves too few for the part where letters take shape, and the Fréchet distance shows it (the accuracy does not); with more steps the gap shrinks, since steps through nothing do no harm and only cost time. The
 # waste in training stays. The cosine is one repair. Another keeps any schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023): noise that is right at one resolution is right at another after a shift of
-# $2\log$ of the ratio of the sides.
+# $2\log$ of the ratio of the sides (a larger picture needs a lower log-SNR).
 #
 # ## 12 · How good is it?
 
@@ -1106,7 +1106,7 @@ board.plot("glyphs 16")
 plt.show()
 
 # %% [markdown]
-# Both rows are one network and ten steps of DDIM; only guidance differs, and with it the seconds. The bits belong to the network as trained, without guidance: guided samples come from no
+# Both rows are one network and ten steps of DDIM; only guidance differs, and with it the seconds (twice the calls). After so short a training the Fréchet distance of both is well above that of lessons 10 and 13, and a picture takes many times as long; against the GAN, what is gained is precision, a bound on the likelihood and a training without an opponent. The bits belong to the network as trained, without guidance: guided samples come from no
 # density that anybody has written down.
 #
 # ## 13 · In production
@@ -1151,11 +1151,11 @@ def any_two(known, alpha, sigma):
     Raises ValueError unless `known` has exactly two of the names, and where the two leave the others open.
     """
     ### BEGIN SOLUTION
+    if len(known) != 2 or set(known) - {"x_t", "x_0", "eps", "v"}:
+        raise ValueError("give two of x_t, x_0, eps and v")
     alpha, sigma = (along(v, next(iter(known.values()))) for v in (alpha, sigma))
     one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
     rows = {"x_t": (alpha, sigma), "x_0": (one, zero), "eps": (zero, one), "v": (-sigma, alpha)}
-    if len(known) != 2 or set(known) - set(rows):
-        raise ValueError("give two of x_t, x_0, eps and v")
     (a, u), (b, w) = ((rows[name], value) for name, value in known.items())
     det = a[0] * b[1] - a[1] * b[0]
     if (det == 0).any():
@@ -1183,7 +1183,7 @@ assert math.isclose(four["eps"].item(), 3), "0.5 eps - 0.5 * 2 = 0.5"
 # ### 2 · Two moments of one path (medium, 25 minutes)
 #
 # A picture is noised once, step by step, and looked at several times on the way. Given $x_0$, the pixel's values at these times are normal *together*. How do they covary? From the
-# earlier time $s$ to the later $t$ one jump of section 2 leads: $x_t = \alpha_{t|s}\, x_s + \text{new noise}$. The times come in no order, for *any schedule*; which of two is later, SNR tells.
+# earlier time $s$ to the later $t$ one jump of section 2 leads: $x_t = \alpha_{t|s}\, x_s + \text{new noise}$. The times come in any order, and the schedule is *any schedule*; of two times, the one with the smaller SNR is the later.
 
 
 # %% exercise="two-times"
@@ -1248,7 +1248,7 @@ assert torch.equal(short, kept), "leave the table that came in as it is"
 # ### 4 · One weighting, three losses (medium, 25 minutes)
 #
 # Hang and others (2023) weigh the squared error *of the picture* by $\min(\mathrm{SNR}, \gamma)$: what is easy counts no more than $\gamma$. A network that says $\varepsilon$ or $v$ has errors in $\varepsilon$ or $v$. By which number
-# must *its* squared error be multiplied, so that the loss is the same? Take $\alpha^2 + \sigma^2 = 1$, and $\log \mathrm{SNR}$ as input, which may be huge, or infinite at the ends of a schedule. The answer is then still a
+# must *its* squared error be multiplied, so that the loss is the same? Take $\alpha^2 + \sigma^2 = 1$, and $\log \mathrm{SNR}$ as input, which may be huge, or infinite at the ends of a schedule. The answer there is the limit, a
 # finite number.
 
 
@@ -1318,7 +1318,7 @@ assert math.isclose(saved.item(), (math.e - 1) / 2 - 0.5), (
 # ### 6 · Repair a broken sampler (hard, 35 minutes)
 #
 # Somebody wrote DDPM's step from $x_k$ to $x_{k-1}$ for a network that says $\varepsilon$, with guidance, in DDPM's own form of the posterior mean: $\hat x_0$ is put in and
-# everything is sorted by $x_k$ and $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults; its pictures are noisy and far too contrasty. Find them, and write the step that works. $w$ is
+# everything is sorted by $x_k$ and $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults; over a thousand steps it draws nothing, for its numbers run off to infinity within a few dozen. Find the faults, and write the step that works. $w$ is
 # the guidance of section 7, and nothing is clipped.
 
 
@@ -1370,7 +1370,7 @@ assert torch.allclose(spread, c.expand(1, 2)), "one unit of z moves x by the pos
 #
 # $$q(x_s \mid x_r, x_t) \propto q(x_s \mid x_r)\; q(x_t \mid x_s) = \mathcal N\big(a\,x_r + b\,x_t,\ c^2 I\big).$$
 #
-# Find $a$, $b$ and $c$, for *any schedule*. (Section 2 is the case $r = 0$. Lookahead samplers and parallel samplers need the general one.) The
+# Find $a$, $b$ and $c$, for *any schedule*. (Section 2 is the case $r = 0$. A solver that rejects a long random step and tries a shorter one on the same path needs the general one.) The
 # first time may be clean, $\sigma_r = 0$, and the last may be pure noise, $\alpha_t = 0$.
 
 
