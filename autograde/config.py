@@ -37,7 +37,7 @@ def configure(c: Config, root: Path) -> None:
     for name in ("source", "submitted", "autograded", "feedback"):
         setattr(c.CourseDirectory, f"{name}_directory", f".grading/{name}")
     c.CourseDirectory.release_directory = ".grading/released"
-    for ours in ("*.verdict.json", "*.unfinished", ".*.draft", "*.part"):
+    for ours in ("*.verdict.json", "*.graded.json", "*.unfinished", ".*.draft", "*.part"):
         c.CourseDirectory.ignore.append(ours)  # else nbgrader hands them out with the feedback
     sweep(Course.at(root))
     c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB

@@ -17,6 +17,7 @@ NOTEBOOK_BYTES = 50 << 20
 MOST_CELLS = 2000
 # Names of students: no other characters, for pages, addresses, commands and messages hold them.
 NAME = re.compile(r"[\w(][\w .,@+=()~-]*")
+PLAIN = "a student's folder has letters, digits, spaces and . , @ + = ( ) ~ _ - in its name"
 NBGRADERS = BaseConverter.convert_notebooks
 
 
@@ -49,6 +50,5 @@ def convert_plain_names(converter: Any) -> None:
     NBGRADERS(converter)
     if refused:
         names = ", ".join(repr(Path(path).parts[-2]) for path in refused)
-        rule = "a student's folder has letters, digits, spaces and . , @ + = ( ) ~ _ - in its name"
-        converter.log.error("Not converted: %s. Rename: %s.", names, rule)
-        raise NbGraderException(f"Not converted: {names}. Rename: {rule}.")
+        converter.log.error("Not converted: %s. Rename: %s.", names, PLAIN)
+        raise NbGraderException(f"Not converted: {names}. Rename: {PLAIN}.")

@@ -67,15 +67,17 @@ def grade_notebook(
     seed: str,
     hidden: Sequence[Path] = (),
     isolated: bool = True,
+    modules: Sequence[str] = (),
 ) -> Result:
     """Run and judge a rebuilt notebook; its cells receive their outputs.
 
     `files` is the submission's folder, copied for the kernel without notebooks; what lies in `hidden` does
-    not exist for the kernel. Raises CourseError where there is no sandbox (unless `isolated` is False, for
-    one's own work), no kernel or no verdict: never a Result with points that no judge gave.
+    not exist for the kernel, which has imported `modules` before it starts. Raises CourseError where there is
+    no sandbox (unless `isolated` is False, for one's own work), no kernel or no verdict: never a Result with
+    points that no judge gave.
     """
     limits, clock, seconds = limits_of(nb.metadata), _Clock(), {}
-    kernels = GradingKernels(limits, hidden, isolated)
+    kernels = GradingKernels(limits, hidden, isolated, modules)
     SERVER.start()
     with _scratch(files) as folder, Session(folder, limits, kernels) as session:
         seconds["start"] = clock.lap()

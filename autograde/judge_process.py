@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from autograde.errors import CourseError
-from autograde.judge import ROW, HiddenTestError, Verdict, judge
+from autograde.helper import Helper
+from autograde.judge import ROW, HiddenTestError, Verdict, import_once, judge
 from autograde.limits import Limits
 from autograde.student import Ask, Died, StudentError, TimedOut, Unusable
 
@@ -30,30 +31,13 @@ class NoVerdict(CourseError):
     """The judge ended without a verdict: an error of the course, never points."""
 
 
-class JudgeServer:
-    """The grader's side. Starts the server when it is first needed; close() or the grader's end stops it."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.control: socket.socket | None = None
+class JudgeServer(Helper):
+    """The grader's side."""
 
     def start(self) -> None:
         """Start the server unless it runs; it warms up while the kernel does."""
-        if self.process is not None and self.process.poll() is None:
-            return
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-m", "autograde.judge_process", str(theirs.fileno())]
-        descriptor = [theirs.fileno()]
-        # not in the grader's folder, which may be gone while the server lives
-        self.process = subprocess.Popen(command, pass_fds=descriptor, stdin=subprocess.DEVNULL, cwd="/")
-        theirs.close()
-
-    def close(self) -> None:
-        """End the server."""
-        if self.control is not None and self.process is not None:
-            self.control.close()
-            self.process.wait()
-            self.process = self.control = None
+        if not self.running():
+            self.launch([sys.executable, "-P", "-m", "autograde.judge_process"], stdin=subprocess.DEVNULL)
 
     def verdict(self, tests: Path, ask: Ask, secret: bytes, seed: str, limits: Limits) -> Verdict:
         """The verdict of one submission. Raises NoVerdict or HiddenTestError; never returns half of one."""
@@ -114,10 +98,12 @@ def _main(control: socket.socket) -> None:
         message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 1)
         if not message:
             return
+        request = json.loads(message)
+        import_once(Path(request["tests"]))
         if os.fork() == 0:
             control.close()
             with contextlib.suppress(EOFError, ConnectionError):  # the grader is gone
-                _judge_one(json.loads(message), Connection(descriptors[0]))
+                _judge_one(request, Connection(descriptors[0]))
             os._exit(0)
         os.close(descriptors[0])
 

@@ -19,6 +19,7 @@ from autograde.inert import make_inert
 from autograde.judge_process import NoVerdict
 from autograde.rebuild import rebuild
 from autograde.unfinished import begin, end
+from autograde.warm import imports
 
 Resources = dict[str, Any]
 Pair = tuple[NotebookNode, Resources]
@@ -68,7 +69,9 @@ class RunAndJudge(_Step):
         seed = f"{names['assignment']}\0{names['student']}"
         secret = course_secret(self.course.grading)
         own = [self.course.grading, self.course.sources, self.course.root / "work"]
-        result = grade_notebook(nb, hidden_tests(names["assignment"]), folder, secret, seed, own)
+        modules = imports(nbformat.read(self.course.released(names["assignment"]), 4))
+        tests = hidden_tests(names["assignment"])
+        result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
         make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
         resources["verdict"] = result

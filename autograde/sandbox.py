@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -27,7 +28,10 @@ from autograde.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, sec
 from autograde.errors import CourseError
 from autograde.limits import Limits
 from autograde.seccomp import open_filter
+from autograde.warm import Zygote
 
+ZYGOTE = Zygote()  # one for the whole process: every kernel of a class is forked from it
+HOLD = ["/bin/sh", "-c", "echo; read end"]  # says that the sandbox stands, then lasts until its input ends
 TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 4096  # bytes that a file takes at least
 EVERY = 0.1  # seconds between two looks at what a submission uses
@@ -35,39 +39,54 @@ LAST = 10.0  # seconds to wait for the end of a sandbox
 
 
 class SandboxedKernel(LocalProvisioner):
-    """A kernel that sees the system, Python and genmap, owns a few small folders, and has no network."""
+    """A kernel that sees the system, Python and genmap, owns a few small folders, and has no network.
+
+    bubblewrap makes the sandbox, in which nothing runs but a shell that waits; the kernel is forked into it.
+    """
 
     limits = Instance(Limits)
     hidden = Tuple()
-    child: int | None = None
+    modules = Tuple()
+    child: int | None = None  # the first process in the sandbox
+    peak = 0  # bytes that all its processes held together, at most
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Wrap the kernel's command; the folder it was to start in becomes a copy inside."""
+        """The sandbox's command, not the kernel's; the folder it was to start in becomes a copy inside."""
         kwargs = await super().pre_launch(**kwargs)
         given, sockets = Path(kwargs.pop("cwd")), self._sockets()
         self._hand_over(sockets)
         os.chmod(given, 0o755)
-        self.status, theirs = os.pipe()
-        self.inherited = [open_filter(), os.fdopen(theirs, "wb")]
-        descriptors = [file.fileno() for file in self.inherited]
-        kwargs["cmd"] = command(
-            kwargs["cmd"], given, sockets, kwargs["env"], secrets(*self.hidden), self.limits, *descriptors
-        )
-        return {**kwargs, "pass_fds": descriptors, "cwd": "/", "env": {"PATH": os.environ.get("PATH", "")}}
+        self.environment = kwargs["env"]
+        ZYGOTE.start(self.modules, self.environment)
+        (status, theirs), (ready, says), (waits, alive) = os.pipe(), os.pipe(), os.pipe()
+        self.ours, rules = [os.fdopen(fd, "rb") for fd in (status, ready)], open_filter()
+        self.alive, self.inherited = alive, [rules, *(os.fdopen(fd, "wb") for fd in (theirs, says, waits))]
+        fds, secret = [rules.fileno(), theirs], secrets(*self.hidden)
+        kwargs["cmd"] = command(HOLD, given, sockets, self.environment, secret, self.limits, *fds)
+        own = {"PATH": os.environ.get("PATH", "")}
+        return {**kwargs, "pass_fds": fds, "stdin": waits, "stdout": says, "cwd": "/", "env": own}
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start it, and a watch over what all its processes use together."""
-        try:
-            info = await super().launch_kernel(cmd, **kwargs)
-        finally:
-            for file in self.inherited:
-                file.close()
-        with os.fdopen(self.status) as status:
-            line = status.readline()  # bwrap writes it once the sandbox stands
-        self.child = json.loads(line)["child-pid"] if line else None
-        if self.child is not None:
-            threading.Thread(target=self._watch, args=(self.child,), daemon=True).start()
+        """Make the sandbox, fork the kernel into it, and watch what all its processes use together."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, self.alive)
+            status, ready = map(stack.enter_context, self.ours)
+            try:
+                info = await super().launch_kernel(cmd, **kwargs)
+            finally:
+                for file in self.inherited:
+                    file.close()
+            line = status.readline()  # bwrap writes it as soon as the process is there
+            if line and ready.readline():  # and the shell when all else is
+                self.child = json.loads(line)["child-pid"]
+                self._fork(self.child)
         return info
+
+    def _fork(self, first: int) -> None:
+        assert self.parent is not None
+        named = self.parent.connection_file
+        kernel = ZYGOTE.kernel(first, self.alive, named, self.environment, self.limits)
+        threading.Thread(target=self._watch, args=(first, kernel), daemon=True).start()
 
     async def cleanup(self, restart: bool = False) -> None:
         """End the watch with the kernel, and see every process of the sandbox gone: a new one may follow."""
@@ -89,11 +108,12 @@ class SandboxedKernel(LocalProvisioner):
             for path in (sockets, *sockets.iterdir()):
                 os.chown(path, sandbox_uid(), sandbox_uid())
 
-    def _watch(self, child: int) -> None:
+    def _watch(self, child: int, kernel: int) -> None:
         """Kill the sandbox, through its first process, when its processes together use too much."""
         sockets, before = self._sockets(), _resident(os.getpid())
         while self.child == child:
-            memory, cpu, count = usage(child)
+            memory, cpu, count = usage(child, kernel)
+            self.peak = max(self.peak, memory)
             filled = sum(max(BLOCK, size) for size in _sizes(sockets))
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
             # messages pile up here, unread, however many the submission sends
@@ -105,10 +125,10 @@ class SandboxedKernel(LocalProvisioner):
             time.sleep(EVERY)
 
 
-def usage(process: int) -> tuple[int, float, int]:
-    """Memory in bytes, CPU seconds and number of a process and all below it, the dead ones' CPU included."""
+def usage(*processes: int) -> tuple[int, float, int]:
+    """Bytes of memory, CPU seconds and number of processes and all below them, the dead's CPU included."""
     memory, cpu, count = 0, 0.0, 0
-    for pid in _family(process):
+    for pid in itertools.chain.from_iterable(map(_family, processes)):
         with contextlib.suppress(OSError, IndexError, ValueError):
             held = _resident(pid)
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -162,9 +182,15 @@ def _family(process: int) -> Iterator[int]:
 class GradingKernels(KernelSpecManager):
     """Knows one kernel, this Python's own, whatever is installed here; sandboxed unless told otherwise."""
 
-    def __init__(self, limits: Limits, hidden: Sequence[Path] = (), isolated: bool = True) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        hidden: Sequence[Path] = (),
+        isolated: bool = True,
+        modules: Sequence[str] = (),
+    ) -> None:
         super().__init__()
-        settings = {"limits": limits, "hidden": tuple(hidden)}
+        settings = {"limits": limits, "hidden": tuple(hidden), "modules": tuple(modules)}
         sandboxed = {"provisioner_name": "genmap-sandbox", "config": settings}
         self.provisioner = sandboxed if isolated else {"provisioner_name": "local-provisioner"}
 

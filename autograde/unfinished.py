@@ -22,15 +22,23 @@ def sweep(course: Course) -> list[Path]:
     """Remove what a killed grader left, so that it is graded again; returns the folders."""
     left = []
     for folder in course.grading.glob("autograded/*/*"):
-        if not any(folder.glob("*.verdict.json")) and not any(map(_alive, folder.glob("*.unfinished"))):
+        if not any(folder.glob("*.verdict.json")) and not any(map(_at_work, folder.glob("*.unfinished"))):
             shutil.rmtree(folder)
             left.append(folder)
     return left
 
 
-def _alive(mark: Path) -> bool:
+def _at_work(mark: Path) -> bool:
     try:
-        os.kill(int(mark.read_text()), 0)
+        return alive(mark.read_text())
+    except OSError:
+        return False
+
+
+def alive(process: str) -> bool:
+    """Whether the process of this number is there."""
+    try:
+        os.kill(int(process), 0)
     except (OSError, ValueError):
         return False
     return True

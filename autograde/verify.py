@@ -5,7 +5,6 @@ through the kernel. Sharp: the blank and every trivial answer score nothing; eve
 the test that it names and loses at least half, with 3 seeds.
 """
 
-import ast
 import contextlib
 import copy
 import os
@@ -25,7 +24,7 @@ from autograde.errors import CourseError
 from autograde.forks import forked_map
 from autograde.grading import SERVER, cells_to_run, grade_notebook, scored_cells
 from autograde.inprocess import in_process
-from autograde.judge import judge, points
+from autograde.judge import import_once, judge, points
 from autograde.limits import Limits, limits_of
 from autograde.rebuild import grade_id
 from autograde.sandbox import sandbox_problem
@@ -120,7 +119,7 @@ def _matrix(lesson: _Lesson, jobs: int) -> tuple[dict[str, dict[str, Any]], list
         each: {"tests": 0, "right": [0, 0], "wrong": [0, 0], "trivial": [0, 0]} for each in lesson.solutions
     }
     candidates = lesson.candidates(namespace)
-    _import_once(hidden_tests(lesson.name))
+    import_once(hidden_tests(lesson.name))
     items = [None, *candidates]  # None: the kernel's turn, first, for it mostly waits
     for index, outcome in forked_map(partial(_try, lesson), items, CANDIDATE, jobs):
         candidate = items[index]
@@ -132,14 +131,6 @@ def _matrix(lesson: _Lesson, jobs: int) -> tuple[dict[str, dict[str, Any]], list
         if why:
             problems.append(f"{candidate.exercise}: {candidate.kind} answer {candidate.name!r} {why}")
     return table, problems
-
-
-def _import_once(tests: Path) -> None:
-    """Import here what hidden tests import, so that not every fork does; faults are the judge's to find."""
-    with contextlib.suppress(Exception):
-        body = ast.parse(tests.read_text(encoding="utf-8")).body
-        imports: list[ast.stmt] = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-        exec(compile(ast.Module(imports, []), tests.name, "exec"), {})
 
 
 def _try(lesson: _Lesson, candidate: Candidate | None) -> Any:

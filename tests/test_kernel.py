@@ -12,6 +12,7 @@ from autograde.kernel import Session
 from autograde.limits import Limits
 from autograde.sandbox import GradingKernels, ended
 from autograde.student import Died, Student, TimedOut
+from autograde.warm import Zygote
 
 LIMITS = replace(Limits(), cell=3, call=2, flood_bytes=4 << 20, output_bytes=1 << 16)
 KERNELS = GradingKernels(LIMITS)
@@ -116,6 +117,7 @@ def test_a_missing_kernel_is_one_line(tmp_path, monkeypatch):
 
 
 def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("autograde.sandbox.ZYGOTE", Zygote())
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CourseError, match="autograde doctor"):
         Session(tmp_path, replace(LIMITS, start=5), KERNELS).__enter__()

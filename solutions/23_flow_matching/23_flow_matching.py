@@ -32,6 +32,7 @@ from genmap import board, data, features, plot, progress, selfcheck, taxonomy
 
 # %%
 device = genmap.device()
+torch.set_num_threads(1)  # on a CPU: these networks are small, and a second thread would mostly wait
 S = genmap.settings(
     smoke={
         "toy_steps": 10, "toy_batch": 64, "points": 200, "pairs": 300, "channels": 8, "steps": 2, "batch": 8,

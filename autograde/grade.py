@@ -1,0 +1,244 @@
+"""Grades all submissions of a lesson side by side, each in a fork of its own; what has been graded stays."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from filelock import FileLock, Timeout
+from nbgrader.apps import AutogradeApp
+from nbgrader.converters import Autograde, GenerateFeedback
+from nbgrader.converters.base import NbGraderException
+
+from autograde.course import Course, hidden_tests
+from autograde.errors import CourseError
+from autograde.files import NAME, PLAIN, plain_files
+from autograde.forks import forked_map
+from autograde.grading import SERVER, course_secret
+from autograde.preprocessors import Record, RunAndJudge
+from autograde.sandbox import ZYGOTE, kernel_environment, sandbox_problem
+from autograde.student import StudentError
+from autograde.unfinished import alive, sweep
+from autograde.warm import imports
+
+LIMIT = 1800.0  # seconds for one submission: more than the limits of its cells and its judge together
+LOCKED = re.compile(r"OperationalError\) (.*)")
+
+
+@dataclass
+class Row:
+    """What became of a submission; graded, unchanged (graded before) or failed, and why."""
+
+    student: str
+    status: str
+    points: float | None = None  # automatic ones
+    maximum: float | None = None
+    reason: str = ""
+    seconds: float | None = None
+
+
+def grade(
+    course: Course,
+    lesson: str,
+    jobs: int,
+    students: tuple[str, ...] = (),
+    done: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Grade what was handed in for `lesson`, `jobs` at a time; `done` hears of each as it ends.
+
+    Raises CourseError where nothing can be graded: no release, no sandbox, no submission, a second grader.
+    """
+    folders = submitted(course, lesson, students)
+    if reason := sandbox_problem():
+        raise CourseError(f"Submissions are not run without the sandbox. {reason}")
+    with _alone(course, lesson), _scratch():
+        app = _nbgrader(course, lesson)
+        sweep(course)
+        course_secret(course.grading)
+        SERVER.start()
+        ZYGOTE.start(imports(nbformat.read(course.released(lesson), 4)), kernel_environment())
+        rows = []
+        try:
+            work = _Work(course, lesson, app, _ingredients(course, lesson))
+            for index, outcome in forked_map(work, folders, LIMIT, jobs):
+                rows.append(_row(folders[index].parent.name, outcome))
+                if done is not None:
+                    done(rows[-1])
+                SERVER.start()  # should it have ended, the next submissions have another
+        finally:
+            SERVER.close()
+            ZYGOTE.close()
+    return sorted(rows, key=lambda row: row.student)
+
+
+def submitted(course: Course, lesson: str, students: tuple[str, ...] = ()) -> list[Path]:
+    """The submissions' folders, in order. Raises CourseError where there is none, or one asked for is not."""
+    if not course.released(lesson).exists():
+        raise CourseError(f"{lesson} was not released here: run `autograde release {lesson}` first.")
+    place = course.grading / "submitted"
+    found = {path.parent.name: path for path in sorted(place.glob(f"*/{lesson}"))}
+    if missing := [student for student in students if student not in found]:
+        names = ", ".join(missing)
+        raise CourseError(f"Nothing was handed in by {names}: expected {place}/STUDENT/{lesson}.")
+    if not found:
+        raise CourseError(f"Nothing was handed in: expected {place}/STUDENT/{lesson}/{lesson}.ipynb.")
+    return [found[student] for student in students] or list(found.values())
+
+
+class _Work:
+    """One submission, in a fork: called with its folder, returns the row as a dict."""
+
+    def __init__(self, course: Course, lesson: str, app: AutogradeApp, ingredients: bytes) -> None:
+        self.course, self.lesson, self.app, self.ingredients = course, lesson, app, ingredients
+
+    def __call__(self, folder: Path) -> dict[str, Any]:
+        student, start = folder.parent.name, time.monotonic()
+        try:
+            key = self._key(student, folder)
+            marker = self.course.grading / "autograded" / student / self.lesson / f"{self.lesson}.graded.json"
+            if (before := _read(marker)).get("key") == key:
+                return {**before["row"], "status": "unchanged", "seconds": None}
+            exercises = self._grade(student)
+            points, maximum = (sum(row[part] for row in exercises.values()) for part in ("points", "max"))
+            row = asdict(Row(student, "graded", points, maximum, seconds=time.monotonic() - start))
+            _write(marker, {"key": key, "row": row})  # last: without it the submission is graded again
+        except CourseError as error:
+            return asdict(Row(student, "failed", reason=str(error)))
+        except OSError as error:
+            reason = f"{error.filename or 'file system'}: {error.strerror}."
+            return asdict(Row(student, "failed", reason=reason))
+        return row
+
+    def _key(self, student: str, folder: Path) -> str:
+        """A digest of all that the verdict depends on."""
+        if not NAME.fullmatch(student):
+            raise CourseError(f"Rename the folder: {PLAIN}.")
+        if not (folder / f"{self.lesson}.ipynb").exists():
+            raise CourseError(f"There is no {self.lesson}.ipynb in {folder}.")
+        digest = hashlib.sha256(self.ingredients)
+        for path in sorted(plain_files(str(folder))):
+            content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digest.update(f"{os.path.relpath(path, folder)}\0{content}\0".encode(errors="surrogatepass"))
+        return digest.hexdigest()
+
+    def _grade(self, student: str) -> dict[str, dict[str, Any]]:
+        """Let nbgrader grade it and write its feedback. Raises CourseError."""
+        coursedir = self.app.coursedir
+        coursedir.assignment_id, coursedir.student_id = self.lesson, student
+        for converter in (Autograde, GenerateFeedback):
+            heard = _Ear()
+            log = logging.Logger("nbgrader")
+            log.addHandler(heard)
+            self.app.log = coursedir.log = log
+            try:
+                converter(coursedir=coursedir, parent=self.app, force=True).start()
+            except NbGraderException as error:
+                raise CourseError(heard.reason or str(error)) from None
+        verdict = self.course.grading / "autograded" / student / self.lesson / f"{self.lesson}.verdict.json"
+        exercises: dict[str, dict[str, Any]] = json.loads(verdict.read_text())["exercises"]
+        return exercises
+
+
+class _Ear(logging.Handler):
+    """Hears why nbgrader could not grade: the last line of the last error with a traceback."""
+
+    reason = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the reason."""
+        text = record.getMessage()
+        if record.levelno < logging.ERROR or "Traceback" not in text:
+            return
+        last = text.strip().splitlines()[-1]
+        if found := LOCKED.search(text):
+            last = f"The gradebook: {found[1].strip()}. Close what else works with it, then run again."
+        self.reason = re.sub(r"^[\w.]+(?:Error|Exception|NoVerdict): ", "", last)
+
+
+def _row(student: str, outcome: Any) -> Row:
+    if isinstance(outcome, StudentError):
+        return Row(student, "failed", reason=f"Its grader was stopped ({outcome.reason.strip()}): run again.")
+    return Row(**outcome)
+
+
+def _ingredients(course: Course, lesson: str) -> bytes:
+    """A digest of what all submissions of a lesson are held against."""
+    files = (course.released(lesson), hidden_tests(lesson), course.root / "nbgrader_config.py")
+    return b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)
+
+
+def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
+    """nbgrader with the course's own configuration. Raises CourseError where that is not ours."""
+    app = AutogradeApp()
+    try:
+        with _in(course.root):
+            app.initialize([lesson, "--log-level=CRITICAL"])
+    except SystemExit as error:
+        raise CourseError(str(error)) from None
+    steps = app.config.Autograde.get("autograde_preprocessors", [])
+    if RunAndJudge not in steps or Record not in steps:
+        raise CourseError(f"{course.root}/nbgrader_config.py lacks our steps: nothing is graded.")
+    return app
+
+
+@contextmanager
+def _in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _alone(course: Course, lesson: str) -> Iterator[None]:
+    """Refuse to grade what another process grades."""
+    lock = FileLock(course.grading / f"{lesson}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise CourseError(f"{lesson} is being graded by another process: wait for it, or end it.") from None
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """A folder for all temporary files of this run; those of runs that were killed go."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob("autograde-*-"):
+        if not alive(left.name.split("-")[1]):
+            shutil.rmtree(left, ignore_errors=True)
+    own = place / f"autograde-{os.getpid()}-"
+    own.mkdir(mode=0o700)
+    before, tempfile.tempdir = tempfile.tempdir, str(own)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The JSON in a file; nothing where there is none, or no whole one."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(draft, path)

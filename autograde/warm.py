@@ -1,0 +1,115 @@
+"""Kernels that are ready at once: forks of a process (zygote.py) that has imported what the lesson does."""
+
+import ast
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from autograde.bubblewrap import sandbox_uid
+from autograde.errors import CourseError
+from autograde.helper import Helper
+from autograde.limits import Limits
+from autograde.seccomp import open_filter
+
+PROGRAM = Path(__file__).with_name("zygote.py")
+KERNEL = (  # what every kernel imports before its first cell
+    *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.inprocess"),
+    *("IPython.core.completerlib", "matplotlib_inline.backend_inline"),
+)
+
+
+class Zygote(Helper):
+    """The grader's side: a process that a kernel is forked from, whatever the submission."""
+
+    modules: frozenset[str] = frozenset()
+
+    def start(self, modules: Iterable[str], environment: dict[str, str]) -> None:
+        """Start it unless it runs and knows the modules; it warms up meanwhile."""
+        wanted = frozenset(modules)
+        if self.running() and wanted <= self.modules:
+            return
+        own = {**environment, "HOME": os.path.expanduser("~")}  # where matplotlib keeps its list of fonts
+        own.pop("MPLCONFIGDIR", None)
+        with PROGRAM.open("rb") as text:
+            command = [sys.executable, "-P", "-", *KERNEL, *sorted(wanted)]
+            self.launch(command, stdin=text, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.modules = wanted
+
+    def kernel(
+        self, first: int, alive: int, connection: str, environment: dict[str, str], limits: Limits
+    ) -> int:
+        """Fork a kernel into the sandbox whose first process is `first`; returns its process id.
+
+        The sandbox lasts until every copy of the descriptor `alive` is closed. Raises CourseError.
+        """
+        request = {
+            "environment": environment,
+            "connection": connection,
+            "root": os.getuid() == 0,
+            "uid": sandbox_uid(),
+            "limits": _resources(limits),
+        }
+        ours, theirs = socket.socketpair()
+        with ours, theirs, open_filter() as rules:
+            process = os.pidfd_open(first)
+            try:
+                descriptors = [process, rules.fileno(), alive, theirs.fileno()]
+                answer = self._ask(request, descriptors, ours, theirs)
+            finally:
+                os.close(process)
+        if not answer.isdigit():
+            why = answer or "its parent ended"
+            raise CourseError(f"The kernel cannot enter its sandbox ({why}): run `autograde doctor`.")
+        return int(answer)
+
+    def _ask(
+        self, request: dict[str, Any], descriptors: list[int], ours: socket.socket, theirs: socket.socket
+    ) -> str:
+        assert self.control is not None
+        try:
+            socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
+            theirs.close()
+            return ours.recv(1000).decode(errors="replace")
+        except OSError as error:
+            return str(error)
+
+
+def _resources(limits: Limits) -> dict[str, int]:
+    """The limits of a process, as prlimit sets them for what bubblewrap starts."""
+    return {
+        "RLIMIT_AS": limits.address_space,
+        "RLIMIT_CPU": limits.cpu,
+        "RLIMIT_FSIZE": limits.file_bytes,
+        "RLIMIT_NPROC": limits.processes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_CORE": 0,
+    }
+
+
+def imports(released: NotebookNode) -> list[str]:
+    """The modules that a released notebook's cells import; a submission's own have no say."""
+    found: set[str] = set()
+    for cell in released.cells:
+        if cell.cell_type == "code":
+            found.update(_imported(cell.source))
+    return sorted(found)
+
+
+def _imported(source: str) -> Iterable[str]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a line of IPython's, such as %pip
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,0 +1,143 @@
+"""A process that has imported what a lesson needs, and forks a kernel into each sandbox that it is shown.
+
+It is run from its text, not as a part of `autograde`: the kernels inherit all that this process holds, and no
+submission may see the grading package. It reads nothing but the requests of its grader, holds no secret and
+starts no thread. Arguments: the modules to import, and the number of its socket.
+
+A request is JSON with the kernel's environment, connection file, user and limits, and descriptors of the
+first process in the sandbox, of the system call filter, of a pipe by which the sandbox lives as long as its
+kernel, and of a line for the reply: the kernel's process id, or a word on what failed.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+# of linux/sched.h: mount, cgroup, uts, ipc, user, pid, net
+SPACES, USER = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000, 0x10000000
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
+SECCOMP_MODE_FILTER, CAPABILITIES, CAPABILITY_VERSION = 2, 64, 0x20080522
+INSTRUCTION = 8  # bytes of one of a filter
+
+
+class Program(ctypes.Structure):
+    """struct sock_fprog of linux/filter.h."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def check(result: int) -> None:
+    """Raise OSError where a system call failed."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def warm(modules: list[str]) -> None:
+    """Import the modules, those that are there; the first optimizer imports much of torch."""
+    for name in modules:
+        with contextlib.suppress(Exception):  # it fails again in the kernel, where it counts
+            importlib.import_module(name)
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    gc.collect()
+    gc.freeze()  # so that a kernel's garbage collector leaves the shared pages alone
+
+
+def serve(control: socket.socket) -> None:
+    """Fork once for every request until the grader hangs up."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 4)
+        if not message:
+            return
+        if os.fork() == 0:
+            control.close()
+            enter(json.loads(message), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def enter(request: dict[str, Any], first: int, rules: int, alive: int, reply: int) -> NoReturn:
+    """Go into the sandbox of the process `first`, fork the kernel there, hold `alive` open while it runs."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        program = os.pread(rules, os.fstat(rules).st_size, 0)
+        check(LIBC.setns(first, SPACES | (0 if request["root"] else USER)))
+        kernel = os.fork()
+        if kernel == 0:
+            become_kernel(request, program)
+        os.write(reply, str(kernel).encode())
+        os.close(reply)
+        os.waitpid(kernel, 0)
+    except OSError as error:
+        os.write(reply, str(error).encode())
+    finally:
+        os._exit(0)
+
+
+def become_kernel(request: dict[str, Any], program: bytes) -> NoReturn:
+    """Give up every right, as bubblewrap and setpriv do for what they start, and run the kernel."""
+    try:
+        os.setsid()
+        os.closerange(0, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        for _ in range(3):
+            os.open("/dev/null", os.O_RDWR)
+        os.chdir("/work")
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        for name, value in request["limits"].items():
+            resource.setrlimit(getattr(resource, name), (value, value))
+        drop_rights(request["uid"] if request["root"] else None)
+        forbid(program)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run_kernel(request["connection"])
+    finally:
+        os._exit(1)
+
+
+def drop_rights(uid: int | None) -> None:
+    """No capability, none to be regained; as root, another user."""
+    for capability in range(CAPABILITIES):
+        LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # of those that this system does not know, an error
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    check(LIBC.capset(header, none))
+    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    check(LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))  # as after an exec: its files in /proc are its own
+
+
+def forbid(program: bytes) -> None:
+    """The system call filter."""
+    filter_ = Program(len(program) // INSTRUCTION, program)
+    check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filter_), 0, 0))
+
+
+def run_kernel(connection: str) -> None:
+    """A kernel like one that was started afresh."""
+    random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    importlib.invalidate_caches()
+    sys.argv[:] = ["ipykernel_launcher", "-f", connection]
+    kernelapp = importlib.import_module("ipykernel.kernelapp")
+    kernelapp.launch_new_instance()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
+    warm(sys.argv[1:-1])
+    serve(socket.socket(fileno=int(sys.argv[-1])))
