@@ -1,19 +1,26 @@
 """The `autograde` command: status 0 done, 1 something did not hold, 2 called wrongly; errors are one line."""
 
 import json
+import os
 import sys
+import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import track
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.student import StudentError
+
+if TYPE_CHECKING:  # it imports nbgrader, for seconds
+    from autograde.grade import Row
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -110,6 +117,64 @@ def try_(notebook: Path, as_json: bool) -> None:
     OUT.print(table)
     for failure in failures:
         click.echo(f"did not run to its end: {failure}")
+
+
+@main.command()
+@click.argument("lesson")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many at a time; by default one for each core.")
+@click.option("--student", "students", multiple=True, help="Only this one; may be given more than once.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: bool) -> None:
+    """Grade a class: what was handed in for LESSON, unless it is graded and unchanged."""
+    from autograde.grade import grade as grade_all
+    from autograde.grade import submitted
+    from autograde.lms import export
+
+    course = Course.find()
+    course.select((lesson,))
+    counted = len(submitted(course, lesson, students))
+    with _Bar(counted) as bar:
+        rows = grade_all(course, lesson, jobs or len(os.sched_getaffinity(0)), students, bar.ended)
+    failed = {row.student for row in rows if row.status == "failed"}
+    written = [str(path) for path in export(course, lesson, failed)]
+    if as_json:
+        found = [asdict(row) for row in rows]
+        click.echo(json.dumps({"lesson": lesson, "submissions": found, "written": written}, indent=1))
+    else:
+        _print_class(lesson, rows, written)
+    if failed:
+        raise CourseError(
+            f"Not graded: {len(failed)} of {len(rows)}. Run it again when the reasons are gone."
+        )
+
+
+class _Bar(Progress):
+    """How far a class is: done, failed, submissions a minute, time left; on a terminal only."""
+
+    def __init__(self, total: int) -> None:
+        shown = "{task.completed:.0f} of {task.total:.0f}, {task.fields[failed]} failed, "
+        columns = (BarColumn(), TextColumn(shown + "{task.fields[rate]} a minute"), TimeRemainingColumn())
+        super().__init__(*columns, console=ERR, disable=not ERR.is_terminal, transient=True)
+        self.began, self.graded, self.failed = time.monotonic(), 0, 0
+        self.number = self.add_task("", total=total, failed=0, rate="–")
+
+    def ended(self, row: "Row") -> None:
+        """One more submission."""
+        self.failed += row.status == "failed"
+        self.graded += row.status == "graded"
+        rate = f"{60 * self.graded / (time.monotonic() - self.began):.1f}" if self.graded else "–"
+        self.update(self.number, advance=1, failed=self.failed, rate=rate)
+
+
+def _print_class(lesson: str, rows: "list[Row]", written: list[str]) -> None:
+    table = Table("student", "points", "", "seconds", "why not", title=lesson)
+    for row in rows:
+        points = f"{row.points:.4g} / {row.maximum:g}" if row.points is not None else ""
+        seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
+        table.add_row(row.student, points, row.status, seconds, escape(row.reason))
+    OUT.print(table)
+    for path in written:
+        click.echo(f"Written: {os.path.relpath(path)}")
 
 
 @main.command()

@@ -30,10 +30,11 @@ SERVER = JudgeServer()  # one for the whole process: a class is graded by forks 
 
 @dataclass
 class Result:
-    """What grading found: for each exercise its points, maximum and tests; seconds by phase."""
+    """What grading found: of each exercise points, maximum, tests; seconds by phase; bytes of memory."""
 
     exercises: dict[str, dict[str, Any]]
     seconds: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
 
     @property
     def points(self) -> float:
@@ -87,9 +88,8 @@ def grade_notebook(
         verdict = SERVER.verdict(tests, session.ask, secret, f"{seed}\0{fingerprint(nb)}", limits)
         seconds["judge"] = clock.lap()
     seconds["stop"] = clock.lap()
-    return Result(
-        score(verdict, {n: float(c.metadata.nbgrader.points) for n, c in scored_cells(nb).items()}), seconds
-    )
+    maxima = {name: float(cell.metadata.nbgrader.points) for name, cell in scored_cells(nb).items()}
+    return Result(score(verdict, maxima), seconds, kernels.meter.memory)
 
 
 def score(verdict: Verdict, maxima: dict[str, float]) -> dict[str, dict[str, Any]]:

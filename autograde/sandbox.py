@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ EVERY = 0.1  # seconds between two looks at what a submission uses
 LAST = 10.0  # seconds to wait for the end of a sandbox
 
 
+@dataclass
+class Meter:
+    """What a submission used at most: bytes of memory, of all its processes together."""
+
+    memory: int = 0
+
+
 class SandboxedKernel(LocalProvisioner):
     """A kernel that sees the system, Python and genmap, owns a few small folders, and has no network.
 
@@ -47,8 +55,8 @@ class SandboxedKernel(LocalProvisioner):
     limits = Instance(Limits)
     hidden = Tuple()
     modules = Tuple()
+    meter = Instance(Meter)
     child: int | None = None  # the first process in the sandbox
-    peak = 0  # bytes that all its processes held together, at most
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """The sandbox's command, not the kernel's; the folder it was to start in becomes a copy inside."""
@@ -113,7 +121,7 @@ class SandboxedKernel(LocalProvisioner):
         sockets, before = self._sockets(), _resident(os.getpid())
         while self.child == child:
             memory, cpu, count = usage(child, kernel)
-            self.peak = max(self.peak, memory)
+            self.meter.memory = max(self.meter.memory, memory)
             filled = sum(max(BLOCK, size) for size in _sizes(sockets))
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
             # messages pile up here, unread, however many the submission sends
@@ -190,7 +198,9 @@ class GradingKernels(KernelSpecManager):
         modules: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        settings = {"limits": limits, "hidden": tuple(hidden), "modules": tuple(modules)}
+        self.meter = Meter()
+        own = {"limits": limits, "meter": self.meter}
+        settings = {**own, "hidden": tuple(hidden), "modules": tuple(modules)}
         sandboxed = {"provisioner_name": "genmap-sandbox", "config": settings}
         self.provisioner = sandboxed if isolated else {"provisioner_name": "local-provisioner"}
 

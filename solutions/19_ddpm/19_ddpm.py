@@ -28,6 +28,7 @@ from genmap import board, data, features, plot, progress, selfcheck, taxonomy
 
 # %%
 device = genmap.device()
+torch.set_num_threads(1)  # on a CPU: these layers are small, and a second thread would mostly wait
 S = genmap.settings(
     smoke={
         "pictures": 3,
