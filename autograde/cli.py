@@ -178,6 +178,29 @@ def _print_class(lesson: str, rows: "list[Row]", written: list[str]) -> None:
 
 
 @main.command()
+@click.argument("lesson")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path), help="Default: .grading/reports/LESSON.html."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def report(lesson: str, page: Path | None, as_json: bool) -> None:
+    """What a class did in LESSON: scores, exercises, what fails most, time; as tables and as a page."""
+    from autograde.report import report as examine
+    from autograde.report_page import write_page
+    from autograde.report_table import broken, tables
+
+    course = Course.find()
+    found = examine(course, *course.select((lesson,)))
+    written = write_page(found, page or course.grading / "reports" / f"{lesson}.html")
+    if as_json:
+        click.echo(json.dumps({**found.flat(), "page": str(written)}, indent=1))
+    else:
+        OUT.print(*tables(found), f"Page: {os.path.relpath(written)}", sep="\n", highlight=False)
+    if found.unreadable:
+        raise CourseError("\n".join(broken(found.unreadable)))
+
+
+@main.command()
 def doctor() -> None:
     """What this machine has, and what to do about what it has not."""
     from autograde.doctor import examine
