@@ -138,26 +138,31 @@ def report(course: Course, lesson: str) -> Report:
 def summarise(found: Class, unreadable: dict[str, str]) -> Report:
     """The numbers of a class of which at least one submission is graded."""
     graded = found.graded
-    points, maximum = np.round([each.points for each in graded], 9), max(each.maximum for each in graded)
+    points, maximum = _scores(graded)
     counts, edges = np.histogram(points, BINS, (0, maximum))
     known = {each.student for each in graded}
-    exercises = [exercise(graded, name) for name in _in_order(each.marks for each in graded)]
     return Report(
-        lesson=found.lesson,
+        found.lesson,
         submitted=len(found.submitted),
         graded=len(graded),
         without_verdict=[name for name in found.submitted if name not in known | set(found.unreadable)],
         unreadable=unreadable,
-        versions=len({tuple((name, mark.maximum) for name, mark in each.marks.items()) for each in graded}),
+        versions=len({tuple((name, m.maximum) for name, m in each.marks.items()) for each in graded}),
         maximum=maximum,
         scores=spread(points),
         edges=edges.tolist(),
         counts=counts.tolist(),
-        exercises=exercises,
+        exercises=[exercise(graded, name) for name in _in_order(each.marks for each in graded)],
         failing=failing(graded)[:TOP],
         **_costs(graded),
         book=_book([entry for entry in found.book or [] if entry.student in known]),
     )
+
+
+def _scores(graded: Sequence[Graded]) -> tuple[npt.NDArray[np.float64], float]:
+    """Automatic points (N,), without the rounding that would move one over an edge; and the maximum."""
+    points = np.array([each.points for each in graded]).round(9)
+    return points, max(each.maximum for each in graded)
 
 
 def spread(values: npt.ArrayLike) -> Spread:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +17,12 @@ from test_nbgrader import released
 from autograde.cli import main
 from autograde.course import Course
 from autograde.gradebook import open_gradebook
-from autograde.report import FEWEST, Report, discrimination, report, shown, spread
+from autograde.report import FEWEST, Report, discrimination, report, spread
 from autograde.report_data import read_class, verdict_path
 from autograde.report_page import page
 
 __all__ = ["course", "released"]
 FAILED = 'The <b>mean</b> & [red]its[/red] "weights".'
-HOSTILE = "<img src=x onerror=alert(1)>[red]\x1b[31m'\"\u202e"
 
 
 def verdict(first: list[bool], second: list[bool], **other) -> dict:
@@ -146,14 +143,14 @@ def test_the_gradebook_counts_points_by_hand_penalties_and_who_waits(graded):
     assert "1 waiting for a grader; 1 penalised for lateness (4 points in all)" in output
 
 
-SHARES = st.lists(st.sampled_from([0, 1 / 3, 0.5, 2 / 3, 1]), min_size=1, max_size=40)
+PAIR = st.tuples(st.sampled_from([0, 1 / 3, 0.5, 2 / 3, 1]), st.integers(0, 100).map(lambda n: n / 100))
 
 
-@given(SHARES, st.randoms(use_true_random=False))
-def test_discrimination_is_pearsons_r_or_unknown(shares, random):
-    rest = [random.random() for _ in shares]
+@given(st.lists(PAIR, min_size=1, max_size=40))
+def test_discrimination_is_pearsons_r_or_unknown(pairs):
+    shares, rest = zip(*pairs, strict=True)
     found = discrimination(shares, rest)
-    if len(shares) < FEWEST or len(set(shares)) == 1:
+    if len(shares) < FEWEST or 1 in (len(set(shares)), len(set(rest))):
         assert found is None
     else:
         assert found == pytest.approx(stats.linregress(shares, rest).rvalue, abs=1e-9)
@@ -166,7 +163,8 @@ def test_discrimination_is_pearsons_r_or_unknown(shares, random):
 
 @given(st.lists(st.integers(0, 2000).map(lambda n: n / 100), min_size=2, max_size=60))
 def test_a_spread_is_scipys(values):
-    found, quartiles = spread(values), stats.mstats.mquantiles(values, [0.25, 0.5, 0.75], alphap=1, betap=1)
+    found = spread(values)
+    quartiles = stats.mstats.mquantiles(values, [0.25, 0.5, 0.75], alphap=1, betap=1)
     assert [found.lower, found.median, found.upper] == pytest.approx(list(quartiles), abs=1e-9)
     assert (found.n, found.least, found.most) == (len(values), min(values), max(values))
     assert [found.mean, found.deviation] == pytest.approx(
@@ -189,84 +187,6 @@ def test_every_submission_is_in_one_bin_and_shares_agree(tmp_path_factory, rows)
     assert failed == sum(row.failed for row in found.failing)
     worst = max(([not row[n] for row in rows] for n in range(3)), key=sum)
     assert (found.exercises[0].failing.failed if any(worst) else 0) == sum(worst)
-
-
-class Parsed(HTMLParser):
-    """What a page could load or run, the words on it, and whether every element is closed."""
-
-    VOID = ("meta", "img", "br", "link")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.given: list[tuple[str, str | None]] = []
-        self.pictures: list[dict[str, str | None]] = []
-        self.words = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.given += attrs
-        self.open += [] if tag in self.VOID else [tag]
-        self.pictures += [dict(attrs)] if tag in ("svg", "img") else []
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.given += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-
-def loads_nothing(text: str) -> Parsed:
-    parsed = Parsed(text)
-    assert parsed.tags.isdisjoint(
-        ["script", "link", "iframe", "object", "embed", "img", "image", "a", "base", "form"]
-    )
-    for name, value in parsed.given:
-        assert not name.startswith("on") and name not in ("src", "srcset", "action", "srcdoc")
-        assert "href" not in name or (value or "").startswith("#")
-    assert all(address.startswith("#") for address in re.findall(r"url\(([^)]*)\)", text))
-    assert "@import" not in text
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in parsed.given
-    return parsed
-
-
-def test_the_page_is_whole_loads_nothing_and_describes_its_figures(graded):
-    parsed = loads_nothing(page(report(graded, NAME)))
-    assert len(parsed.pictures) == 4
-    for picture in parsed.pictures:
-        assert picture["role"] == "img" and len(picture["aria-label"] or "") > 40
-    for words in ("weighted-mean", "6 submitted, 5 graded, 1 without a verdict", "late", FAILED, "0.79"):
-        assert words in parsed.words
-    identifiers = [value for name, value in parsed.given if name == "id"]
-    assert identifiers, "figures have clip paths"
-
-
-def test_hostile_names_and_sentences_are_text(graded):
-    write(graded, HOSTILE, verdict([False], [False], seconds={"start": 99.0}, memory=10**12))
-    (graded.grading / "submitted" / f"{HOSTILE}2" / NAME).mkdir(parents=True)
-    write(graded, f"{HOSTILE}3", "{")
-    text = page(report(graded, NAME))
-    parsed = loads_nothing(text)
-    assert "<b>" not in text and FAILED in parsed.words
-    assert parsed.words.count(shown(HOSTILE)) == 4, "slowest, most memory, not graded, unreadable"
-    result = run("report", NAME)
-    assert "\x1b" not in result.output and "\u202e" not in result.output
-    assert shown(HOSTILE)[:20] in result.output and "[red]its[/red]" in result.output
-    assert (
-        result.exit_code == 1 and json.loads(run("report", NAME, "--json").stdout)["slowest"][HOSTILE] == 99
-    )
-
-
-def test_a_name_that_is_no_text_is_escaped():
-    assert shown("Zoë\n\x1b[31m\u202e\udcff") == "Zoë\\n\\x1b[31m\\u202e\\udcff"
 
 
 BROKEN = {
@@ -320,7 +240,6 @@ def test_the_command_prints_tables_within_100_columns_and_writes_the_page(graded
     ):
         assert phrase in result.output
     assert f"Page: .grading/reports/{NAME}.html" in result.output
-    loads_nothing((graded.grading / "reports" / f"{NAME}.html").read_text())
 
 
 def test_json_is_the_report_and_html_goes_where_it_is_told(graded):
@@ -330,19 +249,6 @@ def test_json_is_the_report_and_html_goes_where_it_is_told(graded):
     assert set(found) == set(Report.__dataclass_fields__)
     assert found["exercises"][0]["failing"]["failed"] == 4 and found["scores"]["median"] == 10
     assert not (graded.grading / "reports").exists()
-
-
-def test_the_page_is_replaced_whole_or_not_at_all(graded, monkeypatch):
-    run("report", NAME)
-    path = graded.grading / "reports" / f"{NAME}.html"
-    before = path.read_text()
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("os.replace", refuse)
-    refused(run("report", NAME), 1, "Permission denied")
-    assert path.read_text() == before and list(path.parent.iterdir()) == [path]
 
 
 def test_calls_that_cannot_be_answered_are_one_line(course):
