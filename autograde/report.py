@@ -138,8 +138,6 @@ def report(course: Course, lesson: str) -> Report:
 def summarise(found: Class, unreadable: dict[str, str]) -> Report:
     """The numbers of a class of which at least one submission is graded."""
     graded = found.graded
-    points, maximum = _scores(graded)
-    counts, edges = np.histogram(points, BINS, (0, maximum))
     known = {each.student for each in graded}
     return Report(
         found.lesson,
@@ -148,10 +146,7 @@ def summarise(found: Class, unreadable: dict[str, str]) -> Report:
         without_verdict=[name for name in found.submitted if name not in known | set(found.unreadable)],
         unreadable=unreadable,
         versions=len({tuple((name, m.maximum) for name, m in each.marks.items()) for each in graded}),
-        maximum=maximum,
-        scores=spread(points),
-        edges=edges.tolist(),
-        counts=counts.tolist(),
+        **_scores(graded),
         exercises=[exercise(graded, name) for name in _in_order(each.marks for each in graded)],
         failing=failing(graded)[:TOP],
         **_costs(graded),
@@ -159,10 +154,13 @@ def summarise(found: Class, unreadable: dict[str, str]) -> Report:
     )
 
 
-def _scores(graded: Sequence[Graded]) -> tuple[npt.NDArray[np.float64], float]:
-    """Automatic points (N,), without the rounding that would move one over an edge; and the maximum."""
+def _scores(graded: Sequence[Graded]) -> dict[str, Any]:
+    """The distribution of the automatic points, without the rounding that would move one over an edge."""
     points = np.array([each.points for each in graded]).round(9)
-    return points, max(each.maximum for each in graded)
+    maximum = max(each.maximum for each in graded)
+    counts, edges = np.histogram(points, BINS, (0, maximum))
+    found = {"maximum": maximum, "scores": spread(points)}
+    return found | {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def spread(values: npt.ArrayLike) -> Spread:
