@@ -91,8 +91,8 @@ class Attack:
     CELLS: sources by exercise (the default is an honest running mean, 8 points, and no weighted mean);
     EXTRA: cells put before the exercises; notebook(nb): changes it, or returns a text to write in its place;
     files(folder): changes the folder handed in; SCORE: the scores allowed, None for nothing;
-    LIMITS: limits of its own; LARGEST: bytes of its autograded notebook; FORBIDDEN: texts that may not come
-    out; check(outcome): what else must hold.
+    LIMITS: limits of its own; NEXT: the honest student comes straight after it; LARGEST: bytes of its
+    autograded notebook; FORBIDDEN: texts that may not come out; check(outcome): what else must hold.
     `@COURSE@`, `@PID@` and `@TMP@` in a source become the course's folder, the grader's process, its scratch.
     """
 
@@ -150,7 +150,7 @@ class Class:
         outcome |= {"grown": memory_peak() - memory, "opened": descriptors() - opened}
         outcome["seconds"] = time.monotonic() - began
         self.since += 1
-        if self.since >= self.every:
+        if self.since >= self.every or attack.get("NEXT", False):
             self.grade_honest()
         return list(self._problems(attack, outcome))
 

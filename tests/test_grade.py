@@ -30,6 +30,9 @@ from autograde.release import release
 
 __all__ = ["course"]
 ROOT = Path(__file__).parents[1]
+NAMES = r"""
+c.FileNameCollectorPlugin.named_regexp = r".* (?P<student_id>\w+)_90_small_attempt_.*_(?P<file_id>90_small)"
+"""
 PENALTY = "\nc.LateSubmissionPlugin.penalty_method = 'zero'\n"
 HALF = {**RIGHT, "weighted-mean": "def weighted_mean(x, w):\n    return 1 / 0\n"}
 DEAD = {**RIGHT, "weighted-mean": "import os\nos._exit(1)\n"}
@@ -239,12 +242,14 @@ def test_the_command_prints_json_and_writes_what_canvas_and_moodle_read(released
 
 
 def test_an_archive_of_an_lms_is_the_way_in(released):
+    config = released.root / "nbgrader_config.py"
+    config.write_text(config.read_text() + NAMES)
     archive = released.root / "downloaded" / NAME / "archive"
     archive.mkdir(parents=True)
     with zipfile.ZipFile(archive / "all.zip", "w") as bundle:
         for student in ("ann", "bob"):
             notebook = nbformat.writes(filled(released, RIGHT))
-            bundle.writestr(f"{student}_{NAME}_attempt_2026-01-01-10-00-00_{NAME}.ipynb", notebook)
+            bundle.writestr(f"Course 1 {student}_{NAME}_attempt_2026-01-01-10-00-00_{NAME}.ipynb", notebook)
     line = [sys.executable, "-m", "nbgrader", "zip_collect", NAME, "--log-level=ERROR"]
     done = subprocess.run(line, cwd=released.root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
