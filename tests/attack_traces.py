@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autograde.grading import SERVER
-from autograde.sandbox import sandbox_uid
+from autograde.sandbox import ZYGOTE, sandbox_uid
 
 LEAVING = 5.0  # seconds in which every process must be gone
 
@@ -21,15 +21,16 @@ def processes_left() -> Iterator[str]:
 
 
 def _sandboxed() -> Iterator[str]:
-    """All processes below this one, but the judge's server; as root, all of the sandbox's user as well."""
-    judge = SERVER.process.pid if SERVER.process else 0
+    """All processes below this one, but its helpers; as root, all of the sandbox's user as well."""
+    helpers = [helper.process.pid for helper in (SERVER, ZYGOTE) if helper.process]
+    parents = {os.getpid(), ZYGOTE.process.pid if ZYGOTE.process else 0}
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
             text, line = path.read_text(), (path.parent / "cmdline").read_bytes()
         except OSError:
             continue
         fields = dict(re.findall(r"^(\w+):\s+(\S+)", text, re.MULTILINE))
-        below = int(fields["PPid"]) == os.getpid() and int(fields["Pid"]) != judge
+        below = int(fields["PPid"]) in parents and int(fields["Pid"]) not in helpers
         ours = os.getuid() == 0 and int(fields["Uid"]) == sandbox_uid()
         if (below or ours) and fields["State"] != "Z":
             yield f"{fields['Pid']} {line[:60]!r}"
