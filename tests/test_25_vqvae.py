@@ -1,5 +1,6 @@
 """Lesson 25_vqvae: its quantisers agree with vector-quantize-pytorch; errors and rates with known laws."""
 
+import itertools
 import math
 
 import pytest
@@ -16,7 +17,9 @@ def lesson() -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def vq():
-    return pytest.importorskip("vector_quantize_pytorch", reason="vector-quantize-pytorch is in the extra bench")
+    return pytest.importorskip(
+        "vector_quantize_pytorch", reason="vector-quantize-pytorch is in the extra bench"
+    )
 
 
 def vectors(n=500, D=8, seed=0):
@@ -102,23 +105,29 @@ def test_the_rotation_is_the_librarys(lesson, vq):
     assert torch.allclose(z[0].grad, z[1].grad, rtol=1e-3, atol=1e-4)
 
 
-def test_a_wide_beam_is_the_librarys(lesson, vq):
+def test_a_beam_finds_what_greedy_misses(lesson, vq):
+    """As wide as all spellings it is the best of them; one wide it is the library's greedy search."""
     ours, theirs = residuals(lesson, vq, stages=3, K=5, D=2)
     z, books = vectors(100, 2), torch.stack([book.codes for book in ours.books])
-    k, _ = lesson["beam_rvq"](z, books, 3)
-    assert torch.equal(k, theirs(z[None], beam_size=3)[1][0])
+    k, greedy = lesson["beam_rvq"](z, books, 1)
+    assert torch.equal(k, theirs(z[None])[1][0])
+    every = torch.cartesian_prod(*[torch.arange(5)] * 3)
+    points = sum(book[every[:, s]] for s, book in enumerate(books))
+    _, error = lesson["beam_rvq"](z, books, 25)
+    assert torch.allclose(error, torch.cdist(z, points).min(dim=1).values.square(), atol=1e-5)
+    assert (error <= greedy + 1e-6).all() and (error < greedy - 1e-3).any()
 
 
 @pytest.mark.parametrize(("K", "best"), [(2, 0.3634), (4, 0.1175), (8, 0.03454)])
 def test_lloyd_reaches_max(lesson, K, best):
     """Max's table for a normal number; the uniform one has a formula."""
-    n = 200_000
+    n = 20_000
     u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     start = ((torch.arange(K) + 0.5) / K * n).long()
     for z, wanted in ((torch.special.ndtri(u)[:, None], best), (u[:, None], 1 / (12 * K**2))):
         codes = lesson["lloyd"](z, z[start], 300)
         error = (z - codes[lesson["nearest"](z, codes)]).square().mean().item()
-        assert error == pytest.approx(wanted, rel=2e-3)
+        assert error == pytest.approx(wanted, rel=5e-3)
 
 
 def test_a_round_never_hurts(lesson):
@@ -127,7 +136,7 @@ def test_a_round_never_hurts(lesson):
     for _ in range(8):
         errors.append((z - codes[lesson["nearest"](z, codes)]).square().mean().item())
         codes = lesson["lloyd"](z, codes, 1)
-    assert all(b <= a + 1e-7 for a, b in zip(errors, errors[1:], strict=False)) and errors[-1] < errors[0]
+    assert all(b <= a + 1e-7 for a, b in itertools.pairwise(errors)) and errors[-1] < errors[0]
 
 
 def test_perplexity(lesson):
@@ -156,15 +165,13 @@ def test_the_walk_ends_where_the_formula_says(lesson):
 
 
 def test_spelling_and_drawing_keep_their_places(lesson):
-    """A picture changed in one corner of a network without borders' mixing changes only the codes near it."""
+    """Place i of a picture is row i // 4, column i % 4 of the encoder's map, and of the decoder's."""
     torch.manual_seed(0)
     model = lesson["Tokenizer"](8, 4, lesson["Codebook"](16, 4)).eval()
-    q = model.spell(torch.rand(3, 1, 16, 16))
-    assert q.shape == (48, 4)
-    assert torch.equal(q.unflatten(0, (3, 16))[1].T.reshape(4, 4, 4), model.encoder(torch.rand(0, 1, 16, 16)).new_tensor(
-        q[16:32].T.reshape(4, 4, 4)))
-    assert model.draw(q).shape == (3, 1, 16, 16)
-    h = torch.randn(2, 4, 4, 4)
+    x, h = torch.rand(3, 1, 16, 16), torch.randn(2, 4, 4, 4)
+    q, seen = model.spell(x), model.encoder(x)
+    for picture, row, column in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
+        assert torch.equal(q[16 * picture + 4 * row + column], seen[picture, :, row, column])
     assert torch.allclose(model.draw(h.flatten(2).mT.flatten(0, 1)), model.decoder(h), atol=1e-6)
 
 
@@ -182,10 +189,10 @@ def test_the_prior_sees_no_future(lesson):
 
 
 def test_one_step_at_full_size():
-    """The setting for a GPU: networks, books and bf16, one update of each, here on whatever device there is."""
+    """The setting for a GPU: networks, books and bf16, one update of each, on any device."""
     full = definitions(COURSE, "25_vqvae", "full")
     S, model, x, y = full["S"], full["model"], full["x_train"], full["y_train"]
-    assert S.bf16 and full["vq_parameters"] > 4_000_000 and full["prior_parameters"] > 10_000_000
+    assert S.bf16 and full["vq_parameters"] > 2_500_000 and full["prior_parameters"] > 10_000_000
     before = model.encoder[1].weight.clone()
     optimizer = torch.optim.AdamW(model.parameters(), lr=S.rate)
     assert full["update"](model.train(), optimizer, x[: S.batch]).isfinite()

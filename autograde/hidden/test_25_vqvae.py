@@ -50,8 +50,9 @@ def check_message(student, train, test, K, a):
 
 @pytest.mark.exercise("message", weight=2)
 def test_lengths_add_up(student, rng):
-    """The cost is the mean length of the words of the test codes, with words made from the training codes, for
-    any a, and codes that come as a list, as pictures of codes, or in a non-contiguous tensor."""
+    """The cost is the mean length of the words of the test codes, with words made from the training
+    codes, for any a, and codes that come as a list, as pictures of codes, or in a non-contiguous
+    tensor."""
     for K, shape, a in ((5, (40,), 1.0), (30, (6, 4, 4), 0.25), (2, (1,), 3.0)):
         train, test = rng.integers(K, size=(50,)), rng.integers(K, size=shape)
         check_message(student, train, test, K, a)
@@ -95,8 +96,8 @@ def product(student, z, books):
 
 @pytest.mark.exercise("product", weight=2)
 def test_nearest_of_all_combinations(student, rng):
-    """The combination is the nearest of all, and its number its place in the list of all, for books of unequal
-    sizes and widths."""
+    """The combination is the nearest of all, and its number its place in the list of all, for books of
+    unequal sizes and widths."""
     for N, sizes in ((7, ((3, 2), (5, 1), (2, 3))), (1, ((4, 2), (3, 2))), (20, ((6, 1),))):
         books = [3 * rng.normal(size=size) * rng.uniform(0.2, 2, size=(size[0], 1)) for size in sizes]
         z = 2 * rng.normal(size=(N, sum(D for _, D in sizes)))
@@ -109,8 +110,8 @@ def test_nearest_of_all_combinations(student, rng):
 
 @pytest.mark.exercise("product", weight=1)
 def test_too_many_to_list(student, rng):
-    """Seven books of 250 codes make more combinations than memory holds; the digits of the number lead back to the
-    codes that were put together."""
+    """Seven books of 250 codes make more combinations than memory holds; the digits of the number lead
+    back to the codes that were put together."""
     books = [rng.normal(size=(250, 2)) for _ in range(7)]
     chosen = rng.integers(250, size=(6, 7))
     z = np.concatenate([book[chosen[:, m]] for m, book in enumerate(books)], axis=1)
@@ -121,11 +122,13 @@ def test_too_many_to_list(student, rng):
 
 @pytest.mark.exercise("product", weight=1)
 def test_widths_must_fit(student, rng):
-    """Books whose widths do not add up to that of the vectors are refused with ValueError, too few and too many; books
-    that fit are not."""
+    """Books whose widths do not add up to that of the vectors are refused with ValueError, too few and
+    too many; books that fit are not."""
     books = [rng.normal(size=(4, 2)), rng.normal(size=(3, 3))]
     for D in (4, 6):
-        student.raises(ValueError, student.product_nearest, tensor(rng.normal(size=(3, D))), [tensor(b) for b in books])
+        student.raises(
+            ValueError, student.product_nearest, tensor(rng.normal(size=(3, D))), [tensor(b) for b in books]
+        )
     chosen = rng.integers(3, size=5)
     z = np.concatenate([books[0][chosen], books[1][chosen]], axis=1)
     assert product(student, z, books)[0].tolist() == (3 * chosen + chosen).tolist()
@@ -144,8 +147,9 @@ LEVELS = ((3,), (4,), (4, 3), (3, 4, 5), (8, 6, 5), (5, 3, 3, 6))
 
 @pytest.mark.exercise("fsq-number", weight=3)
 def test_grid_to_numbers(student, rng):
-    """The grid's points in order, the first coordinate fastest, have the numbers 0, 1, 2 and so on, for odd and
-    even and mixed levels, one point or a batch of pictures, in float32 that is off by a millionth."""
+    """The grid's points in order, the first coordinate fastest, have the numbers 0, 1, 2 and so on, for
+    odd and even and mixed levels, one point or a batch of pictures, in float32 that is off by a
+    millionth."""
     for levels in LEVELS:
         points = grid(levels)
         order = rng.permutation(len(points))
@@ -171,8 +175,8 @@ def test_numbers_to_grid(student, rng):
 
 @pytest.mark.exercise("fsq-number", weight=1)
 def test_outside_the_grid(student, rng):
-    """A number below 0, or as large as the number of points, anywhere in the batch, is refused with ValueError. The
-    largest that there is, is not."""
+    """A number below 0, or as large as the number of points, anywhere in the batch, is refused with
+    ValueError. The largest that there is, is not."""
     for levels in ((3,), (4, 5), (7, 5, 5, 5, 5)):
         size = math.prod(levels)
         for bad in (-1, size, size + int(rng.integers(1, 100))):
@@ -207,24 +211,31 @@ WEIGHED = (
 
 def pulled(student, z, q, pull, wrt=0):
     """The gradient with respect to z (or, wrt=1, to q), when that at q is `pull`."""
-    return student.grad(student.define(WEIGHED), wrt, tensor(z), tensor(q), tensor(pull), student.rotate_through)
+    return student.grad(
+        student.define(WEIGHED), wrt, tensor(z), tensor(q), tensor(pull), student.rotate_through
+    )
 
 
 @pytest.mark.exercise("rotation", weight=3)
 def test_gradient_is_turned(student, rng):
-    """The gradient is that at q, turned back by the rotation that takes the direction of z to that of q, and scaled by
-    the ratio of the lengths; forwards the value is q. In two and more dimensions, one vector and many."""
+    """The gradient is that at q, turned back by the rotation that takes the direction of z to that of
+    q, and scaled by the ratio of the lengths; forwards the value is q. In two and more dimensions, one
+    vector and many."""
     for N, D in ((6, 2), (1, 3), (9, 7)):
         z, q, pull = rng.normal(size=(3, N, D)) * np.exp(rng.normal(size=(3, N, 1)))
-        assert array(student.rotate_through(tensor(z), tensor(q)), (N, D)) == pytest.approx(q, rel=1e-9, abs=1e-12)
-        wanted = np.stack([rotation(*pair).T @ g for pair, g in zip(zip(z, q, strict=True), pull, strict=True)])
+        assert array(student.rotate_through(tensor(z), tensor(q)), (N, D)) == pytest.approx(
+            q, rel=1e-9, abs=1e-12
+        )
+        wanted = np.stack(
+            [rotation(*pair).T @ g for pair, g in zip(zip(z, q, strict=True), pull, strict=True)]
+        )
         assert array(pulled(student, z, q, pull), (N, D)) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.exercise("rotation", weight=1)
 def test_nothing_reaches_the_code(student, rng):
-    """No gradient reaches q, and that at z does depend on where z lies in the cell: two vectors with one code feel
-    one pull differently."""
+    """No gradient reaches q, and that at z does depend on where z lies in the cell: two vectors with
+    one code feel one pull differently."""
     z, q, pull = rng.normal(size=(2, 4)), np.repeat(rng.normal(size=(1, 4)), 2, axis=0), np.ones((2, 4))
     assert not array(pulled(student, z, q, pull, wrt=1), (2, 4)).any()
     at_z = array(pulled(student, z, q, pull), (2, 4))
@@ -234,8 +245,9 @@ def test_nothing_reaches_the_code(student, rng):
 
 @pytest.mark.exercise("rotation", weight=4)
 def test_no_rotation(student, rng):
-    """Where z or q is 0, or they point in opposite ways, the gradient goes straight through, for these rows only.
-    Where they point the same way it is scaled by the ratio of the lengths. Nothing is NaN."""
+    """Where z or q is 0, or they point in opposite ways, the gradient goes straight through, for these
+    rows only. Where they point the same way it is scaled by the ratio of the lengths. Nothing is
+    NaN."""
     z = rng.integers(1, 5, size=(5, 3)).astype(float)
     q = np.stack([z[0] * 0, -2 * z[1], 3 * z[2], z[3] + 1, z[4]])
     z[4] = 0
@@ -274,7 +286,8 @@ def search(z, books, width):
 
 @pytest.mark.exercise("beam", weight=1)
 def test_one_is_greedy(student, rng):
-    """With a width of 1 it is the residual quantisation of section 6, and the error is that of the spelling."""
+    """With a width of 1 it is the residual quantisation of section 6, and the error is that of the
+    spelling."""
     for N, S, K, D in ((5, 3, 4, 2), (1, 2, 6, 3), (4, 1, 5, 1)):
         z, books = 2 * rng.normal(size=(N, D)), rng.normal(size=(S, K, D))
         k, _ = beam(student, z, books, 1)
@@ -283,8 +296,8 @@ def test_one_is_greedy(student, rng):
 
 @pytest.mark.exercise("beam", weight=2)
 def test_widths_between(student, rng):
-    """With any width, the spelling is the one that survives when the best so far are kept at every stage: for widths
-    below and above the size of a book."""
+    """With any width, the spelling is the one that survives when the best so far are kept at every
+    stage: for widths below and above the size of a book."""
     for width in (2, 3, 7):
         z, books = 2 * rng.normal(size=(12, 2)), rng.normal(size=(4, 5, 2))
         k, _ = beam(student, z, books, width)
@@ -293,8 +306,8 @@ def test_widths_between(student, rng):
 
 @pytest.mark.exercise("beam", weight=2)
 def test_wide_is_exhaustive(student, rng):
-    """A beam as wide as there are spellings, or wider, finds the best of all; its error is nowhere above the greedy
-    one, and below it somewhere."""
+    """A beam as wide as there are spellings, or wider, finds the best of all; its error is nowhere
+    above the greedy one, and below it somewhere."""
     z, books = 2 * rng.normal(size=(60, 2)), rng.normal(size=(3, 4, 2))
     every = np.array(list(itertools.product(range(4), repeat=3)))
     sums = sum(books[s][every[:, s]] for s in range(3))
@@ -343,7 +356,8 @@ def check_repair(student, rng, shape, which):
     assert loss == pytest.approx(wanted[0], rel=1e-6)
     for i in which:
         got = array(
-            student.grad(student.define(LOSS), i, z, codes, W, x, given[4], student.repaired_loss), wanted[i + 1].shape
+            student.grad(student.define(LOSS), i, z, codes, W, x, given[4], student.repaired_loss),
+            wanted[i + 1].shape,
         )
         assert got == pytest.approx(wanted[i + 1], rel=1e-6, abs=1e-9)
 
@@ -353,16 +367,16 @@ SHAPES = ((6, 4, 3, 2), (1, 3, 2, 5), (30, 8, 2, 1))
 
 @pytest.mark.exercise("repair", weight=2)
 def test_what_the_encoder_feels(student, rng):
-    """The loss has its value, computed with the nearest codes; the encoder's vectors feel the decoder's error straight
-    through the rounding, and beta times the pull towards their codes."""
+    """The loss has its value, computed with the nearest codes; the encoder's vectors feel the decoder's
+    error straight through the rounding, and beta times the pull towards their codes."""
     for shape in SHAPES:
         check_repair(student, rng, shape, (0,))
 
 
 @pytest.mark.exercise("repair", weight=2)
 def test_what_the_codes_feel(student, rng):
-    """The codes feel the code book term alone: the pull of the vectors that chose them, whatever beta is, and nothing
-    of the decoder. A code that nobody chose feels nothing."""
+    """The codes feel the code book term alone: the pull of the vectors that chose them, whatever beta
+    is, and nothing of the decoder. A code that nobody chose feels nothing."""
     for shape in SHAPES:
         check_repair(student, rng, shape, (1,))
 

@@ -10,7 +10,7 @@ from vector_quantize_pytorch import VectorQuantize
 from autograde.chapter import definitions
 from autograde.course import Course
 
-TITLE = "25_vqvae: quantise, backward and follow against vector-quantize-pytorch"
+TITLE = "25_vqvae: a quantisation step against vector-quantize-pytorch"
 BATCH, PLACES, CODES, WIDTH = 48, 16, 64, 8  # those of the setting quick
 
 

@@ -41,7 +41,7 @@ S = genmap.settings(
         "stages": 5, "width": 128, "depth": 3, "prior_batch": 48, "prior_updates": 800, "muon": 0.02, "each": 40, "bf16": False,
     },
     full={
-        "line": 500_000, "stream": 1_000, "pictures": 40, "C": 128, "D": 16, "K": 512, "batch": 256, "updates": 20_000, "rate": 1e-3,
+        "line": 100_000, "stream": 1_000, "pictures": 40, "C": 96, "D": 16, "K": 512, "batch": 128, "updates": 20_000, "rate": 1e-3,
         "narrow": 64, "few": 4_000, "few_batch": 256, "sizes": (4, 16, 64, 256, 1024, 4096), "levels": ((4,), (4, 4), (4, 4, 4), (8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5)),
         "stages": 6, "width": 384, "depth": 8, "prior_batch": 256, "prior_updates": 15_000, "muon": 0.02, "each": 60, "bf16": True,
     },
@@ -110,7 +110,7 @@ def lloyd(z, codes, rounds):
 # best is known. Uniform on $[0, 1]$: $K$ equal cells, $D = 1/(12 K^2)$. Normal: Max (1960) tabulated the best errors for $K = 2, 4, 8$: 0.3634, 0.1175 and 0.03454. And no quantiser of
 # any kind, however long the blocks it rounds at once, gets a standard normal number below Shannon's bound $D(R) = 2^{-2R}$.
 
-# %%
+# %% tags=["demo"]
 g = torch.Generator().manual_seed(1)
 evenly = (torch.arange(S.line, dtype=torch.float64) + 0.5) / S.line
 numbers = {"uniform": evenly[:, None], "normal": torch.special.ndtri(evenly)[:, None]}  # evenly likely values
@@ -145,11 +145,17 @@ for ax, (name, codes) in zip(axes, {"4 × 4 grid": grid, "16 vectors": plane}.it
 axes[0].set_ylabel("$z_2$")
 bits = np.array([1, 2, 3])
 axes[2].plot(
-    bits, [scalar_error["normal", K] for K in (2, 4, 8)], "-o", color=plot.COLOURS.blue, label="Lloyd, one number"
+    bits,
+    [scalar_error["normal", K] for K in (2, 4, 8)],
+    "-o",
+    color=plot.COLOURS.blue,
+    label="Lloyd, one number",
 )
 axes[2].plot(bits, 2.0 ** (-2 * bits), "--", color=plot.INK, lw=1.5, label="$2^{-2R}$")
-axes[2].set(yscale="log", xlabel="bits for a number", title="Distortion", xticks=bits)
-axes[2].legend(loc="lower left")
+axes[2].set(yscale="log", xlabel="bits for a number", title="Distortion", xticks=bits, ylim=(0.012, 0.9))
+axes[2].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["0.02", "0.05", "0.1", "0.2", "0.5"])
+axes[2].minorticks_off()
+axes[2].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
@@ -166,10 +172,14 @@ def perplexity(k, K):
     return torch.special.entr(count / count.sum()).sum().exp().item()
 
 
-print(f"all of 8 alike: {perplexity(torch.arange(8), 8):.2f}; one of 8: {perplexity(torch.zeros(5).long(), 8):.2f}")
+print(
+    f"all of 8 alike: {perplexity(torch.arange(8), 8):.2f}; one of 8: {perplexity(torch.zeros(5).long(), 8):.2f}"
+)
 
 # %% tags=["demo"]
-print(f"the 16 vectors: {perplexity(nearest(z, plane), 16):.2f}; the grid: {perplexity(nearest(z, grid), 16):.2f}")
+print(
+    f"the 16 vectors: {perplexity(nearest(z, plane), 16):.2f}; the grid: {perplexity(nearest(z, grid), 16):.2f}"
+)
 
 # %% [markdown]
 # ## 2 · A gradient through rounding
@@ -324,18 +334,20 @@ for _ in range(S.stream):
     bad.look_up(batch)
     good.look_up(batch)
 rows = {"Bad start": bad.codes, "Data, revival": good.codes, "Lloyd": lloyd(points, points[:16], 50)}
-fig, axes = plot.figure(1, 3, height=3.1)
+fig, axes = plot.figure(1, 3, height=3.6)
 for ax, (name, codes), colour in zip(axes, rows.items(), plot.COLOURS, strict=False):
     k = nearest(points, codes)
     error = (points - codes[k]).square().mean()
     ax.scatter(*points[:2_000].cpu().T, s=2, color="#9CA3AF")
     ax.plot(*codes.cpu().T, "o", color=colour, ms=6)
-    ax.set(title=f"{name}: D = {error:.3f}", xlabel=f"perplexity {perplexity(k, 16):.1f} of 16", aspect="equal")
+    ax.set(
+        title=f"{name}: D = {error:.3f}", xlabel=f"perplexity {perplexity(k, 16):.1f} of 16", aspect="equal"
+    )
     ax.set(xlim=(-3.3, 4), ylim=(-3.3, 4), xticks=[], yticks=[])
 plt.show()
 
 # %% [markdown]
-# From the bad start one or two codes caught the whole crowd and moved into it; the others wait in the corner for ever. The stream with both habits comes close to Lloyd, which saw everything at once.
+# From the bad start a few codes caught the whole crowd and moved into it; the others wait in the corner for ever. The stream with both habits comes close to Lloyd, which saw everything at once.
 
 # %% [markdown]
 # ## 4 · A VQ-VAE for glyphs
@@ -377,7 +389,7 @@ def encoder(C, D):
 
 
 def decoder(C, D):
-    """(B, D, 4, 4) -> (B, 1, 16, 16)."""
+    """The way back: (B, D, 4, 4) -> (B, 1, 16, 16)."""
     coarse = nn.Conv2d(D, 2 * C, 3, padding=1), Residual(2 * C), Residual(2 * C)  # -> (B, 2C, 4, 4)
     fine = nn.ConvTranspose2d(2 * C, C, 2, stride=2), Residual(C), nn.GroupNorm(8, C), nn.SiLU()
     return nn.Sequential(*coarse, *fine, nn.Conv2d(C, 4, 3, padding=1), nn.PixelShuffle(2))
@@ -493,7 +505,9 @@ vq_perplexity = perplexity(k_test, S.K)
 judge = features.glyphs(16)
 read = (torch.as_tensor(judge(x_hat).labels, device=device) == y_test).float().mean()
 print(f"missing: {F.mse_loss(x_hat, x_test) / VARIANCE:.1%} of the variance")
-print(f"perplexity {vq_perplexity:.1f} of {S.K}: {math.log2(vq_perplexity):.2f} of {math.log2(S.K):.0f} bits a symbol")
+print(
+    f"perplexity {vq_perplexity:.1f} of {S.K}: {math.log2(vq_perplexity):.2f} of {math.log2(S.K):.0f} bits a symbol"
+)
 print(f"{16 * math.log2(S.K):.0f} bits a picture, instead of {256 * 8:,}")
 print(f"letters read correctly: {read:.3f} of the copies, {judge.accuracy:.3f} of the originals")
 
@@ -506,15 +520,21 @@ print(f"letters read correctly: {read:.3f} of the copies, {judge.accuracy:.3f} o
 patches = F.unfold(x_test, 8, padding=2, stride=4).mT.flatten(0, 1)  # (16 N, 64), in the order of `spell`
 numbers_of = k_test.flatten()
 used = torch.bincount(numbers_of, minlength=S.K).float()
-mean_patch = torch.zeros(S.K, 64, device=device).index_add_(0, numbers_of, patches) / used[:, None].clamp(min=1)
+mean_patch = torch.zeros(S.K, 64, device=device).index_add_(0, numbers_of, patches) / used[:, None].clamp(
+    min=1
+)
 order = used.argsort(descending=True)
 plot.images(
-    mean_patch[order][:64].reshape(-1, 1, 8, 8), columns=16, title="Mean surroundings of each code, the most used first"
+    mean_patch[order][:64].reshape(-1, 1, 8, 8),
+    columns=16,
+    title="Mean surroundings of each code, the most used first",
 )
 plt.show()
 
 # %% [markdown]
-# An alphabet of strokes: empty paper, edges at several angles, ends, corners, bows. Nobody asked for strokes; they are what 16 symbols say about letters with the least error.
+# Some are plain: empty paper, an edge on one side, a heavy bar. Others are blurred, like many letters laid on each other. That is no accident. The encoder's convolutions see nearly the whole picture from every place, so a
+# symbol may say "the third stroke of a slanted, heavy one" as well as "an edge here". The codes are what 16 symbols say about letters with the least error, not what we would call an alphabet. Does a symbol
+# speak about its place at all? Change one, and see where the copy changes.
 #
 # ## 5 · Play: change one symbol
 #
@@ -550,16 +570,35 @@ controls = widgets.interact(
 )
 
 # %% tags=["demo"]
-chosen = order[: 8 : 1].tolist()
 fig, axes = plot.figure(2, 1, height=1.25)
+codes = model.quantiser.codes
 for ax, (row, column) in zip(axes, ((1, 2), (2, 0)), strict=True):
-    rows = [respell("G", row, column, code)[2] for code in chosen]
-    plot.images(torch.stack([respell("G", row, column, 0)[1], *rows]), columns=9, ax=ax, captions=["copy", *chosen])
-    ax.set_title(f"Row {row}, column {column}: eight other codes there")
+    x = x_test[y_test == data.CAPITALS_AND_DIGITS.index("G")][:1]
+    with torch.no_grad():
+        here = codes[nearest(model.spell(x), codes)[4 * row + column]]
+    far = (codes - here).square().sum(dim=1).argsort(descending=True)[:8].tolist()
+    rows = [respell("G", row, column, code)[2] for code in far]
+    plot.images(
+        torch.stack([respell("G", row, column, 0)[1], *rows]), columns=9, ax=ax, captions=["copy", *far]
+    )
+    ax.set_title(f"Row {row}, column {column}: the eight codes farthest from its own")
 plt.show()
 
+# %% tags=["demo"]
+inside = total = 0.0
+for n, letter in enumerate(data.CAPITALS_AND_DIGITS):
+    for place in range(16):
+        row, column = divmod(place, 4)
+        change = respell(letter, row, column, (7 * n + place) % S.K)[3, 0].square()
+        inside += change[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].sum().item()
+        total += change.sum().item()
+print(
+    f"{inside / total:.0%} of the change lies in the place's own 4 x 4 pixels; spread evenly it were {1 / 16:.0%}"
+)
+
 # %% [markdown]
-# The change stays near its place, though not inside it: the decoder's convolutions look at the neighbours too, and mend the joints. Roughly, a code is a stroke wherever it stands.
+# The change is strongest at its place and spills over: several times the share that falls on a block if it were spread evenly lies inside, and still most of it outside. The decoder, too, looks at the neighbours. It mends the joints, and it takes a single odd symbol for less than it
+# says, if the others disagree. So a code means a stroke *in its company*, and whoever writes codes must write them to fit: the task of section 9.
 #
 # ## 6 · Residual quantisation: round, then round what is left
 #
@@ -570,16 +609,18 @@ plt.show()
 # $S$ books of $K$ codes reach $K^S$ points with $S K$ stored vectors. On normal numbers the first stage is as in section 1; what is left has another shape, and each stage has its own book.
 
 # %% tags=["demo"]
-z, rest, left = torch.randn(S.line, 2, generator=torch.Generator().manual_seed(5)), None, []
+z, left = torch.randn(S.line, 2, generator=torch.Generator().manual_seed(5)), []
 rest = z
-for stage in range(4):
+for _ in range(4):
     book = lloyd(rest, rest[:4], 40)
     rest = rest - book[nearest(rest, book)]
     left.append(rest.square().mean().item())
 for stage, error in enumerate(left, 1):
     one = lloyd(z, z[: 4**stage], 20)
     single = (z - one[nearest(z, one)]).square().mean().item()
-    print(f"{stage} bits a number: {stage} stages of 4 {error:.4f}, one book of {4**stage:3} {single:.4f}, bound {4.0**-stage:.4f}")
+    print(
+        f"{stage} bits a number: {stage} stages of 4 {error:.4f}, one book of {4**stage:3} {single:.4f}, bound {4.0**-stage:.4f}"
+    )
 
 # %% [markdown]
 # The error falls by a similar factor with every stage, and stays above that of one large book: the sums form a pattern that repeats in every cell, where a free code book could fit each cell. That is the price
@@ -695,7 +736,9 @@ for (name, rows), colour, mark in zip(curves.items(), plot.COLOURS, "os^", stric
     axes[0].plot(rate, missing, marker=mark, color=colour, label=name)
     axes[1].plot(rate, [2**h for h in entropy], marker=mark, color=colour, label=name)
 axes[0].set(yscale="log", title="Distortion at a rate", xlabel="bits a place", ylabel="missing variance")
-ticks = [t for t in (0.05, 0.1, 0.2, 0.3, 0.5, 1.0) if t >= 0.7 * min(row[1] for r in curves.values() for row in r)]
+ticks = [
+    t for t in (0.05, 0.1, 0.2, 0.3, 0.5, 1.0) if t >= 0.7 * min(row[1] for r in curves.values() for row in r)
+]
 axes[0].set_yticks(ticks, [f"{t:.0%}" for t in ticks])
 axes[0].minorticks_off()
 axes[1].plot([2, 10], [4, 1024], ":", color=plot.INK, lw=1.2)
@@ -704,12 +747,15 @@ axes[1].set(yscale="log", title="Codes at work", xlabel="bits a place", ylabel="
 axes[0].legend()
 plt.show()
 for name, rows in curves.items():
-    print(f"{name:3}", ", ".join(f"{rate:.1f} bits: {missing:.1%} missing, {h:.1f} used" for rate, missing, h in rows))
+    print(
+        f"{name:3}",
+        ", ".join(f"{rate:.1f} bits: {missing:.1%} missing, {h:.1f} used" for rate, missing, h in rows),
+    )
 
 # %% [markdown]
-# All three fall with the rate, and more slowly than the fourfold a bit of section 1: these bits are shared by the many numbers of a place. VQ is hard to beat at equal rate where its book is small enough to be learned. RVQ pays a
-# little for its pattern, and one network serves every rate, with a search of 4 codes a stage. FSQ is behind where it has one or two numbers to say everything with, and catches up as the grid gets more
-# dimensions, without a book, a moving average or a revival. The right panel is why a rate alone is no fair axis: bits that are not used cost nothing, and buy nothing.
+# All three fall with the rate, far more slowly than fourfold a bit as in section 1: these bits are shared by the many numbers of a place, and after so short a training part of the error is the networks' and not the rounding's. The three lie close
+# together. RVQ pays for its pattern, and for serving every rate with one network, which the others do not. It searches 4 codes a stage where VQ searches up to a thousand. FSQ holds its own without a book, a moving average or a revival: where the encoder can learn to use
+# a grid, the grid is good enough. The right panel shows which bits are at work. At 10 bits all three leave some unused, FSQ the most: nothing moves a point of the grid to where it would be needed.
 #
 # *Question: what does each stage add?* The same network, at any depth.
 
@@ -766,7 +812,9 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(W, 4 * W, bias=False), nn.Linear(4 * W, W, bias=False)
 
     def forward(self, h):
-        heads = self.qkv(self.norm1(h)).unflatten(2, (3, -1, 32)).permute(2, 0, 3, 1, 4)  # (3, B, heads, T, 32)
+        heads = (
+            self.qkv(self.norm1(h)).unflatten(2, (3, -1, 32)).permute(2, 0, 3, 1, 4)
+        )  # (3, B, heads, T, 32)
         seen = F.scaled_dot_product_attention(*heads, is_causal=True)
         h = h + self.mix(seen.transpose(1, 2).flatten(2))
         return h + self.down(F.gelu(self.up(self.norm2(h))))
@@ -777,7 +825,11 @@ class Prior(nn.Module):
 
     def __init__(self, K, W, depth):
         super().__init__()
-        self.K, self.code, self.label = K, nn.Embedding(K + 1, W), nn.Embedding(CLASSES, W)  # code K: the start
+        self.K, self.code, self.label = (
+            K,
+            nn.Embedding(K + 1, W),
+            nn.Embedding(CLASSES, W),
+        )  # code K: the start
         self.place = nn.Parameter(torch.zeros(16, W))
         for table in (self.code.weight, self.label.weight, self.place):
             nn.init.normal_(table, std=0.02)
@@ -850,7 +902,9 @@ print(f"{prior_parameters:,} parameters; logits {tuple(prior(y_train[:3, None] %
 k_train, k_test = (pass_through(model, x)[1][..., 0] for x in (x_train, x_test))
 both = optimizers(prior)
 warm, N = max(1, S.prior_updates // 20), S.prior_updates
-shape = [torch.optim.lr_scheduler.LambdaLR(o, lambda n: min((n + 1) / warm, 1.1 * (N - n) / N, 1)) for o in both]
+shape = [
+    torch.optim.lr_scheduler.LambdaLR(o, lambda n: min((n + 1) / warm, 1.1 * (N - n) / N, 1)) for o in both
+]
 dozen = torch.arange(0, 36, 2, device=device)
 curve, written, began = progress.Curve("prior over spellings", ylabel="nats a code"), {}, time.perf_counter()
 for n in progress.track(range(N), title="prior"):
@@ -875,7 +929,9 @@ with torch.no_grad():
     bits = prior_loss(prior, k_test[:2_000], y_test[:2_000]).item() * 16 / math.log(2)
 by_place = sum(math.log2(perplexity(k_test[:, i], S.K)) for i in range(16))
 print(f"bits for a spelling: {16 * math.log2(S.K):.1f} with equal lengths,")
-print(f"{16 * math.log2(perplexity(k_test, S.K)):.1f} by how often each code is used, {by_place:.1f} if counted at each place,")
+print(
+    f"{16 * math.log2(perplexity(k_test, S.K)):.1f} by how often each code is used, {by_place:.1f} if counted at each place,"
+)
 print(f"{bits:.1f} by the prior, which knows the class and the codes before (test pictures)")
 
 # %% [markdown]
@@ -891,8 +947,13 @@ for T in (1.0, 0.8, 0.6):
     began = time.perf_counter()
     pictures[T] = draw(write(prior, every, T, torch.Generator(device).manual_seed(9)))
     seconds = (time.perf_counter() - began) / len(every)
-    figures[T] = {"sample_seconds": seconds, **judge.compare(pictures[T], every, x_test[sorted_test], y_test[sorted_test])}
-    print(f"T = {T}:", {name: round(figures[T][name], 3) for name in ("class_accuracy", "diversity", "frechet")})
+    figures[T] = {
+        "sample_seconds": seconds,
+        **judge.compare(pictures[T], every, x_test[sorted_test], y_test[sorted_test]),
+    }
+    print(
+        f"T = {T}:", {name: round(figures[T][name], 3) for name in ("class_accuracy", "diversity", "frechet")}
+    )
 ceiling = judge.compare(x_hat[sorted_test], y_test[sorted_test], x_test[sorted_test], y_test[sorted_test])
 print("copies:", {name: round(ceiling[name], 3) for name in ("class_accuracy", "diversity", "frechet")})
 
@@ -902,7 +963,12 @@ plt.show()
 
 # %% tags=["demo"]
 rows = {"Random spellings": torch.randint(S.K, (18, 16), device=device)}
-rows |= {f"R at temperature {T:g}": write(prior, torch.full((18,), data.CAPITALS_AND_DIGITS.index("R"), device=device), T) for T in (1.0, 0.6)}
+rows |= {
+    f"R at temperature {T:g}": write(
+        prior, torch.full((18,), data.CAPITALS_AND_DIGITS.index("R"), device=device), T
+    )
+    for T in (1.0, 0.6)
+}
 fig, axes = plot.figure(3, 1, height=0.9)
 for ax, (title, k) in zip(axes, rows.items(), strict=True):
     plot.images(draw(k), columns=18, ax=ax, title=title)
@@ -928,7 +994,9 @@ def collapse(start, floor, shift, updates, beta=0.25):
     net = Tokenizer(S.narrow, S.D, book).to(device)
     optimizer, found = torch.optim.AdamW(net.parameters(), S.rate, weight_decay=0.0), []
     for n in progress.track(range(updates), title="collapse"):
-        update(net.train(), optimizer, x_train[torch.randint(len(x_train), (S.few_batch,), device=device)], beta)
+        update(
+            net.train(), optimizer, x_train[torch.randint(len(x_train), (S.few_batch,), device=device)], beta
+        )
         if n % 10 == 0 or n == updates - 1:
             with torch.no_grad():
                 found.append((n, perplexity(net.eval()(x_train[:256])[1], 64)))
@@ -965,7 +1033,7 @@ for ax, name in zip(axes, ("far start", "data and revival"), strict=True):
 plt.show()
 
 # %% [markdown]
-# From the far start one or a few codes catch everything, and the copies are all alike, or nearly. Either repair brings the book back: revival alone, even from the far start, since dead codes jump to where the vectors are; a start from data
+# From the far start a few codes catch everything, and the copies are blurred. Either repair brings the book back: revival alone, even from the far start, since dead codes jump to where the vectors are; a start from data
 # alone, for as long as the encoder does not leave its codes behind. Use both; they cost next to nothing. FSQ has no book that could die, and it is the third repair.
 #
 # In the wild look for the same signs: perplexity far below $K$ and flat; a rate–distortion curve that stops falling although $K$ grows; a prior whose loss is too good to be true.
@@ -975,10 +1043,22 @@ plt.show()
 # %% tags=["demo"]
 total = vq_parameters + prior_parameters
 board.record(
-    "25_vqvae", "VQ-VAE", data="glyphs 16", parameters=vq_parameters, train_seconds=vq_seconds, code_perplexity=vq_perplexity
+    "25_vqvae",
+    "VQ-VAE",
+    data="glyphs 16",
+    parameters=vq_parameters,
+    train_seconds=vq_seconds,
+    code_perplexity=vq_perplexity,
 )
 for T, name in ((1.0, "VQ-VAE + prior"), (0.6, "VQ-VAE + prior, temperature 0.6")):
-    board.record("25_vqvae", name, data="glyphs 16", parameters=total, train_seconds=vq_seconds + prior_seconds, **figures[T])
+    board.record(
+        "25_vqvae",
+        name,
+        data="glyphs 16",
+        parameters=total,
+        train_seconds=vq_seconds + prior_seconds,
+        **figures[T],
+    )
 board.table("glyphs 16")
 
 # %% tags=["demo"]
@@ -1005,7 +1085,9 @@ k = write(prior, y).cpu()  # waits for the device
 middle = time.perf_counter()
 draw(k.to(device)).cpu()
 end = time.perf_counter()
-print(f"prior: {1_000 * (middle - began) / 64:.2f} ms a sample in 16 calls; decoder: {1_000 * (end - middle) / 64:.2f} ms in one")
+print(
+    f"prior: {1_000 * (middle - began) / 64:.2f} ms a sample in 16 calls; decoder: {1_000 * (end - middle) / 64:.2f} ms in one"
+)
 
 # %% [markdown]
 # ## Exercises
@@ -1042,9 +1124,15 @@ assert math.isclose(bits, 1.5) and math.isclose(above, 0, abs_tol=1e-9), (
     "shares 1/2, 1/4, 1/4 on both sides: 1.5 bits, the entropy itself; code 3 is in neither"
 )
 bits, above = message_bits(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0]), 2, 0.0)
-assert math.isclose(bits, 1) and math.isclose(above, 1), "one bit for a message that is always the same: all above"
-assert message_bits(torch.tensor([0]), torch.tensor([1]), 2, 0.0) == (math.inf, math.inf), "nobody reserved a word"
-assert math.isclose(message_bits(torch.tensor([0]), torch.tensor([1]), 2, 1.0)[0], math.log2(3)), "a = 1: p = 1/3"
+assert math.isclose(bits, 1) and math.isclose(above, 1), (
+    "one bit for a message that is always the same: all above"
+)
+assert message_bits(torch.tensor([0]), torch.tensor([1]), 2, 0.0) == (math.inf, math.inf), (
+    "nobody reserved a word"
+)
+assert math.isclose(message_bits(torch.tensor([0]), torch.tensor([1]), 2, 1.0)[0], math.log2(3)), (
+    "a = 1: p = 1/3"
+)
 
 # %% [markdown]
 # ### 2 · Product quantisation (medium, 25 minutes)
@@ -1123,7 +1211,9 @@ assert fsq_number(corners, (4, 3)).tolist() == [0, 11, 1, 4], (
     "4 levels are -1, -0.5, 0, 0.5, and 3 are -1, 0, 1; one step of the second coordinate counts 4"
 )
 assert torch.allclose(fsq_point(torch.tensor([0, 11, 1, 4]), (4, 3)), corners.double()), "and back"
-assert fsq_number(torch.tensor([0.4999999]), (5,)).item() == 3, "off by a millionth is still level 3 of 0 to 4"
+assert fsq_number(torch.tensor([0.4999999]), (5,)).item() == 3, (
+    "off by a millionth is still level 3 of 0 to 4"
+)
 try:
     fsq_point(torch.tensor([12]), (4, 3))
     raise AssertionError("4 * 3 points have the numbers 0 to 11: ValueError")
@@ -1245,7 +1335,9 @@ z_two = torch.tensor([[1.0], [4.0]], dtype=torch.float64, requires_grad=True)
 codes_two = torch.tensor([[1.5], [9.0]], dtype=torch.float64, requires_grad=True)
 goal = torch.tensor([[2.0], [0.5]], dtype=torch.float64)
 loss = repaired_loss(goal, z_two, codes_two, lambda q: 2 * q, 0.5)
-assert math.isclose(loss.item(), (1 + 6.25) / 2 + 1.5 * (0.25 + 6.25) / 2), "both vectors are nearest to 1.5; 2 q is 3"
+assert math.isclose(loss.item(), (1 + 6.25) / 2 + 1.5 * (0.25 + 6.25) / 2), (
+    "both vectors are nearest to 1.5; 2 q is 3"
+)
 at_z, at_codes = torch.autograd.grad(loss, (z_two, codes_two))
 assert torch.allclose(at_codes, torch.tensor([[-2.0], [0.0]], dtype=torch.float64)), (
     "only the code book term moves codes: (0.5 - 2.5) for the chosen one, nothing for the other"

@@ -42,7 +42,7 @@ def message_bits(k_train, k_test, K, a):
     return bits, bits - torch.special.entr(p).sum().item() / math.log(2)
 
 
-# %% wrong="message" fails="test_never_below_its_own_entropy" name="0 log 0 becomes NaN, infinities become large numbers"
+# %% wrong="message" fails="test_never_below_its_own_entropy" name="0 log 0 becomes NaN"
 def message_bits(k_train, k_test, K, a):
     train, test = (torch.bincount(k.flatten(), minlength=K).double() for k in (k_train, k_test))
     share = test / test.sum()
@@ -51,7 +51,7 @@ def message_bits(k_train, k_test, K, a):
     return bits, bits + (share * share.log2()).sum().item()
 
 
-# %% wrong="message" fails="test_unseen_codes" name="counts clipped away from 0, which also shifts the words"
+# %% wrong="message" fails="test_unseen_codes" name="counts clipped away from 0"
 def message_bits(k_train, k_test, K, a):
     train, test = (torch.bincount(k.flatten(), minlength=K).double() for k in (k_train, k_test))
     share = test / test.sum()
@@ -302,7 +302,9 @@ def all_points(levels):
 
 
 def fsq_number(q, levels):
-    return torch.cdist(q.double().reshape(-1, len(levels)), all_points(levels)).argmin(1).reshape(q.shape[:-1])
+    return (
+        torch.cdist(q.double().reshape(-1, len(levels)), all_points(levels)).argmin(1).reshape(q.shape[:-1])
+    )
 
 
 def fsq_point(number, levels):
@@ -466,7 +468,7 @@ def beam_rvq(z, books, width):
     return numbers[:, 0], error[:, 0]
 
 
-# %% wrong="beam" fails="test_widths_between" name="the beam of each stage starts again from the best one"
+# %% wrong="beam" fails="test_widths_between" name="each stage starts again from the best one"
 def beam_rvq(z, books, width):
     rest, numbers = z, []
     for book in books:
@@ -491,7 +493,7 @@ def beam_rvq(z, books, width):
     return numbers[:, 0], error[:, 0]
 
 
-# %% wrong="beam" fails="test_widths_between" name="tries every spelling, and the numbers are in the wrong order"
+# %% wrong="beam" fails="test_widths_between" name="tries every spelling, numbers in reverse"
 def beam_rvq(z, books, width):
     S, K, _ = books.shape
     every = torch.cartesian_prod(*[torch.arange(K)] * S).reshape(K**S, S)
@@ -520,7 +522,9 @@ def beam_rvq(z, books, width):
     for book in books:
         K = len(book)
         q = (q[:, :, None] + book).flatten(1, 2)
-        numbers = torch.cat([numbers.repeat_interleave(K, 1), torch.arange(K).repeat(N, numbers.shape[1])[..., None]], 2)
+        numbers = torch.cat(
+            [numbers.repeat_interleave(K, 1), torch.arange(K).repeat(N, numbers.shape[1])[..., None]], 2
+        )
         best = (q - z[:, None]).square().sum(2).argsort(1)[:, :width]
         q, numbers = q[rows, best], numbers[rows, best]
     return numbers[:, 0], (z - q[:, 0]).square().sum(1)
@@ -554,7 +558,7 @@ def repaired_loss(x, z, codes, decode, beta):
     return reconstruction + (1 + beta) * F.mse_loss(z, q)
 
 
-# %% wrong="repair" fails="test_what_the_encoder_feels" name="decodes q itself: no gradient to the encoder, and one to the codes"
+# %% wrong="repair" fails="test_what_the_encoder_feels" name="decodes q itself"
 def repaired_loss(x, z, codes, decode, beta):
     q = codes[nearest(z.detach(), codes.detach())]
     return F.mse_loss(decode(q), x) + F.mse_loss(q, z.detach()) + beta * F.mse_loss(z, q.detach())
@@ -564,7 +568,11 @@ def repaired_loss(x, z, codes, decode, beta):
 def repaired_loss(x, z, codes, decode, beta):
     q = codes[nearest(z.detach(), codes.detach())]
     reconstruction = F.mse_loss(decode(z + (q - z).detach()), x)
-    return reconstruction + (q - z.detach()).square().sum(1).mean() + beta * (z - q.detach()).square().sum(1).mean()
+    return (
+        reconstruction
+        + (q - z.detach()).square().sum(1).mean()
+        + beta * (z - q.detach()).square().sum(1).mean()
+    )
 
 
 # %% wrong="repair" fails="test_what_the_codes_feel" name="no code book term"
