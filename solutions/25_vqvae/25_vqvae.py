@@ -366,9 +366,8 @@ y_train, y_test = (torch.as_tensor(part.y, device=device) for part in (glyphs.tr
 VARIANCE = x_train.var().item()
 print(f"{len(x_train):,} pictures for training; ink from 0 to 1, variance {VARIANCE:.4f}")
 
+
 # %%
-
-
 class Residual(nn.Module):
     """Two convolutions and a bypass: (B, C, H, W) -> (B, C, H, W)."""
 
@@ -381,6 +380,7 @@ class Residual(nn.Module):
         return h + self.body(h)
 
 
+# %%
 def encoder(C, D):
     """(B, 1, 16, 16) -> (B, D, 4, 4); lesson 19's unshuffled pixels, then twice as coarse."""
     enter = nn.PixelUnshuffle(2), nn.Conv2d(4, C, 3, padding=1), Residual(C)  # -> (B, C, 8, 8)
@@ -421,6 +421,7 @@ class Tokenizer(nn.Module):
         return self.draw(q), k.unflatten(0, (-1, 16)), commitment
 
 
+# %%
 def loss_of(model, x, beta=0.25):
     """Squared error over the variance of the pixels, plus beta times the commitment."""
     x_hat, _, commitment = model(x)
@@ -438,6 +439,7 @@ def update(model, optimizer, x, beta=0.25):
     return loss.detach()
 
 
+# %%
 def train(model, updates, batch, title, watch=None):
     """AdamW; the rate rises for a tenth of the updates and falls to 0. Returns the model, and the seconds."""
     optimizer = torch.optim.AdamW(model.parameters(), S.rate, betas=(0.9, 0.99), weight_decay=0.0)
@@ -820,6 +822,7 @@ class Block(nn.Module):
         return h + self.down(F.gelu(self.up(self.norm2(h))))
 
 
+# %%
 class Prior(nn.Module):
     """log p(k | y), unnormalised: numbers (B, t), t < 16 or 16, and classes (B,) -> logits (B, min(t + 1, 16), K)."""
 
@@ -859,6 +862,7 @@ def optimizers(prior):
     return [first, torch.optim.AdamW(rest, S.muon / 5, betas=(0.9, 0.98), weight_decay=0.01)]
 
 
+# %%
 def prior_loss(prior, k, y):
     """Mean nats of a code: (B, 16), (B,)."""
     return F.cross_entropy(prior(k, y).flatten(0, 1).float(), k.flatten())
@@ -876,6 +880,7 @@ def prior_update(prior, both, k, y):
     return loss.detach()
 
 
+# %%
 @torch.no_grad()
 def write(prior, y, temperature=1.0, generator=None):
     """Draw spellings, code by code; a low temperature prefers likely codes: (B,) -> (B, 16)."""

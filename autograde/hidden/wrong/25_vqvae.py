@@ -347,7 +347,7 @@ def rotate_through(z, q):
     return turned + (q - turned).detach()
 
 
-# %% wrong="rotation" fails="test_gradient_is_turned" name="the gradient of q's direction, not of a constant rotation"
+# %% wrong="rotation" fails="test_gradient_is_turned" name="rotation not held constant"
 def rotate_through(z, q):
     a, b = F.normalize(z, dim=1), F.normalize(q, dim=1)
     w = F.normalize(a + b, dim=1)
