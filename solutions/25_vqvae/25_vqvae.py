@@ -1016,7 +1016,7 @@ cases = {
     "start from data": (True, 0.0, 0.0),
     "data and revival": (True, 0.1, 0.0),
 }
-broken = {name: collapse(*how, S.few // 3) for name, how in cases.items()}
+broken = {name: collapse(*how, -(-S.few // 3)) for name, how in cases.items()}
 fig, axes = plot.figure(1, 2, height=3.3)
 for (name, (found, net)), colour in zip(broken.items(), plot.COLOURS, strict=False):
     missing, _ = measured(net, held)
