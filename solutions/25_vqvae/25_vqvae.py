@@ -240,7 +240,7 @@ axes[0].set(title="A staircase, and the lie about its slope", xlabel="$z$")
 axes[0].legend(loc="upper left")
 for (c, beta), colour in zip(((1.3, 0.0), (5.0, 0.0), (5.0, 0.5), (5.0, 1.0)), plot.COLOURS, strict=False):
     axes[1].plot(walk(c, beta), color=colour, lw=1.8, label=rf"$c = {c:g}$, $\beta = {beta:g}$")
-axes[1].set(title="Where $z$ goes", xlabel="step", ylabel="$z$", ylim=(0, 11))
+axes[1].set(title="Where $z$ goes", xlabel="step", ylabel="$z$", ylim=(0, 15))
 axes[1].legend(loc="upper right")
 plt.show()
 
@@ -555,6 +555,14 @@ def respell(letter, row, column, code):
     return torch.cat([x, before, after, (after - before).abs()]).clamp(0, 1)
 
 
+@torch.no_grad()
+def farthest(letter, row, column, n):
+    """The n codes farthest from the one that the letter's first test picture has in this place."""
+    x, codes = x_test[y_test == data.CAPITALS_AND_DIGITS.index(letter)][:1], model.quantiser.codes
+    here = codes[nearest(model.spell(x), codes)[4 * row + column]]
+    return (codes - here).square().sum(dim=1).argsort(descending=True)[:n].tolist()
+
+
 def play_respell(letter, row, column, code):
     """One row for the controls."""
     captions = ["picture", "copy", f"code {code}", "change"]
@@ -568,17 +576,13 @@ controls = widgets.interact(
     letter=widgets.Dropdown(options=list(data.CAPITALS_AND_DIGITS), value="G"),
     row=widgets.IntSlider(1, min=0, max=3, continuous_update=False),
     column=widgets.IntSlider(2, min=0, max=3, continuous_update=False),
-    code=widgets.IntSlider(int(order[5]), min=0, max=S.K - 1, continuous_update=False),
+    code=widgets.IntSlider(farthest("G", 1, 2, 1)[0], min=0, max=S.K - 1, continuous_update=False),
 )
 
 # %% tags=["demo"]
 fig, axes = plot.figure(2, 1, height=1.25)
-codes = model.quantiser.codes
 for ax, (row, column) in zip(axes, ((1, 2), (2, 0)), strict=True):
-    x = x_test[y_test == data.CAPITALS_AND_DIGITS.index("G")][:1]
-    with torch.no_grad():
-        here = codes[nearest(model.spell(x), codes)[4 * row + column]]
-    far = (codes - here).square().sum(dim=1).argsort(descending=True)[:8].tolist()
+    far = farthest("G", row, column, 8)
     rows = [respell("G", row, column, code)[2] for code in far]
     plot.images(
         torch.stack([respell("G", row, column, 0)[1], *rows]), columns=9, ax=ax, captions=["copy", *far]
