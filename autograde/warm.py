@@ -50,35 +50,31 @@ class Zygote(Helper):
         The sandbox lasts until every copy of the descriptor `alive` is closed. Raises CourseError.
         """
         request = {
+            "first": first,
             "environment": environment,
             "connection": connection,
             "root": os.getuid() == 0,
             "uid": sandbox_uid(),
             "limits": _resources(limits),
         }
-        ours, theirs = socket.socketpair()
-        with ours, theirs, open_filter() as rules:
-            process = os.pidfd_open(first)
-            try:
-                descriptors = [process, rules.fileno(), alive, theirs.fileno()]
-                answer = self._ask(request, descriptors, ours, theirs)
-            finally:
-                os.close(process)
+        try:
+            answer = self._ask(first, alive, request)
+        except OSError as error:
+            answer = str(error)
         if not answer.isdigit():
             why = answer or "its parent ended"
             raise CourseError(f"The kernel cannot enter its sandbox ({why}): run `autograde doctor`.")
         return int(answer)
 
-    def _ask(
-        self, request: dict[str, Any], descriptors: list[int], ours: socket.socket, theirs: socket.socket
-    ) -> str:
+    def _ask(self, first: int, alive: int, request: dict[str, Any]) -> str:
         assert self.control is not None
-        try:
+        ours, theirs = socket.socketpair()
+        process = os.pidfd_open(first)
+        with ours, theirs, os.fdopen(process, "rb"), open_filter() as rules:
+            descriptors = [process, rules.fileno(), alive, theirs.fileno()]
             socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
             theirs.close()
             return ours.recv(1000).decode(errors="replace")
-        except OSError as error:
-            return str(error)
 
 
 def _resources(limits: Limits) -> dict[str, int]:

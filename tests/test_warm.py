@@ -1,0 +1,94 @@
+"""Kernels forked from a warm process: imports made, nothing of the grader's or of each other's in them."""
+
+import os
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from autograde.errors import CourseError
+from autograde.kernel import Session
+from autograde.limits import Limits
+from autograde.sandbox import GradingKernels, kernel_environment
+from autograde.student import Student
+from autograde.warm import Zygote, imports
+
+MODULES = ("numpy", "json.tool", "no_such_module")
+LOOK = """
+import gc, os, random, socket, sys
+
+import numpy as np
+
+
+def look():
+    own = sorted(name for name in sys.modules if "autograde" in name and not name.startswith("__editable"))
+    sockets = [x for x in gc.get_objects() if isinstance(x, socket.socket)]
+    held = [str(x) for x in sockets if x.type == socket.SOCK_SEQPACKET and x.fileno() != -1]
+    return [own, held, sorted(os.environ), "json.tool" in sys.modules, sys.argv]
+
+
+def draw():
+    return [random.random(), float(np.random.rand()), hasattr(np, "poisoned")]
+"""
+
+
+@pytest.fixture
+def students(tmp_path):
+    """Two kernels, one after the other, of one parent; the first changes what they could share."""
+    found = []
+    for poison in ("np.poisoned = random.seed = None", ""):
+        kernels = GradingKernels(Limits(), modules=MODULES)
+        with Session(tmp_path, Limits(), kernels) as session:
+            assert session.run(new_code_cell(LOOK)) and session.run(new_code_cell(poison))
+            student = Student(session.ask)
+            found.append((student.look(), student.draw()))
+    return found
+
+
+def test_a_kernel_holds_nothing_of_the_graders(students):
+    for (modules, held, environment, imported, line), _ in students:
+        assert modules == ["_autograde_runtime"] and not held and imported
+        assert set(environment) >= kernel_environment().keys()
+        assert not {"HOME_OF_GRADER", "VIRTUAL_ENV"} & set(environment) and line[0] == "ipykernel_launcher"
+
+
+def test_kernels_draw_different_numbers_and_share_no_change(students):
+    (_, first), (_, second) = students
+    assert first[2] and not second[2]
+    assert first[0] != second[0] and first[1] != second[1]
+
+
+def test_only_imports_of_released_cells_count():
+    cells = [
+        new_markdown_cell("import secret"),
+        new_code_cell("import os.path, numpy as np\nfrom torch import nn\nx = 'import nothing'"),
+        new_code_cell("def f():\n    import zlib\n    from . import here"),
+        new_code_cell("%pip install something"),
+    ]
+    expected = ["numpy", "os.path", "torch", "torch.nn", "zlib"]
+    assert imports(new_notebook(cells=cells)) == expected
+
+
+def test_a_warm_process_that_has_ended_is_replaced(tmp_path, monkeypatch):
+    zygote = Zygote()
+    monkeypatch.setattr("autograde.sandbox.ZYGOTE", zygote)
+    for _ in range(2):
+        with Session(tmp_path, Limits(), GradingKernels(Limits())) as session:
+            assert session.run(new_code_cell("1 + 1"))
+        assert zygote.process is not None
+        zygote.process.kill()
+        zygote.process.wait()
+    zygote.close()
+
+
+@pytest.mark.parametrize("first, reason", [(os.getpid(), "shares mnt"), (2**22 + 1, "")])
+def test_only_a_sandbox_is_entered(first, reason):
+    zygote = Zygote()
+    zygote.start((), kernel_environment())
+    read, alive = os.pipe()
+    try:
+        with pytest.raises(CourseError, match=f"cannot enter its sandbox.*{reason}"):
+            zygote.kernel(first, alive, "x", {}, Limits())
+    finally:
+        os.close(read)
+        os.close(alive)
+        zygote.close()
