@@ -1350,10 +1350,10 @@ def repaired_pass(with_caption, without, codes, left, w, T, g, K):
     ### BEGIN SOLUTION
     log_p = ((without + w * (with_caption - without)) / T).log_softmax(2)
     guess = (log_p + g).argmax(2)
-    hidden = codes == K
-    confidence = log_p.gather(2, guess[:, :, None])[:, :, 0].masked_fill(~hidden, torch.inf)
-    rank = confidence.argsort(1).argsort(1)
-    return torch.where(rank < left, K, torch.where(hidden, guess, codes))
+    is_open = codes == K
+    sure = log_p.gather(2, guess[..., None]).squeeze(2).masked_fill(~is_open, torch.inf)
+    least_sure_first = sure.argsort(dim=1).argsort(dim=1)
+    return torch.where(least_sure_first < left, K, torch.where(is_open, guess, codes))
     ### END SOLUTION
 
 
