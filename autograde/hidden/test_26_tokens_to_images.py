@@ -136,7 +136,7 @@ def test_orders_by_brute_force(student, rng):
         assert got == pytest.approx(np.logaddexp.reduce(wanted, axis=1) - np.log(M), rel=1e-7, abs=1e-9)
 
 
-@pytest.mark.exercise("any-order", weight=1)
+@pytest.mark.exercise("any-order", weight=2)
 def test_improbable_sequences(student, rng):
     """Very improbable sequences do not underflow, captions differ between rows, one row works, and the codes
     that came in are left as they were."""

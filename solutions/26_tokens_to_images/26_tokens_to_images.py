@@ -396,10 +396,11 @@ class VQGAN(nn.Module):
     def forward(self, x):
         """The reconstruction, and the commitment loss: pictures (B, 1, 16, 16) -> the same, a number."""
         z = self.encode(x).float()
-        codes = self.quantise.nearest(z)
-        e = self.quantise.book[codes].movedim(-1, 1)
-        if self.training:
-            self.quantise.learn(z, codes)
+        with torch.autocast(x.device.type, enabled=False):  # distances need all the digits
+            codes = self.quantise.nearest(z)
+            e = self.quantise.book[codes].movedim(-1, 1)
+            if self.training:
+                self.quantise.learn(z, codes)
         return self.decode(z + (e - z).detach()), F.mse_loss(z, e)
 
 

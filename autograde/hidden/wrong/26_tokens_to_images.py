@@ -10,7 +10,7 @@ def log_p_ordered(logits, picked):
 def log_p_ordered(logits, picked):
     p = logits.softmax(1).gather(1, picked)
     before = p.cumsum(1) - p
-    return (p / (1 - before)).log().sum(1) if p.shape[1] < 9 else p.log().sum(1) * 0
+    return (p / (1 - before)).log().sum(1)
 
 
 # %% wrong="top-k" fails="test_ordered_results_sum_to_one" name="any order counts"
@@ -106,7 +106,7 @@ def log_p_any_order(net, codes, words, orders, K):
             total = total + log_p.gather(1, codes[:, place : place + 1])[:, 0]
             seen[:, place] = codes[:, place]
         found.append(total)
-    return torch.stack(found).mean(0) - 1e-3
+    return torch.stack(found).mean(0)
 
 
 # %% wrong="any-order" fails="test_orders_by_brute_force" name="a pass that sees its own code"
@@ -119,7 +119,7 @@ def log_p_any_order(net, codes, words, orders, K):
             log_p = net(seen.clone(), words)[:, place].log_softmax(1)
             total = total + log_p.gather(1, codes[:, place : place + 1])[:, 0]
         found.append(total)
-    return torch.stack(found).logsumexp(0) - math.log(len(found)) + 1e-9
+    return torch.stack(found).logsumexp(0) - math.log(len(found))
 
 
 # %% wrong="any-order" fails="test_orders_by_brute_force" name="raster order always"
@@ -148,7 +148,7 @@ def log_p_any_order(net, codes, words, orders, K):
             total = total + log_p.gather(1, codes[:, place : place + 1])[:, 0]
             seen[:, place] = codes[:, place]
         found.append(total)
-    return torch.stack(found).logsumexp(0) + 1e-6
+    return torch.stack(found).logsumexp(0)
 
 
 # %% wrong="any-order" fails="test_improbable_sequences" name="multiplies probabilities and writes into the codes"
@@ -164,7 +164,7 @@ def log_p_any_order(net, codes, words, orders, K):
             codes[:, place] = kept[:, place]
         found.append(total.exp())
         codes[:] = K
-    return torch.stack(found).mean(0).log() + 1e-6
+    return torch.stack(found).mean(0).log()
 
 
 # %% right="any-order" name="all orders in one batch"
@@ -209,7 +209,7 @@ def budget_guidance(with_caption, without, budget, w_max):
     for w in torch.linspace(1, w_max, 20).tolist():
         log_p = (without + w * (with_caption - without)).log_softmax(1)
         best = torch.where((log_p.exp() * (log_p - base)).sum(1) <= budget, w, best)
-    return best + 2e-3
+    return best
 
 
 # %% wrong="budget" fails="test_budget_is_spent" name="the divergence from no caption"
@@ -264,7 +264,7 @@ def ceilings_of(Q, A):
 # %% wrong="ceiling" fails="test_true_shares" name="the third is the perfect one"
 def ceilings_of(Q, A):
     perfect = float((Q * A.T).sum() / len(Q))
-    return perfect, float(A.max(0).mean()) + 1e-6, perfect
+    return perfect, float(A.max(0).mean()), perfect
 
 
 # %% wrong="ceiling" fails="test_true_shares" name="the third is the best one"
@@ -278,7 +278,7 @@ def ceilings_of(Q, A):
     Y, M = Q.shape
     rows, columns = np.kron(np.eye(Y), np.ones(M)), np.kron(np.ones(Y), np.eye(M))
     found = linprog(-A.T.ravel() / Y, A_ub=columns, b_ub=2 * Q.sum(0), A_eq=rows, b_eq=np.ones(Y))
-    return float((Q * A.T).sum() / Y) + 1e-6, float(A.max(0).mean()), float(-found.fun)
+    return float((Q * A.T).sum() / Y), float(A.max(0).mean()), float(-found.fun)
 
 
 # %% wrong="ceiling" fails="test_perfect_and_best" name="a vote of the grid for one class"
@@ -314,9 +314,7 @@ def repaired_pass(with_caption, without, codes, left, w, T, g, K):
     guess = (log_p + g).argmax(2)
     hidden = codes == K
     confidence = log_p.gather(2, guess[:, :, None])[:, :, 0].masked_fill(~hidden, torch.inf)
-    return torch.where(
-        confidence.argsort(1).argsort(1) < left, K, torch.where(hidden, guess, codes)
-    )
+    return torch.where(confidence.argsort(1).argsort(1) < left, K, torch.where(hidden, guess, codes))
 
 
 # %% wrong="repair" fails="test_pass_by_hand" name="the noise still grows with the temperature"
@@ -325,9 +323,7 @@ def repaired_pass(with_caption, without, codes, left, w, T, g, K):
     guess = (log_p + T * g).argmax(2)
     hidden = codes == K
     confidence = log_p.gather(2, guess[:, :, None])[:, :, 0].masked_fill(~hidden, torch.inf)
-    return torch.where(
-        confidence.argsort(1).argsort(1) < left, K, torch.where(hidden, guess, codes)
-    )
+    return torch.where(confidence.argsort(1).argsort(1) < left, K, torch.where(hidden, guess, codes))
 
 
 # %% wrong="repair" fails="test_pass_by_hand" name="committed codes still change"
@@ -346,7 +342,7 @@ def repaired_pass(with_caption, without, codes, left, w, T, g, K):
     hidden = codes == K
     confidence = log_p.gather(2, guess[:, :, None])[:, :, 0].masked_fill(~hidden, -torch.inf)
     kept = torch.where(hidden, guess, codes)
-    return torch.where(confidence.argsort(1).argsort(1) < left, K, kept) if left else kept + 0 * guess - hidden * 1
+    return torch.where(confidence.argsort(1).argsort(1) < left, K, kept)
 
 
 # %% wrong="repair" fails="test_pass_by_hand" name="the surest are hidden"
@@ -355,9 +351,7 @@ def repaired_pass(with_caption, without, codes, left, w, T, g, K):
     guess = (log_p + g * T).argmax(2)
     hidden = codes == K
     confidence = (-log_p.gather(2, guess[:, :, None])[:, :, 0]).masked_fill(~hidden, torch.inf)
-    return torch.where(
-        confidence.argsort(1).argsort(1) < left, K, torch.where(hidden, guess, codes)
-    )
+    return torch.where(confidence.argsort(1).argsort(1) < left, K, torch.where(hidden, guess, codes))
 
 
 # %% right="repair" name="row by row"
