@@ -47,8 +47,8 @@ def test_ordered_results_sum_to_one(student, rng):
 
 @pytest.mark.exercise("top-k", weight=2)
 def test_ordered_far_apart(student, rng):
-    """Logits that are hundreds apart, and a remainder far below the smallest float: the logarithm is finite and
-    exact. A batch of one works."""
+    """Logits that are hundreds apart, and a remainder far below the smallest float: the logarithm is finite
+    and exact. A batch of one works."""
     a, b, c = rng.uniform(300, 900), rng.uniform(-1, 1), rng.uniform(-900, -300)
     got = array(student.log_p_ordered(tensor([[a, b, b + 0.5, c]]), whole([[0, 1, 3]])), (1,))
     wanted = -np.logaddexp(0, 0.5) + (c - (b + 0.5))
@@ -141,7 +141,7 @@ def test_improbable_sequences(student, rng):
     """Very improbable sequences do not underflow, captions differ between rows, one row works, and the codes
     that came in are left as they were."""
     source = (
-        "def net(codes, words):\n    import torch\n    x = torch.zeros(*codes.shape, 2, dtype=torch.float64)\n"
+        "def net(codes, words):\n    import torch\n    x = torch.zeros(*codes.shape, 2).double()\n"
         "    x[..., 1] = 500.0 * words[:, :1].double()\n    return x\n"
     )
     net, orders = student.define(source), whole([[3, 1, 0, 2], [0, 1, 2, 3]])
@@ -184,8 +184,8 @@ def test_budget_is_spent(student, rng):
 
 @pytest.mark.exercise("budget", weight=2)
 def test_budget_limits(student, rng):
-    """The guidance never leaves [1, w_max]: it is w_max where the budget is not used up there, and 1 where the
-    budget is 0 and the caption matters. Rows do not touch each other; logits far apart give no NaN."""
+    """The guidance never leaves [1, w_max]: it is w_max where the budget is not used up there, and 1 where
+    the budget is 0 and the caption matters. Rows do not touch each other; logits far apart give no NaN."""
     with_caption, without = rng.normal(size=(2, 5, 6))
     with_caption[1] = without[1] + 3
     top = rng.uniform(2, 6)
@@ -272,8 +272,8 @@ def test_pass_by_hand(student, rng):
 
 @pytest.mark.exercise("repair", weight=2)
 def test_last_pass(student, rng):
-    """With nothing left to hide, every hidden place gets its guess and no committed code changes; with nothing
-    to commit, all comes back as it was."""
+    """With nothing left to hide, every hidden place gets its guess and no committed code changes; with
+    nothing to commit, all comes back as it was."""
     for w, T in ((1.0, 2.5), (0.0, 0.4), (2.0, 3.0)):
         check_pass(student, rng, (10, 6, 4), 0, w, T)
     check_pass(student, rng, (3, 5, 4), 5, 2.0, 1.0)

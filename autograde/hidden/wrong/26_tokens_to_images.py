@@ -151,7 +151,7 @@ def log_p_any_order(net, codes, words, orders, K):
     return torch.stack(found).logsumexp(0)
 
 
-# %% wrong="any-order" fails="test_improbable_sequences" name="multiplies probabilities and writes into the codes"
+# %% wrong="any-order" fails="test_improbable_sequences" name="probabilities, and the codes change"
 def log_p_any_order(net, codes, words, orders, K):
     found = []
     kept = codes.clone()
