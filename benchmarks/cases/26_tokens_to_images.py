@@ -23,7 +23,8 @@ def peer() -> torch.nn.Module:
     """Return GPT-2's blocks of the same shape, without dropout; they have biases, ours have none."""
     config = GPT2Config(
         vocab_size=1, n_positions=N, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, use_cache=False,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="sdpa", activation_function="gelu_pytorch_tanh",
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="sdpa",
+        activation_function="gelu_pytorch_tanh",
     )  # fmt: skip
     return GPT2Model(config)
 

@@ -619,7 +619,7 @@ with torch.no_grad():
 print(f"sum over all 81 sequences: {log_p.exp().sum():.6f}; cached against whole: {error:.0e}")
 
 # %% [markdown]
-# Training is language modelling. The matrices of the blocks learn by **Muon** (Jordan and others, 2024), an optimiser that makes the directions of a matrix's update equally long; on this task it needs fewer steps than AdamW, which trains the rest. One caption in ten is
+# Training is language modelling. The matrices of the blocks learn by **Muon** (Jordan and others, 2024), an optimiser that makes the directions of a matrix's update equally long; AdamW trains the rest. One caption in ten is
 # dropped for guidance: all its words become 0.
 
 
@@ -755,7 +755,7 @@ for (name, values), colour, line in zip(
     curves.items(), [*plot.COLOURS][:2] * 2, ["-", "-", ":", ":"], strict=True
 ):
     axes[0].plot(ws, values, line, color=colour, marker="o", label=name)
-axes[0].set(title="Right, of all", xlabel="guidance $w$", ylim=(0, 1.05))
+axes[0].set(title="Share that is right", xlabel="guidance $w$", ylim=(0, 1.05))
 axes[0].legend(loc="lower right", fontsize=9)
 axes[1].plot(ws, [guided_figures[w][0]["frechet"] for w in ws], marker="o", label="prior")
 axes[1].axhline(ceiling[0]["frechet"], color=plot.COLOURS.grey, ls="--", label="its tokenizer")
@@ -1211,7 +1211,7 @@ assert math.isclose(ratio, 0.6), "another: its distribution function, cut off at
 # ### 3 · Likelihood without an order (medium, 30 minutes)
 #
 # The masked transformer was trained to guess hidden codes. It also has likelihoods: reveal the places *in a given order*, and add up $\log p(\text{code} \mid \text{what is revealed})$. Each order gives an exact law of sequences (lesson 03), and the mean of the
-# *probabilities* over several orders is a law, too. Return its logarithm. Each place gets its own order; the network is called on codes and captions.
+# *probabilities* over several orders is a law, too. Return its logarithm. All rows share the orders.
 
 
 # %% exercise="any-order"
