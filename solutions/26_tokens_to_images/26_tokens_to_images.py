@@ -625,15 +625,15 @@ print(f"sum over all 81 sequences: {log_p.exp().sum():.6f}; cached against whole
 
 # %%
 def optimizers_of(net, rate=0.02, other=3e-3):
-    """Muon for the matrices of the blocks, AdamW for everything else."""
+    """Muon for the matrices of the blocks, where this torch has it; AdamW for everything else."""
     matrices = [p for p in net.blocks.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in net.parameters() if id(p) not in chosen]
-    decay = {"weight_decay": 0.01}
-    return [
-        torch.optim.Muon(matrices, rate, **decay),
-        torch.optim.AdamW(rest, other, betas=(0.9, 0.99), **decay),
-    ]
+    adam = {"betas": (0.9, 0.99), "weight_decay": 0.01}
+    if not hasattr(torch.optim, "Muon"):
+        return [torch.optim.AdamW(net.parameters(), other, **adam)]
+    muon = torch.optim.Muon(matrices, rate, weight_decay=0.01)
+    return [muon, torch.optim.AdamW(rest, other, **adam)]
 
 
 def prior_step(net, loss_of, optimizers, codes, words):

@@ -1,4 +1,4 @@
-"""Writes the attack table of autograde/SECURITY.md from a run: `python -m tests.attacks`, some minutes."""
+"""Writes the attack table of autograde/SECURITY.md from a run: `python tests/attacks`, some minutes."""
 
 import sys
 from pathlib import Path
