@@ -1,6 +1,7 @@
 """Kernels that are ready at once: forks of a process (zygote.py) that has imported what the lesson does."""
 
 import ast
+import importlib.util
 import json
 import os
 import socket
@@ -90,12 +91,26 @@ def _resources(limits: Limits) -> dict[str, int]:
 
 
 def imports(released: NotebookNode) -> list[str]:
-    """The modules that a released notebook's cells import; a submission's own have no say."""
+    """The modules that a released notebook's cells import, and those that genmap imports for them, if late.
+
+    A submission's own have no say.
+    """
     found: set[str] = set()
-    for cell in released.cells:
-        if cell.cell_type == "code":
-            found.update(_imported(cell.source))
+    sources = [cell.source for cell in released.cells if cell.cell_type == "code"]
+    while sources:
+        new = set(_imported(sources.pop())) - found
+        found |= new
+        sources += [text for name in new if name.split(".")[0] == "genmap" and (text := _source(name))]
     return sorted(found)
+
+
+def _source(module: str) -> str:
+    """A module's own text; none for what is no module, such as a function that is imported by name."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return ""
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
 
 
 def _imported(source: str) -> Iterable[str]:
