@@ -18,6 +18,7 @@ class Metric(NamedTuple):
 
 METRICS = {
     "class_accuracy": Metric("class accuracy", True),
+    "exact_match": Metric("exact match", True),
     "unseen_accuracy": Metric("accuracy, unseen combinations", True),
     "bits_per_dim": Metric("bits/dim", False),
     "bits_per_byte": Metric("bits/byte", False),

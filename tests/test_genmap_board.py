@@ -131,6 +131,7 @@ def test_targets_look_the_way_that_is_better():
     assert not target("class_accuracy", 0.5).held(0.499)
     assert target("bits_per_dim", 2.95).held(2.9)
     assert not target("bits_per_dim", 2.95).held(3.0)
+    assert target("exact_match", 0.9).held(0.95)
     assert not any(target(metric).held(math.nan) for metric in METRICS)
 
 

@@ -1,0 +1,517 @@
+"""Hidden tests of lesson 06_gpt. A docstring is what the learner reads when its test fails."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from autograde.checks import array, number
+
+
+def ids(value):
+    return torch.tensor(np.asarray(value), dtype=torch.long)
+
+
+def real(value):
+    return torch.tensor(np.asarray(value), dtype=torch.float64)
+
+
+def parts(result, n):
+    """The n parts of an answer that must be a tuple of so many."""
+    assert type(result) in (tuple, list) and len(result) == n
+    return result
+
+
+# --- packed: the oracle walks through the row and writes down who belongs together ---
+
+
+def rows_of(rng, B, T, returning=False):
+    """Names and prompts of B rows of documents, padded at the end."""
+    names, prompts = np.full((B, T), -1), np.zeros((B, T), dtype=bool)
+    for b in range(B):
+        at, last = 0, -1
+        end = T if b == 0 else int(rng.integers(1, T + 1))
+        while at < end:
+            n = min(int(rng.integers(1, 5)), end - at)
+            pool = [i for i in (range(2) if returning else range(50)) if i != last]
+            last = int(rng.choice(pool))
+            names[b, at : at + n] = last
+            prompts[b, at : at + int(rng.integers(0, n + 1))] = True
+            at += n
+    return names, prompts
+
+
+def packed_by_hand(names, prompts):
+    B, T = names.shape
+    mask, positions = np.zeros((B, T, T), dtype=bool), np.zeros((B, T), dtype=int)
+    for b in range(B):
+        begin = 0
+        for i in range(T):
+            if i and names[b, i] != names[b, i - 1]:
+                begin = i
+            mask[b, i, i] = True
+            if names[b, i] == -1:
+                continue
+            positions[b, i] = i - begin
+            end = i
+            while end + 1 < T and names[b, end + 1] == names[b, i]:
+                end += 1
+            for j in range(begin, end + 1):
+                mask[b, i, j] = j <= i or (prompts[b, i] and prompts[b, j])
+    return mask, positions
+
+
+def check_packed(student, names, prompts):
+    mask, positions = parts(student.packed(ids(names), torch.tensor(prompts)), 2)
+    wanted = packed_by_hand(names, prompts)
+    mask = array(mask, wanted[0].shape)
+    assert mask.dtype == bool
+    assert (mask == wanted[0]).all()
+    assert (array(positions, wanted[1].shape) == wanted[1]).all()
+
+
+@pytest.mark.exercise("packed", weight=2)
+def test_documents(student, rng):
+    """Without prompts, every token sees what came before it in its own document and itself; positions count
+    from 0 in each document; padding sees itself. For several rows, for one, and for rows of one token."""
+    for B, T in ((4, 13), (1, 9), (3, 1)):
+        names, prompts = rows_of(rng, B, T)
+        check_packed(student, names, prompts & False)
+    check_packed(student, np.array([[7, 7, 8, 8, -1, -1]]), np.zeros((1, 6), dtype=bool))
+
+
+@pytest.mark.exercise("packed", weight=1)
+def test_prompts(student, rng):
+    """The places of a document's prompt see each other in both directions, also where a document is all
+    prompt, and nobody sees another document's prompt."""
+    names, prompts = rows_of(rng, 5, 14)
+    check_packed(student, names, prompts)
+    check_packed(student, np.array([[1, 1, 1, 2, 2, 2]]), np.array([[True] * 2 + [False] + [True] * 3]))
+
+
+@pytest.mark.exercise("packed", weight=1)
+def test_names_that_return(student, rng):
+    """A document's name that comes back after another document is a new document."""
+    names, prompts = rows_of(rng, 4, 16, returning=True)
+    check_packed(student, names, prompts)
+    check_packed(student, np.array([[0, 0, 1, 0, 0]]), np.zeros((1, 5), dtype=bool))
+
+
+# --- typical: the oracle sorts a Python list ---
+
+
+def typical_by_hand(logits, mass):
+    out = np.zeros_like(logits)
+    for b, row in enumerate(logits):
+        p = np.exp(row - row.max())
+        p /= p.sum()
+        H = -sum(x * math.log(x) for x in p if x > 0)
+        alive = [i for i in range(len(p)) if p[i] > 0]
+        total = 0.0
+        for i in sorted(alive, key=lambda i: (round(abs(-math.log(p[i]) - H), 9), i)):
+            out[b, i] = p[i]
+            total += p[i]
+            if total >= mass:
+                break
+        out[b] /= out[b].sum()
+    return out
+
+
+def check_typical(student, logits, mass):
+    got = array(student.typical(real(logits), mass), logits.shape)
+    assert got == pytest.approx(typical_by_hand(logits, mass), abs=1e-7)
+
+
+@pytest.mark.exercise("typical", weight=2)
+def test_typical_set(student, rng):
+    """The tokens kept are the smallest set, nearest to the entropy first, whose mass reaches mu; their
+    probabilities keep their proportions. For several rows and for one, for small and large mu."""
+    for shape in ((4, 12), (1, 30), (3, 5)):
+        for mass in (0.05, float(rng.uniform(0.2, 0.8)), 0.95):
+            check_typical(student, 2 * rng.normal(size=shape) + 5 * rng.normal(), mass)
+
+
+@pytest.mark.exercise("typical", weight=1)
+def test_impossible_tokens(student, rng):
+    """Tokens whose logit is minus infinity are never kept, add nothing to the entropy, and make no NaN."""
+    logits = rng.normal(size=(3, 9))
+    logits[0, :4], logits[1, 5], logits[2, 1:] = -np.inf, -np.inf, -np.inf
+    for mass in (0.3, 0.9):
+        check_typical(student, logits, mass)
+
+
+@pytest.mark.exercise("typical", weight=1)
+def test_equally_far(student, rng):
+    """Of tokens that are equally far from the entropy, those with smaller indices are kept."""
+    for n, mass in ((8, 0.3), (10, 0.55)):
+        check_typical(student, np.zeros((2, n)), mass)
+    logits = np.where(rng.permutation(12) < 3, 3.0, 0.0)[None] + np.array([[0.0], [7.0]])
+    check_typical(student, logits, 0.4)
+
+
+# --- grouped: the oracle loops over heads and rows ---
+
+
+def grouped_by_hand(q, k, v, mask):
+    B, H, T, d = q.shape
+    out = np.zeros((B, H, T, v.shape[-1]))
+    for b, h, i in itertools.product(range(B), range(H), range(T)):
+        g = h * k.shape[1] // H
+        seen = np.flatnonzero(mask[b, i])
+        if len(seen):
+            score = k[b, g, seen] @ q[b, h, i] / math.sqrt(d)
+            weight = np.exp(score - score.max())
+            out[b, h, i] = weight @ v[b, g, seen] / weight.sum()
+    return out
+
+
+def heads(rng, B, H, G, T, S, d, scale=1.0):
+    shapes = (B, H, T, d), (B, G, S, d), (B, G, S, d)
+    return [scale * rng.normal(size=shape) for shape in shapes]
+
+
+def check_grouped(student, q, k, v, mask):
+    got = student.grouped_attention(real(q), real(k), real(v), torch.tensor(mask))
+    assert array(got, q.shape) == pytest.approx(grouped_by_hand(q, k, v, mask), abs=1e-8)
+
+
+@pytest.mark.exercise("grouped", weight=2)
+def test_groups(student, rng):
+    """Neighbouring query heads share a head of keys and values, for any number of groups, also one and as
+    many as heads, where queries and keys differ in number. Matches are divided by the root of the width."""
+    for B, H, G, T, S, d in ((2, 6, 3, 4, 5, 8), (1, 4, 1, 3, 3, 2), (2, 4, 4, 1, 6, 5), (1, 6, 2, 5, 2, 3)):
+        mask = rng.random((B, T, S)) < 0.6
+        mask[:, :, 0] |= ~mask.any(-1)
+        check_grouped(student, *heads(rng, B, H, G, T, S, d), mask)
+
+
+@pytest.mark.exercise("grouped", weight=1)
+def test_empty_rows(student, rng):
+    """Rows that may look at nothing are 0, and the others are as if those were not there. So for very large
+    matches, and where a whole example is masked."""
+    mask = rng.random((3, 5, 4)) < 0.5
+    mask[0, 2], mask[1] = False, False
+    for scale in (1.0, 30.0):
+        check_grouped(student, *heads(rng, 3, 4, 2, 5, 4, 6, scale), mask)
+
+
+@pytest.mark.exercise("grouped", weight=2)
+def test_gradient_of_empty_rows(student, rng):
+    """No gradient is NaN where a row may look at nothing, and what nobody looks at has the gradient 0; the
+    rest is the slope of the output."""
+    mask = np.array([[[True, False, True], [False, False, False], [True, True, False]]])
+    mask = np.concatenate([mask, mask & False])
+    q, k, v = heads(rng, 2, 2, 1, 3, 3, 4)
+    grads = [
+        array(student.grad(student.grouped_attention, n, real(q), real(k), real(v), torch.tensor(mask)))
+        for n in range(3)
+    ]
+    assert np.abs(grads[0][:, :, 1]).max() == 0 and max(np.abs(g[1]).max() for g in grads) == 0
+    for n in range(3):
+        step = rng.normal(size=(q, k, v)[n].shape)
+        up, down = ([x + s * 1e-5 * step * (m == n) for m, x in enumerate((q, k, v))] for s in (1, -1))
+        slope = (grouped_by_hand(*up, mask).sum() - grouped_by_hand(*down, mask).sum()) / 2e-5
+        assert (grads[n] * step).sum() == pytest.approx(slope, rel=1e-5, abs=1e-6)
+
+
+# --- strided: the toy model's answer depends on everything in its window; it refuses a longer one ---
+
+TOY = """
+def toy(x):
+    import torch
+    assert x.ndim == 2 and 1 <= x.shape[1] <= {context}
+    h = torch.cumsum(torch.sin(1.0 + x.double() * {a}), dim=1)
+    return torch.stack([torch.cos(h * (i + 1) + {a}) for i in range({V})], dim=2)
+"""
+
+
+def toy_logits(x, a, V):
+    h = np.cumsum(np.sin(1.0 + x * a))
+    return np.stack([np.cos(h * (i + 1) + a) for i in range(V)], axis=1)
+
+
+def strided_by_hand(tokens, lengths, context, stride, a, V):
+    """Each token from the first window that holds it as a target."""
+    bits = 0.0
+    for n in range(1, len(tokens)):
+        begin = 0
+        while begin + context < n:
+            begin += stride
+        row = toy_logits(tokens[begin:n], a, V)[-1]
+        bits -= (row[tokens[n]] - np.log(np.exp(row).sum())) / math.log(2)
+    return bits / lengths[1:].sum()
+
+
+def check_strided(student, rng, N, context, stride, V=5):
+    tokens, lengths, a = rng.integers(0, V, N), rng.integers(1, 6, N), float(rng.uniform(0.5, 1.5))
+    toy = student.define(TOY.format(context=context, a=a, V=V))
+    got = number(student.strided_bits(toy, ids(tokens), ids(lengths), context, stride))
+    assert got == pytest.approx(strided_by_hand(tokens, lengths, context, stride, a, V), rel=1e-6)
+
+
+@pytest.mark.exercise("strided", weight=1)
+def test_side_by_side(student, rng):
+    """With a stride as long as the context, and a text that fits, windows stand side by side; the sum is over
+    bytes, and the logits are not normalised."""
+    check_strided(student, rng, 13, 4, 4)
+    check_strided(student, rng, 21, 5, 5)
+
+
+@pytest.mark.exercise("strided", weight=3)
+def test_overlapping(student, rng):
+    """Where windows overlap, each token is scored once, by the first window that has it as a target, so with
+    the most context there is at this stride; no window is longer than the context. At any stride, also 1."""
+    for context, stride in ((6, 1), (6, 2), (5, 3), (7, 6)):
+        check_strided(student, rng, int(rng.integers(20, 40)), context, stride)
+
+
+@pytest.mark.exercise("strided", weight=2)
+def test_ends_of_the_text(student, rng):
+    """The last window is cut at the end of the text, a text may be shorter than a window, or have two tokens,
+    and token 0 is neither scored nor are its bytes counted."""
+    for N, context, stride in ((2, 8, 3), (5, 8, 8), (9, 8, 5), (12, 4, 3), (11, 4, 4), (8, 1, 1)):
+        check_strided(student, rng, N, context, stride)
+
+
+# --- repair: a table of logits, whose loss and gradient are counted by hand ---
+
+DRIVE = """
+def drive(step, start, batches, max_norm, rate, rounds):
+    import torch
+
+    class Descent:  # torch.optim's own would import for a second
+        def __init__(self, parameters):
+            self.param_groups = [{"params": list(parameters), "lr": rate}]
+
+        def zero_grad(self, set_to_none=True):
+            for p in self.param_groups[0]["params"]:
+                p.grad = None if set_to_none or p.grad is None else torch.zeros_like(p)
+
+        @torch.no_grad()
+        def step(self):
+            for p in self.param_groups[0]["params"]:
+                if p.grad is not None:
+                    p -= rate * p.grad
+
+    table = torch.nn.Embedding(*start.shape, dtype=start.dtype)
+    table.weight.data.copy_(start)
+    table.weight.grad = torch.full_like(start, 3.0)
+    optimizer = Descent(table.parameters())
+    losses = [float(step(table, optimizer, [b.clone() for b in batches], max_norm)) for _ in range(rounds)]
+    return [table.weight.detach(), losses]
+"""
+
+
+def texts(rng, rows, T, V, empty=0):
+    """Rows of tokens filled up with -1; so many rows hold one token alone."""
+    tokens = rng.integers(0, V, (rows, T))
+    for r in range(rows):
+        tokens[r, (1 if r < empty else int(rng.integers(2, T + 1))) :] = -1
+    return tokens
+
+
+def steps_by_hand(table, batches, max_norm, rate, rounds):
+    pairs = [(a, b) for x in batches for row in x for a, b in itertools.pairwise(row) if b != -1]
+    losses = []
+    for _ in range(rounds):
+        p = np.exp(table) / np.exp(table).sum(1, keepdims=True)
+        grad, loss = np.zeros_like(table), 0.0
+        for a, b in pairs:
+            grad[a] += (p[a] - np.eye(table.shape[1])[b]) / len(pairs)
+            loss -= math.log(p[a, b]) / len(pairs)
+        grad *= min(1, max_norm / (np.linalg.norm(grad) + 1e-6))
+        table = table - rate * grad
+        losses.append(loss)
+    return table, losses
+
+
+def check_steps(student, rng, batches, max_norm=1e6, rounds=1, V=6):
+    start, rate = rng.normal(size=(V, V)), float(rng.uniform(0.5, 2))
+    drive = student.define(DRIVE)
+    given = [ids(x) for x in batches]
+    table, losses = parts(drive(student.repaired_step, real(start), given, max_norm, rate, rounds), 2)
+    wanted = steps_by_hand(start, batches, max_norm, rate, rounds)
+    assert array(table, start.shape) - start == pytest.approx(wanted[0] - start, rel=2e-5, abs=1e-8)
+    assert array(losses, (rounds,)) == pytest.approx(np.array(wanted[1]), rel=1e-6)
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_one_batch(student, rng):
+    """One step on one batch is a step down the mean loss over its real targets, each guessed from the token
+    before it; a gradient that was there before changes nothing; the loss that comes back is that mean."""
+    for rows, T in ((4, 7), (1, 2), (2, 12)):
+        check_steps(student, rng, [texts(rng, rows, T, 6)])
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_uneven_batches(student, rng):
+    """Batches with different numbers of real targets, or with none, give the step and the loss of all targets
+    in one batch."""
+    check_steps(student, rng, [texts(rng, 5, 9, 6), texts(rng, 1, 3, 6)])
+    check_steps(
+        student, rng, [texts(rng, 2, 4, 6), texts(rng, 2, 5, 6, empty=2), texts(rng, 3, 8, 6, empty=1)]
+    )
+
+
+@pytest.mark.exercise("repair", weight=2)
+def test_clipped_once(student, rng):
+    """The norm of the whole gradient is clipped, once; several steps in a row stay independent."""
+    batches = [texts(rng, 2, 6, 6), texts(rng, 1, 5, 6), texts(rng, 3, 4, 6)]
+    check_steps(student, rng, batches, max_norm=float(rng.uniform(0.005, 0.02)))
+    check_steps(student, rng, batches, max_norm=0.05, rounds=3)
+    check_steps(student, rng, batches, rounds=3)
+
+
+# --- cuts: all of them are listed; a long text has a closed form ---
+
+
+def all_cuts(text, table):
+    if not text:
+        yield []
+    for n in range(1, len(text) + 1):
+        if text[:n] in table:
+            yield from ([text[:n], *rest] for rest in all_cuts(text[n:], table))
+
+
+def token_table(rng, letters, longest, share):
+    words = [bytes(w) for n in range(1, longest + 1) for w in itertools.product(letters, repeat=n)]
+    kept = [w for w in words if len(w) == 1 or rng.random() < share]
+    p = rng.dirichlet(np.ones(len(kept)))
+    return {w: float(np.log(x + 1e-12)) for w, x in zip(kept, p, strict=True)}
+
+
+def answer_of(student, text, table):
+    best, log_best, log_total = parts(student.cuts(text, table), 3)
+    assert type(best) in (list, tuple) and all(type(token) is bytes for token in best)
+    return list(best), number(log_best), number(log_total)
+
+
+@pytest.mark.exercise("cuts", weight=2)
+def test_best_cut(student, rng):
+    """The cut spells the text, its log-probability is the sum of its tokens', and no other cut has more."""
+    for n in (1, 5, 9):
+        table = token_table(rng, b"xyz", 3, 0.6)
+        text = bytes(rng.choice(list(b"xyz"), n).tolist())
+        best, log_best, _ = answer_of(student, text, table)
+        assert b"".join(best) == text
+        assert log_best == pytest.approx(sum(table[token] for token in best))
+        assert log_best == pytest.approx(max(sum(map(table.get, cut)) for cut in all_cuts(text, table)))
+
+
+@pytest.mark.exercise("cuts", weight=2)
+def test_sum_over_cuts(student, rng):
+    """The log-probability of the text is that of the sum over all its cuts. A long text neither underflows
+    nor takes long."""
+    for n in (2, 9):
+        table = token_table(rng, b"ab", 4, 0.7)
+        text = bytes(rng.choice(list(b"ab"), n).tolist())
+        logs = [sum(map(table.get, cut)) for cut in all_cuts(text, table)]
+        total = answer_of(student, text, table)[2]
+        assert total == pytest.approx(np.logaddexp.reduce(logs), rel=1e-7)
+    one, two = float(rng.uniform(-9, -5)), float(rng.uniform(-12, -8))
+    logs = [0.0, one]
+    for _ in range(399):
+        logs.append(np.logaddexp(logs[-1] + one, logs[-2] + two))
+    total = answer_of(student, b"a" * 400, {b"a": one, b"aa": two})[2]
+    assert total == pytest.approx(logs[-1], rel=1e-7)
+
+
+@pytest.mark.exercise("cuts", weight=2)
+def test_dead_ends(student, rng):
+    """A text that no cut spells raises ValueError, also where a beginning of it can be spelled. Beginnings
+    that lead nowhere, tokens as long as the text, and any bytes, do no harm."""
+    table = {b"aa": -1.0, b"aaa": -float(rng.uniform(1.6, 3)), b"\xf0\x9f": -2.0, b"\x00": -0.5}
+    student.raises(ValueError, student.cuts, b"a", table)
+    student.raises(ValueError, student.cuts, b"aab", table)
+    student.raises(ValueError, student.cuts, b"\x9f\x00", table)
+    best, log_best, log_total = answer_of(student, b"aaaaa", table)
+    assert sorted(best) == [b"aa", b"aaa"] and log_best == pytest.approx(-1 + table[b"aaa"])
+    assert log_total == pytest.approx(log_best + math.log(2))
+    assert answer_of(student, b"\xf0\x9f\x00", table)[:2] == ([b"\xf0\x9f", b"\x00"], pytest.approx(-2.5))
+    whole = answer_of(student, b"abc", {b"abc": -3.0})
+    assert whole == ([b"abc"], pytest.approx(-3.0), pytest.approx(-3.0))
+
+
+# --- beam: the table of a prefix follows from its tokens; the oracle lists or walks in plain Python ---
+
+NEXT = """
+def following(prefixes):
+    import torch
+    assert prefixes.ndim == 2
+    h = torch.full((len(prefixes),), {a}, dtype=torch.float64)
+    for t in range(prefixes.shape[1]):
+        h = torch.cos(3.1 * h + prefixes[:, t].double() + {a})
+    return (2.5 * torch.stack([torch.sin(h * (7 + 3 * i) + i) for i in range({V})], dim=1)).log_softmax(1)
+"""
+
+
+def following(prefix, a, V):
+    h = a
+    for token in prefix:
+        h = math.cos(3.1 * h + token + a)
+    row = np.array([2.5 * math.sin(h * (7 + 3 * i) + i) for i in range(V)])
+    return row - np.log(np.exp(row).sum())
+
+
+def beam_by_hand(width, length, end, a, V, hasty=False):
+    """The sequence and its score; hasty: stops as soon as the best that is held is finished."""
+    held = [((), 0.0)]
+    for _ in range(length):
+        grown = []
+        for prefix, score in held:
+            if prefix and prefix[-1] == end:
+                grown.append((prefix, score))
+            else:
+                grown += [((*prefix, i), score + s) for i, s in enumerate(following(prefix, a, V))]
+        held = sorted(grown, key=lambda pair: -pair[1])[:width]
+        done = [pair for pair in held if pair[0][-1] == end]
+        if hasty and done:
+            return done[0]
+    return held[0]
+
+
+def tempting(rng, width, length, end, V):
+    """A toy on which neither greed nor stopping at the first finished prefix finds what the beam finds."""
+    for _ in range(300):
+        a = float(rng.uniform(0, 3))
+        found = beam_by_hand(width, length, end, a, V)[0]
+        others = beam_by_hand(1, length, end, a, V), beam_by_hand(width, length, end, a, V, hasty=True)
+        if all(found != other[0] for other in others):
+            break
+    return a
+
+
+def check_beam(student, width, length, end, a, V):
+    model = student.define(NEXT.format(a=a, V=V))
+    found, score = parts(student.beam_search(model, width, length, end), 2)
+    wanted = beam_by_hand(width, length, end, a, V)
+    assert tuple(array(found, (len(wanted[0]),)).tolist()) == wanted[0]
+    assert number(score) == pytest.approx(wanted[1], abs=1e-7)
+
+
+@pytest.mark.exercise("beam", weight=1)
+def test_one_beam(student, rng):
+    """With a width of 1 it takes the likeliest token each time, until the end token or the length."""
+    for _ in range(4):
+        check_beam(student, 1, 7, int(rng.integers(0, 3)), float(rng.uniform(0, 3)), 4)
+
+
+@pytest.mark.exercise("beam", weight=2)
+def test_wide_enough(student, rng):
+    """With a width that holds every sequence it finds the most probable of all that end in the end token or
+    have the full length; a finished one is never extended."""
+    for length in (1, 3, 4):
+        a, V, end = float(rng.uniform(0, 3)), 3, int(rng.integers(0, 3))
+        check_beam(student, 200, length, end, a, V)
+
+
+@pytest.mark.exercise("beam", weight=3)
+def test_narrow(student, rng):
+    """With any width, the prefixes that are kept each round are the most probable, finished ones among them
+    with the score they have."""
+    for width in (2, 3, 5):
+        for _ in range(3):
+            end = int(rng.integers(0, 4))
+            check_beam(student, width, 6, end, tempting(rng, width, 6, end, 5), 5)
