@@ -908,7 +908,7 @@ for ax, (column, xlabel) in zip(
         color=plot.COLOURS.vermilion,
         label="raster, 16 passes",
     )
-    ax.set(xlabel=xlabel, xscale="log", ylim=(0, None))
+    ax.set(xlabel=xlabel, xscale="log", ylim=(0, 1.1 * max(race[key][0] for key in keys)))
     ax.set_xticks([], minor=True)
     low, high = ax.get_xlim()
     ticks = [t for t in (0.2, 0.5, 1, 2, 4, 8, 16, 32, 64) if low <= t <= high]
