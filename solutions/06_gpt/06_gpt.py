@@ -8,8 +8,8 @@
 # |---|---|
 # | You will build | bytes and byte pairs; attention, from one head by hand to the fused kernel; a GPT that writes the manual of Python; a masked encoder that fills gaps; an encoder–decoder that speaks Pig Latin; Muon beside AdamW |
 # | You need to know | lesson 01 (nats, held-out data); the chain rule of probability, $p(a, b) = p(a)\,p(b \mid a)$; matrices; a training loop in PyTorch |
-# | Time on two CPU cores | four minutes to run, five hours to read and to solve |
-# | Time on a GPU | about a quarter of an hour, with larger networks and Tiny Shakespeare (`full`) |
+# | Time on two CPU cores | about five minutes to run, five hours to read and to solve |
+# | On a GPU | larger networks, and a GPT on Tiny Shakespeare (`full`) |
 
 # %%
 import copy
