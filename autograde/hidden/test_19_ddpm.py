@@ -65,8 +65,9 @@ def test_not_variance_preserving(student, rng):
 
 @pytest.mark.exercise("any-two", weight=1)
 def test_ends_and_refusals(student, rng):
-    """At the ends of a schedule, alpha = 0 or sigma = 0, the pairs that still determine everything work, and
-    the others raise ValueError. So do one name, three names, and a name that is none of the four."""
+    """At the ends of a schedule, alpha = 0 or sigma = 0, and close to them, the pairs that still determine
+    everything work, and the others raise ValueError. So do one name, three names, and a name that is none of
+    the four."""
     alpha, sigma = np.array([0.7, 0.0]), np.array([0.9, 1.2])
     four = quantities(rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), alpha, sigma)
     given = {name: tensor(value) for name, value in four.items()}
@@ -76,6 +77,9 @@ def test_ends_and_refusals(student, rng):
         student.raises(ValueError, student.any_two, {p: given[p] for p in pair}, tensor(alpha), tensor(sigma))
         clean = quantities(four["x_0"], four["eps"], sigma, alpha)
         check_two(student, clean, pair, sigma, alpha)
+    near = quantities(four["x_0"], four["eps"], np.array([1.0, 1e-4]), np.array([1e-4, 1.0]))
+    for pair in (("x_t", "x_0"), ("x_t", "eps"), ("x_t", "v")):
+        check_two(student, near, pair, np.array([1.0, 1e-4]), np.array([1e-4, 1.0]))
     for keys in (("x_t",), ("x_t", "eps", "v")):
         student.raises(ValueError, student.any_two, {p: given[p] for p in keys}, tensor(sigma), tensor(sigma))
     wrong = {"x_t": given["x_t"], "score": given["v"]}
@@ -218,8 +222,8 @@ def test_far_ends(student, rng):
 
 @pytest.mark.exercise("min-snr", weight=1)
 def test_unknown_kind(student, rng):
-    """A kind that is none of the three raises ValueError. A gamma beyond every SNR leaves the ELBO's cousin:
-    the eps-loss as it is."""
+    """A kind that is none of the three raises ValueError. With a gamma above every SNR a network that says
+    eps has weight 1."""
     log_snr = rng.uniform(-5, 5, 6)
     student.raises(ValueError, student.min_snr_weight, tensor(log_snr), "score", 5.0)
     assert array(student.min_snr_weight(tensor(log_snr), "eps", 1e6), (6,)) == pytest.approx(np.ones(6))

@@ -65,10 +65,12 @@ def check_ends(student, x_0, eps, *path, dtype=torch.float64):
 @pytest.mark.exercise("path-ends", weight=2)
 def test_any_path(student, rng):
     """Made into a point and a velocity again, the two ends give those that came in: for each example's own
-    path, for vectors and images, one example or many, and in float32."""
+    path, on a fast or a slow clock, for vectors and images, one example or many, and in float32."""
     for B, shape in ((5, (3,)), (1, (1, 4, 4)), (4, (2, 3)), (3, (3,)), (6, ())):
         check_ends(student, *some_path(rng, B, shape))
     check_ends(student, *some_path(rng, 4, (2,)), dtype=torch.float32)
+    x_0, eps, a, s, da, ds = some_path(rng, 4, (3,))
+    check_ends(student, x_0, eps, a, s, da / 1000, ds / 1000)
 
 
 @pytest.mark.exercise("path-ends", weight=3)
@@ -278,7 +280,8 @@ def plan(student, C, a, b, rho, rounds=500):
 @pytest.mark.exercise("entropic-plan", weight=2)
 def test_the_best_plan(student, rng):
     """Rows and columns have their sums, and log P + C / rho is a number for each row plus a number for each
-    column, for as many rows as columns or not, and for weights whose sum is not 1."""
+    column, for as many rows as columns or not, and for weights whose sum is not 1. One round sets the rows
+    right and then the columns, once."""
     for n, m, scale in ((4, 4, 1.0), (3, 6, rng.uniform(2, 5)), (5, 2, 0.1), (1, 3, 1.0)):
         C, a, b = some_transport(rng, n, m)
         rho = rng.uniform(0.3, 1.0)
@@ -288,6 +291,10 @@ def test_the_best_plan(student, rng):
         )
         form = np.log(np.maximum(P, 1e-300)) + C / rho
         assert form - form[:1] - form[:, :1] + form[0, 0] == pytest.approx(np.zeros((n, m)), abs=1e-6)
+    C, a, b = some_transport(rng, 3, 4)
+    rows = np.exp(-C / 0.05)
+    rows *= (a / rows.sum(1))[:, None]
+    assert plan(student, C, a, b, 0.05, 1) == pytest.approx(rows * b / rows.sum(0), rel=1e-6, abs=1e-12)
 
 
 @pytest.mark.exercise("entropic-plan", weight=3)

@@ -128,6 +128,7 @@ def test_orders_by_brute_force(student, rng):
         source, A, B = network(rng, N, K)
         every = np.array(list(itertools.product(range(K), repeat=N)))
         orders = np.stack([rng.permutation(N) for _ in range(M)])
+        orders[0] = np.roll(np.arange(N), 1)  # not its own inverse
         words = np.zeros((len(every), 5), int) + rng.integers(3)
         got = student.log_p_any_order(student.define(source), whole(every), whole(words), whole(orders), K)
         got = array(got, (len(every),))
@@ -154,6 +155,7 @@ def test_improbable_sequences(student, rng):
         "def kept(f, net, z, w, o):\n    import torch\n    before = z.clone()\n    f(net, z, w, o, 2)\n"
         "    return float((z != before).sum())"
     )
+    codes = whole([[1, 0, 1, 1], [0, 1, 1, 0]])
     assert number(kept(student.log_p_any_order, net, codes, words, orders)) == 0
 
 
@@ -185,7 +187,8 @@ def test_budget_is_spent(student, rng):
 @pytest.mark.exercise("budget", weight=2)
 def test_budget_limits(student, rng):
     """The guidance never leaves [1, w_max]: it is w_max where the budget is not used up there, and 1 where
-    the budget is 0 and the caption matters. Rows do not touch each other; logits far apart give no NaN."""
+    the budget is 0 and the caption matters. Rows do not touch each other; logits far apart, and laws that put
+    all on one code, give no NaN."""
     with_caption, without = rng.normal(size=(2, 5, 6))
     with_caption[1] = without[1] + 3
     top = rng.uniform(2, 6)
@@ -197,6 +200,9 @@ def test_budget_limits(student, rng):
     budget = float(divergence(with_caption[2:3], without[2:3], np.array([1.7]))[0])
     w = array(student.budget_guidance(tensor(with_caption), tensor(without), budget, 50.0), (5,))
     assert w[2] == pytest.approx(1.7, abs=1e-4)
+    gap = rng.uniform(1, 2)  # with all on the first code the divergence is log(1 + exp(-gap)): below 1
+    w = array(student.budget_guidance(tensor([[gap, 0.0]]), tensor([[0.0, 0.0]]), 1.0, 5e3), (1,))
+    assert w == pytest.approx([5e3])
 
 
 # --- ceiling: closed forms, an assignment, duality ---
@@ -211,13 +217,17 @@ def three(student, Q, A):
 @pytest.mark.exercise("ceiling", weight=2)
 def test_perfect_and_best(student, rng):
     """The perfect prior's accuracy is the judge's on real pictures' grids; the best prior's is that of one
-    favourite for each class. More grids than classes, fewer, and one class."""
+    favourite for each class, also one that no real picture of that class has. More grids than classes, fewer,
+    and one class."""
     for Y, M in ((3, 7), (5, 4), (1, 3)):
         Q, A = rng.dirichlet(np.ones(M), size=Y), rng.dirichlet(np.ones(Y), size=M)
         perfect, best, fair = three(student, Q, A)
         assert perfect == pytest.approx(np.mean([Q[y] @ A[:, y] for y in range(Y)]), abs=1e-9)
         assert best == pytest.approx(np.mean([A[:, y].max() for y in range(Y)]), abs=1e-9)
         assert perfect - 1e-7 <= fair <= best + 1e-7
+    Q = np.array([[0.0, 0.6, 0.4, 0.0], [0.3, 0.3, 0.4, 0.0]])
+    A = np.array([[0.9, 0.1], rng.dirichlet([1, 1]) * 0.8, [0.3, 0.7], [0.05, 0.95]])
+    assert three(student, Q, A)[1] == pytest.approx((0.9 + 0.95) / 2, abs=1e-9)
 
 
 @pytest.mark.exercise("ceiling", weight=2)
@@ -265,9 +275,15 @@ def check_pass(student, rng, shape, left, w, T):
 @pytest.mark.exercise("repair", weight=3)
 def test_pass_by_hand(student, rng):
     """A pass commits the surest guesses and leaves as many hidden as asked for, for any guidance and
-    temperature, with some places committed before; a batch of one."""
+    temperature, with some places committed before, even where a guess is certain; a batch of one."""
     for shape, left, w, T in (((6, 8, 5), 3, 2.5, 0.7), ((1, 4, 3), 2, 1.0, 1.0), ((8, 16, 9), 5, 3.0, 1.8)):
         check_pass(student, rng, shape, left, w, T)
+    sure = np.zeros((1, 4, 3))
+    sure[..., 1] = 900.0
+    codes = rng.permutation([2, 0, 3, 3])[None]
+    inputs = tensor(sure), tensor(np.zeros_like(sure)), whole(codes)
+    got = array(student.repaired_pass(*inputs, 1, 1.0, 1.0, tensor(np.zeros_like(sure)), 3), (1, 4))
+    assert (got == codes)[codes != 3].all() and (got == 3).sum() == 1 and (got[codes == 3] != 0).all()
 
 
 @pytest.mark.exercise("repair", weight=2)

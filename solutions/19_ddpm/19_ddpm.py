@@ -793,7 +793,7 @@ for name, values in glyph_error.items():
 #
 # $$L_k = \tfrac12\,\big(\mathrm{SNR}_{k-1} - \mathrm{SNR}_k\big)\; \mathbb E\,\lVert x_0 - \hat x_0 \rVert^2 .$$
 #
-# So the ELBO *is* a weighted sum of squared errors, and the loss of section 6 is another weighting of the same errors: since $v - \hat v = -(x_0 - \hat x_0)/\sigma_t$, it weighs the picture's error
+# So the ELBO *is* a weighted sum of squared errors, and the loss of section 6 is another weighting of the same errors: since for one $x_t$ the errors are tied, $v - \hat v = -(x_0 - \hat x_0)/\sigma_t$, it weighs the picture's error
 # by $1/\sigma_t^2 = \mathrm{SNR} + 1$, and an $\varepsilon$-loss by $\mathrm{SNR}$. The ELBO's own weight is the *slope* of SNR, which grows far steeper towards $t = 0$: it spends nearly everything on the last, invisible grain.
 
 
@@ -1141,7 +1141,7 @@ for name, steps, w in (("10 steps", 10, 1.0), ("10 steps, guided", 10, 2.0), ("4
 #
 # Section 3 went from $x_t$ and one answer to the others, where $\alpha^2 + \sigma^2 = 1$. Now take *any schedule*, and any two of the four quantities $x_t$, $x_0$, $\varepsilon$ and
 # $v = \alpha\,\varepsilon - \sigma\,x_0$: find all four. Each is $p\,x_0 + q\,\varepsilon$ with known numbers $p$ and $q$, so that two of them are two linear equations. Where
-# these do not determine $x_0$ and $\varepsilon$ (for example $x_t$ and $\varepsilon$ with $\alpha = 0$), raise `ValueError`.
+# these do not determine $x_0$ and $\varepsilon$ (for example $x_t$ and $\varepsilon$ with $\alpha = 0$), in one row of the batch or in all, raise `ValueError`.
 
 
 # %% exercise="any-two"
@@ -1319,7 +1319,7 @@ assert math.isclose(saved.item(), (math.e - 1) / 2 - 0.5), (
 # ### 6 · Repair a broken sampler (hard, 35 minutes)
 #
 # Somebody wrote DDPM's step from $x_k$ to $x_{k-1}$ for a network that says $\varepsilon$, with guidance, in DDPM's own form of the posterior mean: $\hat x_0$ is put in and
-# everything is sorted by $x_k$ and $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults; over a thousand steps it draws nothing, for its numbers run off to infinity within a few dozen. Find the faults, and write the step that works. $w$ is
+# everything is sorted by $x_k$ and $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults, and draws nothing: in single precision (float32) its numbers run off to infinity within a few dozen of the thousand steps. Find the faults, and write the step that works. $w$ is
 # the guidance of section 7, and nothing is clipped.
 
 

@@ -1362,7 +1362,7 @@ with torch.no_grad():
 #
 # Lesson 19 and this one are two cases of one path, $x_t = \alpha_t x_0 + \sigma_t \varepsilon$. A network that predicts its velocity
 # $u = \dot\alpha_t x_0 + \dot\sigma_t \varepsilon$ (the dots are derivatives in $t$) predicts data and noise, too. Find both from the point and its velocity.
-# It should work at the ends of the path, where $\alpha$ or $\sigma$ is 0. Where no answer exists, say so.
+# It should work at the ends of the path, where $\alpha$ or $\sigma$ is 0. Where point and velocity do not determine both, in one example or in all, raise `ValueError`.
 
 
 # %% exercise="path-ends"
@@ -1446,7 +1446,7 @@ assert (
 #
 # $$k_i = u\Big(x + h \sum_{j < i} A_{ij}\, k_j,\; t + c_i h\Big), \qquad x_{\text{new}} = x + h \sum_i b_i k_i .$$
 #
-# Each $k_i$ is evaluated once. A table with anything on or above the diagonal of $A$ would need $k_i$ before it is known: such a method is implicit. Refuse it.
+# Each stage asks $u$ once. A table with anything but 0 on or above the diagonal of $A$ would need $k_i$ before it is known: such a method is implicit. Raise `ValueError` for it.
 
 
 # %% exercise="butcher"
@@ -1493,7 +1493,7 @@ except ValueError:
 # ### 4 · A softer pairing (medium, 30 minutes)
 #
 # The assignment of section 5 needs as many noises as data, all of equal weight, and $O(B^3)$ time. *Entropic* optimal transport (Cuturi, 2013) drops all three. It looks for a table $P$ of joint weights whose rows sum to $a$ and
-# whose columns sum to $b$, with the lowest $\sum_{ij} P_{ij} C_{ij} + \rho \sum_{ij} P_{ij} \log P_{ij}$. The answer has the form $P_{ij} = e^{(f_i + g_j - C_{ij})/\rho}$. *Sinkhorn's* algorithm alternates: choose
+# whose columns sum to $b$, with the lowest $\sum_{ij} P_{ij} C_{ij} + \rho \sum_{ij} P_{ij} \log P_{ij}$. The answer has the form $P_{ij} = e^{(f_i + g_j - C_{ij})/\rho}$. *Sinkhorn's* algorithm starts from $g = 0$ and alternates: choose
 # $f$ so that the rows are right, then $g$ so that the columns are, and again. For a small $\rho$ the numbers $e^{-C/\rho}$ are all 0 in floating point: keep $f$ and $g$ and stay in log space. A weight may be 0: then so is its
 # row or column, and nothing is NaN.
 
@@ -1623,7 +1623,7 @@ assert math.isclose(got, 2 - math.log(2 * math.pi), rel_tol=1e-6), (
 # ### 7 · Repair a reflow (hard, 30 minutes)
 #
 # Guidance does good in the middle of the path, harm near the noise, and next to nothing near the data; so it is often applied for times in an interval only (Kynkäänniemi et al., 2024). Somebody wrote a function that makes pairs for a reflow
-# in this way. A second flow, trained on those pairs, draws nothing but noise. The network is fine; the interval, too, is what was wanted. Find the **four** faults, and write the function that works.
+# in this way. A second flow, trained on those pairs, draws nothing but noise. The network is fine; the interval, too, is what was wanted, and so is the times' dtype, that of the noise. Find the **four** faults, and write the function that works.
 
 
 # %%
