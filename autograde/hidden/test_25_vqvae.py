@@ -105,7 +105,7 @@ def test_nearest_of_all_combinations(student, rng):
         wanted = ((z[:, None] - every) ** 2).sum(axis=2).argmin(axis=1)
         k, q = product(student, z, books)
         assert (k == wanted).all()
-        assert q == pytest.approx(every[wanted])
+        assert q == pytest.approx(every[wanted], rel=1e-12)
 
 
 @pytest.mark.exercise("product", weight=1)
@@ -163,11 +163,12 @@ def test_grid_to_numbers(student, rng):
 
 @pytest.mark.exercise("fsq-number", weight=2)
 def test_numbers_to_grid(student, rng):
-    """Numbers lead back to their points, for odd and even and mixed levels, in any shape."""
+    """Numbers lead back to their points, for odd and even and mixed levels, in any shape, to float64's
+    precision."""
     for levels in LEVELS:
         points = grid(levels)
         found = array(student.fsq_point(whole(np.arange(len(points))), levels), points.shape)
-        assert found == pytest.approx(points, abs=1e-6)
+        assert found == pytest.approx(points, abs=1e-12)
     pick = rng.integers(60, size=(3, 1, 5))
     found = array(student.fsq_point(whole(pick), (4, 5, 3)), (3, 1, 5, 3))
     assert found == pytest.approx(grid((4, 5, 3))[pick], abs=1e-6)
@@ -220,9 +221,10 @@ def pulled(student, z, q, pull, wrt=0):
 def test_gradient_is_turned(student, rng):
     """The gradient is that at q, turned back by the rotation that takes the direction of z to that of
     q, and scaled by the ratio of the lengths; forwards the value is q. In two and more dimensions, one
-    vector and many."""
+    vector and many, also where the two are nearly opposite."""
     for N, D in ((6, 2), (1, 3), (9, 7)):
         z, q, pull = rng.normal(size=(3, N, D)) * np.exp(rng.normal(size=(3, N, 1)))
+        q[0] = 1e-3 * q[0] - z[0]
         assert array(student.rotate_through(tensor(z), tensor(q)), (N, D)) == pytest.approx(
             q, rel=1e-9, abs=1e-12
         )

@@ -67,12 +67,12 @@ plt.show()
 # | question | answer |
 # |---|---|
 # | What is modelled? | a short sequence of code numbers; the picture is decoded from it in one pass |
-# | Is the density explicit? | exact over codes; none over pixels, for the decoder rounds |
+# | Is the density explicit? | exact over codes; none over pixels, for a spelling gives one picture and no spread around it |
 # | Is sampling one-shot or iterative? | serial: one network call for each code, then one of the decoder |
 # | What conditions it? | whatever can stand before or beside the codes: here a class, in lesson 26 a caption |
-# | How is it evaluated, and how does that fail? | error at a *rate* in bits, use of the codes, then samples; a low error says nothing about how predictable the codes are, and a fair rate must count them |
+# | How is it evaluated, and how does that fail? | error at a *rate* in bits, use of the codes, then samples; errors compare only at equal rates, and a low error says nothing about how predictable the codes are |
 #
-# Van den Oord, Vinyals and Kavukcuoglu (2017) trained the first such autoencoder, the *VQ-VAE*: its latents are discrete, and it does not collapse
+# Van den Oord, Vinyals and Kavukcuoglu (2017) trained the first such autoencoder, the *VQ-VAE*: its latents are discrete, and its encoder does not collapse
 # onto its prior as a VAE may. Razavi, van den Oord and Vinyals (2019) drew photographs with it; VQGAN (2020) and DALL-E (2021) put transformers on top. SoundStream (Zeghidour and others, 2021) quantised
 # sound in several rounds, each rounding what the last one left. Mentzer and others (2023) threw the code book away and rounded.
 #
@@ -159,10 +159,10 @@ axes[2].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# The 16 vectors win a few per cent, and would win more in more dimensions. On the log scale every further bit divides the error by nearly 4, for both curves.
+# The 16 vectors win a few per cent, and would win more in more dimensions. Every further bit divides the bound by 4. It divides Lloyd's error by a little more than 3 here, and by nearly 4 when there are many bits.
 #
 # Codes that are never used are bits thrown away. So we count. With $p_k$ the share of vectors whose nearest code is $k$, the *entropy* is $H = -\sum_k p_k \log p_k$, and the *perplexity* is
-# $e^H$: the number of equally used codes that would have the same entropy. It is at most $K$, and 1 if one code serves all.
+# $e^H$: the number of equally used codes that would have the same entropy. It is at most $K$, and 1 if one code serves all. A good book need not reach $K$: a cell in the thin outskirts of the data is chosen less often.
 
 
 # %%
@@ -203,7 +203,7 @@ def straight_through(z, q):
 # the right cell, and then, because no code is exactly $c$, to the cell's edge, where it flutters between two codes. If $c = 5$ the nearest thing to be had is $q = 3$. But the gradient there is $2(3 - 5)$, and it stays
 # that for ever: $z$ runs off to infinity.
 #
-# Hence the second term of a VQ-VAE's loss, the *commitment* to the code that was chosen: $\beta \lVert z - \operatorname{sg}[q] \rVert^2$. Now there is a place where both pulls cancel, $2(q - c) + 2 \beta (z - q) = 0$, at
+# Hence the second term of a VQ-VAE's loss, the *commitment* to the code that was chosen: $\beta \lVert z - \operatorname{sg}[q] \rVert^2$. Now there is a place where both pulls cancel (if it lies in the cell of $q$; else $z$ flutters at the edge as before), $2(q - c) + 2 \beta (z - q) = 0$, at
 #
 # $$z^* = q + \frac{c - q}{\beta} \quad (= 3 + 2/\beta \text{ here}).$$
 
@@ -257,7 +257,7 @@ plt.show()
 # It is Lloyd's step with a fading memory (the paper's appendix A.1). A code that nobody chooses has $n_k \to 0$, so the division uses a smoothed count (*Laplace smoothing*): with $N = \sum_k n_k$ it is
 # $(n_k + \epsilon)\, N / (N + K\epsilon)$.
 #
-# Two habits keep all codes alive. **Start from data**: a code that begins far from all $z$ is never chosen, so never moves, so is never chosen. **Revive**: a code chosen much less often than its share, $n_k < f N / K$, jumps to a vector of the present batch.
+# Two habits keep all codes alive. **Start from data**: a code that begins far from all $z$ is never chosen, so never moves, so is never chosen. **Revive**: a code chosen much less often than its share, $n_k < f N / K$ with, say, $f = 0.1$, jumps to a vector of the present batch.
 
 
 # %%
@@ -382,7 +382,7 @@ class Residual(nn.Module):
 
 # %%
 def encoder(C, D):
-    """(B, 1, 16, 16) -> (B, D, 4, 4); lesson 19's unshuffled pixels, then twice as coarse."""
+    """(B, 1, 16, 16) -> (B, D, 4, 4): each 2 x 2 pixels become 4 channels, then twice as coarse."""
     enter = nn.PixelUnshuffle(2), nn.Conv2d(4, C, 3, padding=1), Residual(C)  # -> (B, C, 8, 8)
     coarse = nn.Conv2d(C, 2 * C, 2, stride=2), Residual(2 * C), Residual(2 * C)  # -> (B, 2C, 4, 4)
     return nn.Sequential(*enter, *coarse, nn.GroupNorm(8, 2 * C), nn.SiLU(), nn.Conv2d(2 * C, D, 1))
@@ -534,7 +534,7 @@ plot.images(
 plt.show()
 
 # %% [markdown]
-# Some are plain: empty paper, an edge on one side, a heavy bar. Others are blurred, like many letters laid on each other. That is no accident. The encoder's convolutions see nearly the whole picture from every place, so a
+# Some are plain: empty paper, an edge on one side, a heavy bar. Others are blurred, like many letters laid on each other. That is no accident. The encoder's convolutions see the whole picture from every place, so a
 # symbol may say "the third stroke of a slanted, heavy one" as well as "an edge here". The codes are what 16 symbols say about letters with the least error, not what we would call an alphabet. Does a symbol
 # speak about its place at all? Change one, and see where the copy changes.
 #
@@ -599,11 +599,11 @@ for n, letter in enumerate(data.CAPITALS_AND_DIGITS):
         inside += change[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].sum().item()
         total += change.sum().item()
 print(
-    f"{inside / total:.0%} of the change lies in the place's own 4 x 4 pixels; spread evenly it were {1 / 16:.0%}"
+    f"{inside / total:.0%} of the change lies in the place's own 4 x 4 pixels; spread evenly it would be {1 / 16:.0%}"
 )
 
 # %% [markdown]
-# The change is strongest at its place and spills over: several times the share that falls on a block if it were spread evenly lies inside, and still most of it outside. The decoder, too, looks at the neighbours. It mends the joints, and it takes a single odd symbol for less than it
+# The change is strongest at its place: the share inside is several times what an even spread would put there. The rest spills over to the other places. The decoder, too, looks at the neighbours. It mends the joints, and it takes a single odd symbol for less than it
 # says, if the others disagree. So a code means a stroke *in its company*, and whoever writes codes must write them to fit: the task of section 9.
 #
 # ## 6 · Residual quantisation: round, then round what is left
@@ -612,7 +612,7 @@ print(
 #
 # $$q_s = \text{nearest code of book } s \text{ to } r_{s-1}, \qquad r_s = r_{s-1} - q_s, \qquad q = \sum_{s=1}^{S} q_s .$$
 #
-# $S$ books of $K$ codes reach $K^S$ points with $S K$ stored vectors. On normal numbers the first stage is as in section 1; what is left has another shape, and each stage has its own book.
+# $S$ books of $K$ codes reach $K^S$ points with $S K$ stored vectors. Take pairs of normal numbers. The first stage is Lloyd's, as in section 1; what is left has another shape, and each stage has its own book.
 
 # %% tags=["demo"]
 z, left = torch.randn(S.line, 2, generator=torch.Generator().manual_seed(5)), []
@@ -629,7 +629,7 @@ for stage, error in enumerate(left, 1):
     )
 
 # %% [markdown]
-# The error falls by a similar factor with every stage, and stays above that of one large book: the sums form a pattern that repeats in every cell, where a free code book could fit each cell. That is the price
+# The error falls with every stage, each time by a smaller factor, and from the second stage on it stays above that of one large book: the sums form a pattern that repeats in every cell, where a free code book could fit each cell. That is the price
 # for $S K$ vectors instead of $K^S$.
 #
 # In training we draw the number of stages for each batch (*quantiser dropout*, SoundStream): the same network then works at every rate, and the first stages carry what matters most.
@@ -660,7 +660,7 @@ class ResidualCodebooks(nn.Module):
 # ## 7 · Finite scalar quantisation: no book at all
 #
 # FSQ has the plainest book there is, a grid. The encoder gives few numbers, say three. Each is squeezed into an interval by a $\tanh$ and rounded to one of $L_i$ levels; the codes are all $\prod L_i$ combinations. With
-# $h = \tfrac12 (L - 1)$, a hair widened so that the outermost levels are reached,
+# $h = \tfrac12 (L - 1)$, which the code widens by a thousandth (all levels are reached without that, too),
 #
 # $$u = h \tanh(z + s) - o, \qquad q = \frac{\operatorname{round}(u)}{\lfloor L/2 \rfloor},$$
 #
@@ -701,7 +701,7 @@ plt.show()
 # %% [markdown]
 # ## 8 · Rate and distortion of all three
 #
-# The same narrow encoder and decoder, the same number of updates, three quantisers at 2 to 10 bits a place. The residual one is trained once, with books of 4 codes and random depth, and then used at every depth; it gets twice the updates, since it learns all rates at once.
+# The same narrow encoder and decoder, the same number of updates, three quantisers at 2 to 10 bits a place. The residual one is trained once, with books of 4 codes and random depth, and then used at every depth; it gets no more updates than the others, although it learns all rates at once.
 
 
 # %%
@@ -804,7 +804,7 @@ plt.show()
 # ## 9 · A prior over spellings
 #
 # So far nothing is generated. A random spelling draws nonsense, because letters use few of the $K^{16}$ spellings. So learn which: the VQ-VAE of section 4 is frozen, all training pictures are spelled, and a causal
-# transformer (lesson 06) learns $p(k_1, \dots, k_{16} \mid y) = \prod_i p(k_i \mid k_{<i}, y)$, place by place. The class is added at *every* place: a small network forgets what it was told only once, at the start.
+# transformer (lesson 06) learns $p(k_1, \dots, k_{16} \mid y) = \prod_i p(k_i \mid k_{<i}, y)$, place by place. The class is added at *every* place, so that the network need not carry it along from the start.
 
 
 # %%
@@ -850,7 +850,7 @@ class Prior(nn.Module):
 
 
 # %% [markdown]
-# The optimiser is Muon for the matrices of the blocks (lesson 06) and AdamW for the rest. The loss is the cross-entropy, in nats for one code. In bits and times 16 it is the length of the shortest message that this prior can
+# The optimiser is Muon for the matrices of the blocks (lesson 06) and AdamW for the rest. The loss is the cross-entropy, in nats for one code. In bits and times 16 it is the mean length of the shortest message that this prior can
 # make of a picture's spelling.
 
 
@@ -944,7 +944,7 @@ print(
 print(f"{bits:.1f} by the prior, which knows the class and the codes before (test pictures)")
 
 # %% [markdown]
-# That is the other use of a prior: it packs. The tokenizer's rate was never 16 times $\log_2 K$ for a receiver who has the prior too.
+# That is the other use of a prior: it compresses. A receiver who has the prior and knows the class needs far less than 16 times $\log_2 K$ bits. (To name one class of 36 costs $\log_2 36 \approx 5.2$ bits more.)
 #
 # Temperature divides the logits: below 1 likely codes become likelier. It trades diversity for accuracy, as guidance does in lesson 19.
 
@@ -984,7 +984,7 @@ for ax, (title, k) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The last line of numbers is the ceiling: copies of real pictures, decoded from their own spellings. No prior can be better than its tokenizer. The Fréchet distance that remains there is the price of
+# The line `copies` above is the yardstick: real pictures, decoded from their own spellings. A perfect prior at temperature 1 would do about as well. The Fréchet distance that remains there is the tokenizer's, the price of
 # 16 symbols.
 #
 # ## 10 · What breaks: the book collapses
@@ -1043,7 +1043,7 @@ plt.show()
 
 # %% [markdown]
 # From the far start a few codes catch everything, and the copies are blurred. Either repair brings the book back: revival alone, even from the far start, since dead codes jump to where the vectors are; a start from data
-# alone, for as long as the encoder does not leave its codes behind. Use both; they cost next to nothing. FSQ has no book that could die, and it is the third repair.
+# alone, for as long as the encoder does not leave its codes behind. Use both. Compare the two panels, too: perplexity is not error. A book that comes alive late may use many codes and still miss more than one with few codes that were trained from the start. FSQ has no book that could die, and it is the third repair.
 #
 # In the wild look for the same signs: perplexity far below $K$ and flat; a rate–distortion curve that stops falling although $K$ grows; a prior whose loss is too good to be true.
 #
@@ -1075,8 +1075,8 @@ board.plot("glyphs 16")
 plt.show()
 
 # %% [markdown]
-# Read accuracy and diversity together: a lower temperature buys one with the other. Strokes come out clean, because the decoder has only clean ones to draw with. What goes wrong is composition: a stroke that belongs to another letter, or to another
-# style. That is the prior's doing, and a longer training mends it.
+# Read accuracy and diversity together: a lower temperature buys the first with the second. The Fréchet distance charges for faults in both. Strokes come out clean, because the decoder has only clean ones to draw with. What goes wrong is composition: a stroke that belongs to another letter, or to another
+# style. That is the prior's doing; a deeper one and a longer training (the `full` setting) are the first things to try.
 #
 # ## 12 · In production
 #
