@@ -128,7 +128,6 @@ def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: boo
     """Grade a class: what was handed in for LESSON, unless it is graded and unchanged."""
     from autograde.grade import grade as grade_all
     from autograde.grade import submitted
-    from autograde.lms import export
 
     course = Course.find()
     course.select((lesson,))
@@ -136,16 +135,27 @@ def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: boo
     with _Bar(counted) as bar:
         rows = grade_all(course, lesson, jobs or len(os.sched_getaffinity(0)), students, bar.ended)
     failed = {row.student for row in rows if row.status == "failed"}
-    written = [str(path) for path in export(course, lesson, failed)]
+    written, problems = _export(course, lesson, failed)
     if as_json:
         found = [asdict(row) for row in rows]
         click.echo(json.dumps({"lesson": lesson, "submissions": found, "written": written}, indent=1))
     else:
         _print_class(lesson, rows, written)
     if failed:
-        raise CourseError(
-            f"Not graded: {len(failed)} of {len(rows)}. Run it again when the reasons are gone."
-        )
+        again = "Run it again when the reasons are gone."
+        problems.insert(0, f"Not graded: {len(failed)} of {len(rows)}. {again}")
+    if problems:
+        raise CourseError("\n".join(problems))
+
+
+def _export(course: Course, lesson: str, failed: set[str]) -> tuple[list[str], list[str]]:
+    """The files written, and why they could not be: what was graded is shown all the same."""
+    from autograde.lms import export
+
+    try:
+        return [str(path) for path in export(course, lesson, failed)], []
+    except CourseError as error:
+        return [], [str(error)]
 
 
 class _Bar(Progress):
@@ -154,7 +164,9 @@ class _Bar(Progress):
     def __init__(self, total: int) -> None:
         shown = "{task.completed:.0f} of {task.total:.0f}, {task.fields[failed]} failed, "
         columns = (BarColumn(), TextColumn(shown + "{task.fields[rate]} a minute"), TimeRemainingColumn())
-        super().__init__(*columns, console=ERR, disable=not ERR.is_terminal, transient=True)
+        quiet = not ERR.is_terminal
+        # without a thread that draws: this process is forked
+        super().__init__(*columns, console=ERR, auto_refresh=False, transient=True, disable=quiet)
         self.began, self.graded, self.failed = time.monotonic(), 0, 0
         self.number = self.add_task("", total=total, failed=0, rate="–")
 
@@ -163,7 +175,7 @@ class _Bar(Progress):
         self.failed += row.status == "failed"
         self.graded += row.status == "graded"
         rate = f"{60 * self.graded / (time.monotonic() - self.began):.1f}" if self.graded else "–"
-        self.update(self.number, advance=1, failed=self.failed, rate=rate)
+        self.update(self.number, advance=1, failed=self.failed, rate=rate, refresh=True)
 
 
 def _print_class(lesson: str, rows: "list[Row]", written: list[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 from filelock import FileLock, Timeout
+from nbgrader.api import MissingEntry
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
@@ -24,6 +25,7 @@ from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.files import NAME, PLAIN, plain_files
 from autograde.forks import forked_map
+from autograde.gradebook import one_line_errors, open_gradebook
 from autograde.grading import SERVER, course_secret
 from autograde.preprocessors import Record, RunAndJudge
 from autograde.sandbox import ZYGOTE, kernel_environment, sandbox_problem
@@ -65,20 +67,26 @@ def grade(
         app = _nbgrader(course, lesson)
         sweep(course)
         course_secret(course.grading)
-        SERVER.start()
-        ZYGOTE.start(imports(nbformat.read(course.released(lesson), 4)), kernel_environment())
+        modules = imports(nbformat.read(course.released(lesson), 4))
         rows = []
         try:
+            _start_helpers(modules)
             work = _Work(course, lesson, app, _ingredients(course, lesson))
             for index, outcome in forked_map(work, folders, LIMIT, jobs):
                 rows.append(_row(folders[index].parent.name, outcome))
                 if done is not None:
                     done(rows[-1])
-                SERVER.start()  # should it have ended, the next submissions have another
+                _start_helpers(modules)  # should one have ended, the next submissions have another
         finally:
             SERVER.close()
             ZYGOTE.close()
     return sorted(rows, key=lambda row: row.student)
+
+
+def _start_helpers(modules: list[str]) -> None:
+    """Start what the forks share: the judge's server, and the process that kernels are forked from."""
+    SERVER.start()
+    ZYGOTE.start(modules, kernel_environment())
 
 
 def submitted(course: Course, lesson: str, students: tuple[str, ...] = ()) -> list[Path]:
@@ -106,7 +114,7 @@ class _Work:
         try:
             key = self._key(student, folder)
             marker = self.course.grading / "autograded" / student / self.lesson / f"{self.lesson}.graded.json"
-            if (before := _read(marker)).get("key") == key:
+            if (before := _read(marker)).get("key") == key and self._recorded(student):
                 return {**before["row"], "status": "unchanged", "seconds": None}
             exercises = self._grade(student)
             points, maximum = (sum(row[part] for row in exercises.values()) for part in ("points", "max"))
@@ -118,6 +126,15 @@ class _Work:
             reason = f"{error.filename or 'file system'}: {error.strerror}."
             return asdict(Row(student, "failed", reason=reason))
         return row
+
+    def _recorded(self, student: str) -> bool:
+        """Whether the gradebook knows the submission: it may be another one by now."""
+        with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
+            try:
+                gradebook.find_submission(self.lesson, student)
+            except MissingEntry:
+                return False
+        return True
 
     def _key(self, student: str, folder: Path) -> str:
         """A digest of all that the verdict depends on."""

@@ -18,7 +18,7 @@ from autograde.errors import CourseError
 
 def register(course: Course, released: dict[str, NotebookNode]) -> None:
     """Enter or update the lessons. Raises CourseError, before any is entered, where submissions forbid it."""
-    with _one_line_errors(course):
+    with one_line_errors(course):
         with open_gradebook(course) as gradebook:
             for name, notebook in released.items():
                 _check_submissions(gradebook, name, notebook)
@@ -40,7 +40,7 @@ def open_gradebook(course: Course) -> Gradebook:
 
 
 @contextmanager
-def _one_line_errors(course: Course) -> Iterator[None]:
+def one_line_errors(course: Course) -> Iterator[None]:
     """The database's errors as CourseError; nbgrader would print them, at length, and raise its own."""
     disabled, app_log.disabled = app_log.disabled, True
     try:

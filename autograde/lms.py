@@ -9,7 +9,7 @@ from typing import Any
 from nbgrader.api import Gradebook
 
 from autograde.course import Course
-from autograde.gradebook import open_gradebook
+from autograde.gradebook import one_line_errors, open_gradebook
 
 # Column -> attribute of nbgrader's Student, or a fixed text; the lesson's score comes last.
 CANVAS = {
@@ -33,7 +33,7 @@ def export(course: Course, lesson: str, without: Container[str] = ()) -> list[Pa
     folder = course.grading / "grades"
     folder.mkdir(exist_ok=True)
     written = []
-    with open_gradebook(course) as gradebook:
+    with one_line_errors(course), open_gradebook(course) as gradebook:
         scores = [
             (person, score) for person, score in _scores(gradebook, lesson) if person["id"] not in without
         ]

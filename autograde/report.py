@@ -130,7 +130,8 @@ def report(course: Course, lesson: str) -> Report:
     unreadable = {os.path.relpath(path): found.unreadable[student] for student, path in paths.items()}
     if not found.graded:
         rest = [f"{shown(path)}: {reason}." for path, reason in unreadable.items()]
-        advice = f"None of {len(found.submitted)} submissions of {lesson} has a verdict: grade them first."
+        mend = f"run `autograde grade {lesson}`"
+        advice = f"None of {len(found.submitted)} submissions of {lesson} has a verdict: {mend}."
         raise CourseError(" ".join([advice, *rest]))
     return summarise(found, unreadable)
 

@@ -143,6 +143,9 @@ def test_only_what_changed_is_graded_anew(released):
     tests = released.root / "hidden" / f"test_{NAME}.py"
     tests.write_text(tests.read_text().replace("== 1.5", "== 1.25"))
     assert outcome(released) == {"ann": ("graded", 12), "bob": ("graded", 0)}
+    with open_gradebook(released) as gradebook:
+        gradebook.remove_submission(NAME, "bob")
+    assert outcome(released) == {"ann": ("unchanged", 12), "bob": ("graded", 0)}
     change(released, "The mean is", "A mean is")
     release(released, [NAME])
     assert outcome(released) == {"ann": ("graded", 12), "bob": ("graded", 0)}
@@ -197,10 +200,12 @@ def test_a_locked_gradebook_is_a_row_and_a_clean_resume(released):
     hand_in(released, "ann", filled(released, RIGHT))
     lock = sqlite3.connect(released.grading / "gradebook.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
-    (row,) = grade(released, NAME, 1)
+    done = CliRunner().invoke(main, ["grade", NAME, "--json"])
     lock.execute("ROLLBACK")
     lock.close()
-    assert row.status == "failed" and "database is locked" in row.reason
+    (row,) = json.loads(done.stdout)["submissions"]
+    assert row["status"] == "failed" and "database is locked" in row["reason"]
+    assert done.exit_code == 1 and "Cannot use" in done.stderr and "Traceback" not in done.stderr
     assert outcome(released) == {"ann": ("graded", FULL)}
 
 
