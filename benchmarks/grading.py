@@ -1,6 +1,6 @@
 """Submissions a minute and core, and memory: `autograde grade` against stock nbgrader, on the same class.
 
-Half of the class hands in the reference, half the blank lesson. Stock knows no hidden tests and no sandbox: it
+Half of the class hands in the reference, half the blank lesson. Stock knows no hidden tests, no sandbox: it
 runs every cell, and the public asserts decide. It gets the class as it is and once without the cells that
 grading leaves out (training, figures, widgets); it may stall on a widget until its time-out, for nbclient can
 lose a reply there. Ours runs sandboxed, with hidden tests and feedback, with one worker and with two.
