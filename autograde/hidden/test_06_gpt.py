@@ -275,7 +275,7 @@ def test_ends_of_the_text(student, rng):
         check_strided(student, rng, N, context, stride)
 
 
-# --- repair: a table of logits, whose loss and gradient are counted by hand ---
+# --- repair: a table of logits and a bias, whose loss and gradient are counted by hand ---
 
 DRIVE = """
 def drive(step, start, batches, max_norm, rate, rounds):
@@ -295,12 +295,22 @@ def drive(step, start, batches, max_norm, rate, rounds):
                 if p.grad is not None:
                     p -= rate * p.grad
 
-    table = torch.nn.Embedding(*start.shape, dtype=start.dtype)
-    table.weight.data.copy_(start)
-    table.weight.grad = torch.full_like(start, 3.0)
+    class Table(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = torch.nn.Embedding(*start.shape, dtype=start.dtype)
+            self.rows.weight.data.copy_(start)
+            self.bias = torch.nn.Parameter(torch.zeros_like(start[0]))
+
+        def forward(self, x):
+            return self.rows(x) + self.bias
+
+    table = Table()
+    for p in table.parameters():
+        p.grad = torch.full_like(p, 3.0)
     optimizer = Descent(table.parameters())
     losses = [float(step(table, optimizer, [b.clone() for b in batches], max_norm)) for _ in range(rounds)]
-    return [table.weight.detach(), losses]
+    return [(table.rows.weight + table.bias).detach(), losses]
 """
 
 
@@ -321,8 +331,9 @@ def steps_by_hand(table, batches, max_norm, rate, rounds):
         for a, b in pairs:
             grad[a] += (p[a] - np.eye(table.shape[1])[b]) / len(pairs)
             loss -= math.log(p[a, b]) / len(pairs)
-        grad *= min(1, max_norm / (np.linalg.norm(grad) + 1e-6))
-        table = table - rate * grad
+        bias = grad.sum(axis=0)
+        clip = min(1, max_norm / (math.hypot(np.linalg.norm(grad), np.linalg.norm(bias)) + 1e-6))
+        table = table - rate * clip * (grad + bias)
         losses.append(loss)
     return table, losses
 
@@ -432,6 +443,8 @@ def test_dead_ends(student, rng):
     assert answer_of(student, b"\xf0\x9f\x00", table)[:2] == ([b"\xf0\x9f", b"\x00"], pytest.approx(-2.5))
     whole = answer_of(student, b"abc", {b"abc": -3.0})
     assert whole == ([b"abc"], pytest.approx(-3.0), pytest.approx(-3.0))
+    text = bytes(rng.permutation(40).tolist())
+    assert answer_of(student, text, {text: -3.0})[0] == [text]
 
 
 # --- beam: the table of a prefix follows from its tokens; the oracle lists or walks in plain Python ---

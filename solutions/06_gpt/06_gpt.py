@@ -109,7 +109,7 @@ def to_bytes(text):
 # $B$ is the number of bytes and $N$ the number of tokens, and $x_{<i}$ is short for all tokens before the $i$-th. It is also the size of the file after an ideal compressor with this model in it, in bits for each byte of the file. $B$ does not depend on how
 # the text is cut into tokens, so models with different tokens compare. Perplexity per token, $\exp$ of the mean nats per *token*, does not: longer tokens are harder to guess, and there are fewer.
 #
-# Three numbers to beat: a byte without any context, a byte given the one before (tables of counts), and the compressor behind zip files, which also sees only this text.
+# Three numbers to beat: a byte without any context, a byte given the one before (tables of counts), and zlib, the compressor behind zip files. The tables count on the training text; zlib has no training and learns from the test text as it reads.
 
 
 # %%
@@ -290,7 +290,7 @@ plt.show()
 # With a small $c$ the head takes a mean of everything, with a large one it picks. A lookup that can be sharp or soft, and has a gradient everywhere, is all that attention is. Right: the causal mask.
 # The upper triangle is gone, and every row shares its weight among what is left; the first place can only look at itself.
 #
-# **Why divide by $\sqrt d$?** Let the numbers in $q$ and $k$ have variance 1. Then $q \cdot k$ is a sum of $d$ products and has variance $d$. Without the division a wide head starts with matches so far apart that
+# **Why divide by $\sqrt d$?** Let the numbers in $q$ and $k$ be independent, with mean 0 and variance 1. Then $q \cdot k$ is a sum of $d$ products and has variance $d$. Without the division a wide head starts with matches so far apart that
 # the softmax gives nearly everything to one place, and its gradient is nearly 0. The division makes the variance 1 for every $d$.
 
 # %%
@@ -416,7 +416,7 @@ class Transformer(nn.Module):
 
 
 # %% [markdown]
-# Does the mask hold, through all layers? Ask the gradient: of the logits at place $i$, with respect to the vector at place $j$. It must be exactly 0 for every $j > i$, and it should not be 0 for any other.
+# Does the mask hold, through all layers? Ask the gradient: of the logits at place $i$ (one random mix of the vector they are made of will do), with respect to the vector at place $j$. It must be exactly 0 for every $j > i$, and it should not be 0 for any other.
 
 
 # %%
@@ -456,13 +456,13 @@ plt.show()
 #
 # One window of $T + 1$ tokens makes $T$ exercises: from each place, guess the next token. The loss is their mean cross-entropy, which is minus the log-likelihood of the chain rule. Dividing nats by $\log 2$ gives bits.
 #
-# AdamW divides the gradient of every single weight by its own recent size. Muon (Jordan and others 2024) treats a weight *matrix* as one thing. Let $G$ be its gradient and $M \leftarrow \mu M + G$ the running sum. Then
+# AdamW divides the gradient of every single weight by its own recent size. Muon (Jordan and others 2024) treats a weight *matrix* as one thing. Let $G$ be its gradient, $M \leftarrow \mu M + G$ the running sum ($\mu = 0.95$; PyTorch then takes $G + \mu M$ for $M$), and $\eta$ the learning rate. Then
 #
 # $$M = U \Sigma V^\top \quad\Rightarrow\quad W \leftarrow W - \eta\, s\, U V^\top .$$
 #
 # $U \Sigma V^\top$ is the singular value decomposition. A gradient's $\Sigma$ is dominated by a few large values: most directions hardly move. Muon sets all of them to 1, so that every direction moves equally far. ($s$ is a fixed factor for the
 # matrix's shape; with $s = 0.2\sqrt{\max(\text{rows}, \text{columns})}$ an update is about as large as AdamW's, so that the two share a scale of learning rates, Liu and others 2025.) The decomposition itself is never computed. An odd polynomial of a matrix acts on its singular values
-# alone, and a few rounds of $x \mapsto ax + bx^3 + cx^5$ drive every $x$ between 0 and 1 to the neighbourhood of 1.
+# alone, and a few rounds of $x \mapsto ax + bx^3 + cx^5$ drive every $x$ between 0 and 1 to the neighbourhood of 1, the larger ones first.
 
 
 # %%
@@ -507,7 +507,7 @@ ax.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# After five rounds all are near 1; after three, the larger half is. Three are cheaper and were good enough here, so `quick` takes three. (The last value is 0 from the start: what a LayerNorm gives has mean 0, so that one direction of the matrix is never used.) Muon is for the matrices inside the
+# After five rounds all but the last are roughly 1 (a half at least); after three, only the larger ones are. Three are cheaper and were good enough here, so `quick` takes three. (The last value is 0 from the start: what an untrained LayerNorm gives has mean 0, so that one direction of the matrix is not used yet.) Muon is for the matrices inside the
 # blocks. Embeddings are tables of which a batch touches a few rows, and vectors have no singular values: these stay with AdamW.
 #
 # The learning rate rises for 20 steps, holds until 30 % of the run, then falls to 0 in a straight line.
@@ -659,7 +659,7 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Same weights at the start, same batches, same schedule, and for AdamW the best of four learning rates that were tried. Muon needs far fewer steps, and its steps cost little more, so that it wins by the clock, too. Both curves have a shoulder a little above the bits of section 1 for one byte of context: there the network
+# Same weights at the start, same batches, same schedule, and for AdamW the best of four learning rates that were tried. Muon needs far fewer steps. Each costs more, but less than what the fewer steps save, so it wins by the clock, too. Both curves have a shoulder a little above the bits of section 1 for one byte of context: there the network
 # knows which byte follows which, and has yet to learn to look further back.
 #
 # Now the same network with byte pairs. A window of the same length covers more text.
@@ -730,7 +730,7 @@ for n, ax in enumerate(axes[:3]):
 plt.show()
 
 # %% [markdown]
-# Each row is a place, its dark cells are what it looks at. In nearly every trained decoder some head has learned what we built by hand in section 3: *copy the one before*. Others look back to the start of the word, or to where the same letters stood earlier.
+# Each row is a place, its dark cells are what it looks at. In nearly every trained decoder some head has learned what we built by hand in section 3: *copy the one before*. Others may look back to the start of the word, or to where the same letters stood earlier.
 #
 # ## 6 · From logits to text: temperature, top-k, top-p
 #
@@ -827,7 +827,7 @@ plt.show()
 #
 # $$L = -\,\mathbb E\, \frac{1}{|m|} \sum_{i \in m} \log p(x_i \mid x_{\setminus m}).$$
 #
-# The blocks are the same. A step now learns from the hidden places only, not from all, so it needs more steps for the same; we keep it small and let it read single words, letter by letter. A word is a row of twelve numbers: its letters, then as many
+# The blocks are the same. A step now learns from the hidden places only, not from all, so training takes more steps. We keep the network small and let it read single words, letter by letter. A word is a row of twelve numbers: its letters, then as many
 # PAD as are left over.
 
 # %%
@@ -927,7 +927,7 @@ for text in (
 #
 # ### Why this is no likelihood
 #
-# The encoder gives $p(x_i \mid \text{all others})$ for every place. It is tempting to multiply these, the *pseudo-likelihood*, and to call the product the probability of the word. It is none. Two hidden letters $a$, $b$ in one gap show why. Add up
+# The second side is worth much: with it more letters are right, in new words, too. But there is a price. The encoder gives $p(x_i \mid \text{all others})$ for every place. It is tempting to multiply these, the *pseudo-likelihood*, and to call the product the probability of the word. It is none. Two hidden letters $a$, $b$ in one gap show why. Add up
 # $p(a \mid b)\,p(b \mid a)$ over all pairs: a probability would give 1. And there is a second trouble. Fill $a$ first and then $b$, or the other way round: both are proper distributions of the pair, but nothing makes them the same one.
 
 # %% tags=["demo"]
@@ -1152,8 +1152,8 @@ for pair in anagrams:
     print(f"{' and '.join(pair)}: with positions {', '.join(said[0])}; without {', '.join(said[1])}")
 
 # %% [markdown]
-# It guesses a word it knows with these letters, and for a held-out word it guesses an order. **The repair** is the table of positions. Does a *decoder* need one as well? Its causal mask already treats places differently: place 1 sees one token, place 2 sees
-# two. So order leaks in through the mask (Haviv and others 2022).
+# For some words it has learned the order by heart; for the others it guesses one. (It had half of the steps, but no number of steps can tell anagrams apart.) **The repair** is the table of positions. Does a *decoder* need one as well? Its causal mask already treats places differently: place 1 sees one token, place 2 sees
+# two. So order leaks in through the mask (Haviv and others 2022). Below, a decoder without the table learns more slowly, but it learns.
 
 # %% tags=["demo"]
 torch.manual_seed(4)
@@ -1242,8 +1242,8 @@ plt.show()
 
 # %% [markdown]
 # Text drawn at temperature 1 surprises the judge more than real text does, from the first bytes on, and the gap stays. Two causes add up: the model gives the tail of each distribution too much, and each draw from the tail makes the next draws worse, for about a word. Where a model can find its feet again, as here at the next space, the errors do not grow without end; where each step
-# depends on all before it, in arithmetic say, they do. **The repair** that everybody uses is to draw less from the tail. With top-p the judge is about as content as with real
-# text. And greedy writing shows that content is not the aim: it goes *below* real text, because it repeats itself. The right amount of surprise is that of real text, which is the idea of exercise 2. (Training on the model's own prefixes, *scheduled sampling*, is another repair, Bengio and others 2015; it costs the exact likelihood.)
+# depends on all before it, in arithmetic say, they can. **The repair** that everybody uses is to draw less from the tail. With top-p the judge is about as content as with real
+# text. And greedy writing shows that content is not the aim: it goes *below* real text, because it repeats itself. The right amount of surprise is that of real text, which is the idea of exercise 2. (Training on the model's own prefixes, *scheduled sampling*, is another repair, Bengio and others 2015; but then training no longer maximises the likelihood.)
 #
 # ## 10 · A larger text, on a GPU
 #
@@ -1311,11 +1311,11 @@ board.table("prose")
 # %% [markdown]
 # ## 12 · In production
 #
-# A network with $W$ weights does about $2W$ operations for a token forward, and $6W$ in training, for the way back costs twice the way forward. Attention adds $4\,L\,T\,C$ operations for a token that looks back at $T$ places, with $L$ layers of width $C$. To write $N$ tokens after a prompt of $P$,
+# A network with $W$ weights does about $2W$ operations for a token forward, and $6W$ in training, for the way back costs twice the way forward. Attention adds $4\,L\,T\,C$ operations for a token that looks back at $T$ places, with $L$ layers of width $C$. To write $N$ tokens after a prompt of $P$, first read the prompt (*prefill*), then take $N$ steps:
 #
 # $$\text{time} = t_{\text{prefill}}(P) + N\, t_{\text{step}} .$$
 #
-# Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text. A server keeps the keys and values and runs over one token; then a step is bound by *reading* the weights, not by arithmetic. That, and how to serve many at once, is lesson 07. Here are the terms without a cache.
+# Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text. A server keeps the keys and values and runs over one token; then a step is bound by *reading* the weights, not by arithmetic. That, and how to serve many at once, is lesson 07. Here are steps without a cache. While the texts are short, the fixed cost of each call hides the growth.
 
 # %% tags=["demo"]
 lengths, times = [k for k in (8, 16, 32, 64) if k <= S.context], []
@@ -1416,7 +1416,7 @@ assert torch.allclose(typical(torch.zeros(1, 4), 0.6), torch.tensor([[1, 1, 1, 0
 # ### 3 · Fewer keys than queries (medium, 30 minutes)
 #
 # When a model writes, reading the stored keys and values costs most of the time. *Grouped-query attention* (Ainslie and others 2023) has $H$ heads of queries but only $G$ heads of keys and values: query heads $0, \dots, H/G - 1$ use the first, the next $H/G$ the second, and so on. Write it,
-# with a mask of which a row may forbid *everything* (a padded place, say). Such a row has no mean; return 0 for it. No NaN may appear, *nor in the gradients* of the other rows.
+# with a mask of which a row may forbid *everything* (a padded place, say). Such a row has no mean; return 0 for it. No NaN may appear, *nor in the gradients* of $q$, $k$ and $v$.
 
 
 # %% exercise="grouped"
@@ -1672,6 +1672,7 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # - C. Raffel and others. *Exploring the limits of transfer learning with a unified text-to-text transformer.* 2019, arXiv:1910.10683. The three shapes compared.
 # - C. Meister, T. Pimentel, G. Wiher, R. Cotterell. *Locally typical sampling.* 2022, arXiv:2202.00666.
 # - A. Haviv and others. *Transformer language models without positional encodings still learn positional information.* 2022, arXiv:2203.16634.
+# - A. Karpathy. *nanoGPT.* 2022, github.com/karpathy/nanoGPT. A GPT on one screen.
 # - T. Dao and others. *FlashAttention: fast and memory-efficient exact attention with IO-awareness.* 2022, arXiv:2205.14135.
 # - J. Ainslie and others. *GQA: training generalized multi-query transformer models from multi-head checkpoints.* 2023, arXiv:2305.13245.
 # - K. Jordan and others. *Muon: an optimizer for hidden layers in neural networks.* 2024, kellerjordan.github.io/posts/muon.
