@@ -1,5 +1,6 @@
 """Grades all submissions of a lesson side by side, each in a fork of its own; what has been graded stays."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -21,6 +22,7 @@ from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 
+from autograde import whole
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.files import NAME, PLAIN, plain_files
@@ -119,7 +121,7 @@ class _Work:
             exercises = self._grade(student)
             points, maximum = (sum(row[part] for row in exercises.values()) for part in ("points", "max"))
             row = asdict(Row(student, "graded", points, maximum, seconds=time.monotonic() - start))
-            _write(marker, {"key": key, "row": row})  # last: without it the submission is graded again
+            whole.write(marker, json.dumps({"key": key, "row": row}))  # last: without it all is done again
         except CourseError as error:
             return asdict(Row(student, "failed", reason=str(error)))
         except OSError as error:
@@ -198,7 +200,7 @@ def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
     """nbgrader with the course's own configuration. Raises CourseError where that is not ours."""
     app = AutogradeApp()
     try:
-        with _in(course.root):
+        with contextlib.chdir(course.root):
             app.initialize([lesson, "--log-level=CRITICAL"])
     except SystemExit as error:
         raise CourseError(str(error)) from None
@@ -206,16 +208,6 @@ def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
     if RunAndJudge not in steps or Record not in steps:
         raise CourseError(f"{course.root}/nbgrader_config.py lacks our steps: nothing is graded.")
     return app
-
-
-@contextmanager
-def _in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 @contextmanager
@@ -233,12 +225,11 @@ def _alone(course: Course, lesson: str) -> Iterator[None]:
 def _scratch() -> Iterator[None]:
     """A folder for all temporary files of this run; those of runs that were killed go."""
     place = Path(tempfile.gettempdir())
-    for left in place.glob("autograde-*-"):
+    for left in place.glob("autograde-*-*"):
         if not alive(left.name.split("-")[1]):
             shutil.rmtree(left, ignore_errors=True)
-    own = place / f"autograde-{os.getpid()}-"
-    own.mkdir(mode=0o700)
-    before, tempfile.tempdir = tempfile.tempdir, str(own)
+    own = tempfile.mkdtemp(prefix=f"autograde-{os.getpid()}-")
+    before, tempfile.tempdir = tempfile.tempdir, own
     try:
         yield
     finally:
@@ -253,9 +244,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(draft, path)

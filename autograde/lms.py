@@ -1,13 +1,14 @@
 """The scores of a lesson as Canvas and Moodle import them: a CSV for each, from nbgrader's gradebook."""
 
 import csv
-import os
+import io
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 from nbgrader.api import Gradebook
 
+from autograde import whole
 from autograde.course import Course
 from autograde.gradebook import one_line_errors, open_gradebook
 
@@ -39,14 +40,12 @@ def export(course: Course, lesson: str, without: Container[str] = ()) -> list[Pa
         ]
     for name, columns in {"canvas": CANVAS, "moodle": MOODLE}.items():
         path = folder / f"{lesson}.{name}.csv"
-        draft = path.with_suffix(".part")
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow([*columns, lesson])
-            table.writerows(
-                [*(person.get(key, "") for key in columns.values()), score] for person, score in scores
-            )
-        os.replace(draft, path)
+        text = io.StringIO()
+        table = csv.writer(text)
+        table.writerow([*columns, lesson])
+        for person, score in scores:
+            table.writerow([*(person.get(key, "") for key in columns.values()), score])
+        whole.write(path, text.getvalue())
         written.append(path)
     return written
 

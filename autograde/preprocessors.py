@@ -1,7 +1,6 @@
 """The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.preprocessors.base import NbGraderPreprocessor
 
+from autograde import whole
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.files import MOST_CELLS
@@ -75,7 +75,9 @@ class RunAndJudge(_Step):
         make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
         resources["verdict"] = result
-        _write(folder / f"{names['notebook']}.verdict.json", {**names, **vars(result)})
+        verdict = {**names, **vars(result)}
+        del verdict["db_url"]
+        whole.write(folder / f"{names['notebook']}.verdict.json", json.dumps(verdict, indent=1) + "\n")
         end(folder, names["notebook"])
         return nb, resources
 
@@ -91,10 +93,3 @@ class Record(SaveAutoGrades):
             if result is None or shown != [repr(float(result.exercises[name]["points"]))]:
                 raise NoVerdict("There is no verdict of the judge for this submission; nothing was recorded.")
         return super().preprocess(nb, resources)
-
-
-def _write(path: Path, verdict: dict[str, Any]) -> None:
-    verdict.pop("db_url", None)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(verdict, indent=1) + "\n")
-    os.replace(draft, path)

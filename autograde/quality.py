@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 from rich.console import Console
 from rich.table import Table
 
+from autograde import whole
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.limits import Limits
@@ -126,9 +127,7 @@ def write_rows(path: Path, name: str, rows: list[Row]) -> None:
     entries = [_entry(row) for row in sorted([*others, *rows], key=lambda row: row.lesson)]
     text = text.partition(MEASURED)[0] + MEASURED + "".join(entries)
     parse(text)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    whole.write(path, text)
 
 
 def read_board(path: Path) -> Board:

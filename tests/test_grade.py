@@ -19,6 +19,7 @@ from small_course import NAME, change, course
 from test_nbgrader import FULL, RIGHT, RUNNING, WEIGHTED, autograded, filled, forge, hand_in, scores
 
 from autograde import grade as grading_of_a_class
+from autograde import whole
 from autograde.cli import main
 from autograde.course import Course
 from autograde.errors import CourseError
@@ -100,7 +101,7 @@ def test_forty_submissions_get_what_nbgrader_gives_them(released, tmp_path_facto
         assert shown(released, student) == shown(theirs, student)
         pages = [c.grading / "feedback" / student / NAME / f"{NAME}.html" for c in (released, theirs)]
         # a dying kernel may or may not have told its cell's number
-        ours, other = (re.sub(r"In \[[ \d]*\]", "In [ ]", page.read_text()) for page in pages)
+        ours, other = (re.sub(r"In\s\[[\s\d]*\]", "", page.read_text()) for page in pages)
         assert ours == other
 
 
@@ -167,14 +168,14 @@ def test_a_grade_by_hand_stays(released):
 def test_a_killed_worker_is_a_row_and_is_graded_next_time(released, monkeypatch):
     for student in ("ann", "bob", "cid"):
         hand_in(released, student, filled(released, RIGHT))
-    recorded = grading_of_a_class._write
+    recorded = whole.write
 
     def write(path, content):
-        if "/bob/" in str(path):
+        if path.match("bob/*/*.graded.json"):
             os.kill(os.getpid(), signal.SIGKILL)
         recorded(path, content)
 
-    monkeypatch.setattr(grading_of_a_class, "_write", write)
+    monkeypatch.setattr(whole, "write", write)
     rows = {row.student: row for row in grade(released, NAME, 2)}
     assert rows["bob"].status == "failed" and "run again" in rows["bob"].reason
     assert (rows["ann"].status, rows["cid"].status) == ("graded", "graded")
@@ -190,7 +191,7 @@ def test_a_full_disk_is_a_row_and_a_clean_resume(released, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as full:
-        full.setattr(grading_of_a_class, "_write", write)
+        full.setattr(whole, "write", write)
         (row,) = grade(released, NAME, 1)
     assert row.status == "failed" and "No space left on device" in row.reason
     assert outcome(released) == {"ann": ("graded", FULL)}
