@@ -135,6 +135,7 @@ def main() -> None:
             course = make_class(Path(folder, "course"), given.lesson, given.submissions, contender)
             seconds, memory = grade(course, given.lesson, contender)
             points = scores(course, given.lesson)
+        print(f"{contender.name}: {seconds:.0f} s", file=sys.stderr)
         taken[contender.name] = seconds
         rate = 60 * given.submissions / seconds / contender.workers
         table.add_row(
