@@ -32,8 +32,9 @@ def draw():
 
 
 @pytest.fixture
-def students(tmp_path):
+def students(tmp_path, monkeypatch):
     """Two kernels, one after the other, of one parent; the first changes what they could share."""
+    monkeypatch.setenv("GRADER_CANARY", "x")
     found = []
     for poison in ("np.poisoned = random.seed = None", ""):
         kernels = GradingKernels(Limits(), modules=MODULES)
@@ -48,7 +49,7 @@ def test_a_kernel_holds_nothing_of_the_graders(students):
     for (modules, held, environment, imported, line), _ in students:
         assert modules == ["_autograde_runtime"] and not held and imported
         assert set(environment) >= kernel_environment().keys()
-        assert not {"HOME_OF_GRADER", "VIRTUAL_ENV"} & set(environment) and line[0] == "ipykernel_launcher"
+        assert not {"GRADER_CANARY", "VIRTUAL_ENV"} & set(environment) and line[0] == "ipykernel_launcher"
 
 
 def test_kernels_draw_different_numbers_and_share_no_change(students):
