@@ -6,7 +6,6 @@ from pathlib import Path
 from nbgrader.converters import base
 from nbgrader.preprocessors import (
     AssignLatePenalties,
-    CheckCellMetadata,
     ClearOutput,
     DeduplicateIds,
     OverwriteCells,
@@ -43,13 +42,11 @@ def configure(c: Config, root: Path) -> None:
     c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB
     c.Autograde.sanitize_preprocessors = [
         *(Rebuild, ClearOutput, DeduplicateIds),
-        *(OverwriteKernelspec, OverwriteCells, CheckCellMetadata),
+        *(OverwriteKernelspec, OverwriteCells),
     ]
-    c.Autograde.autograde_preprocessors = [
-        *(RunAndJudge, Record),
-        *(AssignLatePenalties, CheckCellMetadata),
-    ]
+    c.Autograde.autograde_preprocessors = [RunAndJudge, Record, AssignLatePenalties]
     c.ForGraders.root = str(root)
+    c.Exporter.optimistic_validation = True  # once after all steps, not after each
     _make_pages_inert(c)
 
 

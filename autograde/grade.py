@@ -1,6 +1,7 @@
 """Grades all submissions of a lesson side by side, each in a fork of its own; what has been graded stays."""
 
 import contextlib
+import gc
 import hashlib
 import json
 import logging
@@ -9,18 +10,23 @@ import re
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from filelock import FileLock, Timeout
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbformat import NotebookNode
 from nbgrader.api import MissingEntry
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
+from sqlalchemy.orm import configure_mappers
 
 from autograde import whole
 from autograde.course import Course, hidden_tests
@@ -69,10 +75,12 @@ def grade(
         app = _nbgrader(course, lesson)
         sweep(course)
         course_secret(course.grading)
-        modules = imports(nbformat.read(course.released(lesson), 4))
+        released = nbformat.read(course.released(lesson), 4)
+        modules = imports(released)
         rows = []
         try:
             _start_helpers(modules)
+            _warm_up(course, app, released)
             work = _Work(course, lesson, app, _ingredients(course, lesson))
             for index, outcome in forked_map(work, folders, LIMIT, jobs):
                 rows.append(_row(folders[index].parent.name, outcome))
@@ -89,6 +97,22 @@ def _start_helpers(modules: list[str]) -> None:
     """Start what the forks share: the judge's server, and the process that kernels are forked from."""
     SERVER.start()
     ZYGOTE.start(modules, kernel_environment())
+
+
+def _warm_up(course: Course, app: AutogradeApp, released: NotebookNode) -> None:
+    """Make a page of the lesson here, so that every fork has the templates, and the parts that stay."""
+    converter = GenerateFeedback(coursedir=app.coursedir, parent=app)
+    exporter = converter.exporter_class(parent=converter, config=converter.config)
+    exporter.register_preprocessor(CSSHTMLHeaderPreprocessor, enabled=True)
+    released = deepcopy(released)
+    for cell in released.cells:  # what nbgrader takes from the gradebook
+        cell.metadata.get("nbgrader", {}).update(score=0, points=0, comment="")
+    exporter.from_notebook_node(released, {"nbgrader": defaultdict(float)})
+    # should it be locked, each submission says so
+    with contextlib.suppress(CourseError), one_line_errors(course), open_gradebook(course):
+        configure_mappers()
+    gc.collect()
+    gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
 
 
 def submitted(course: Course, lesson: str, students: tuple[str, ...] = ()) -> list[Path]:

@@ -5,6 +5,7 @@ after it has been rendered (before, code and formulas would be garbled), outputs
 """
 
 import contextlib
+import functools
 import html
 import re
 import secrets
@@ -60,6 +61,7 @@ ATTRIBUTES = {
 STYLE = re.compile(r"<style\b[^<]*</style>", re.I)  # what pandas puts before a table: would be shown as text
 PROTOCOLS = ("http", "https", "mailto", "data")
 SIDES, IMAGES = ("width", "height"), ("image/png", "image/jpeg")
+ALT = "An image without a description"
 TEXTS = ("text/plain", "text/latex", "text/markdown")
 BASE64 = re.compile(r"[\w+/=\s]*", re.A)
 
@@ -85,6 +87,7 @@ def clean(text: object) -> Clean:
     return _as_written(source)
 
 
+@functools.lru_cache(maxsize=500, typed=True)
 def render_markdown(source: str) -> Clean:
     """Markdown as clean HTML; what cannot be rendered is shown as it was written."""
     if len(source) <= LONGEST_MARKDOWN:
@@ -151,6 +154,9 @@ class Inert(Preprocessor):
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Never raises: a submission must not be able to stop the page that shows it."""
         make_inert(nb)
+        for output in (output for cell in nb.cells for output in cell.get("outputs", [])):
+            for kind in set(IMAGES) & set(output.get("data", {})):
+                output.metadata.setdefault(kind, {})["alt"] = ALT
         return nb, resources
 
 

@@ -14,7 +14,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ class HiddenTestError(CourseError):
     """The hidden tests themselves are at fault: they cannot be collected or are not marked."""
 
 
+def _nothing(excinfo: object, style: object = None) -> str:
+    """The text of a failure, which nobody sees."""
+    return ""
+
+
 @dataclass
 class _Test:
     exercise: str
@@ -58,29 +63,33 @@ class Judge:
     secret: bytes
     seeds: Sequence[str]
     exercises: frozenset[str] | None = None
-    tests: dict[tuple[str, str], _Test] = field(default_factory=dict)
+    serve: Callable[["Judge"], bool | None] | None = None  # called when all is collected, see there
+    tests: dict[tuple[int, str], _Test] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     interrupted: bool = False
-    lost: dict[tuple[str, str], list[StudentError]] = field(default_factory=dict)
+    lost: dict[tuple[int, str], list[StudentError]] = field(default_factory=dict)
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Declare the marker; let failures, whose text nobody sees, be formatted the quick way."""
-        config.option.tbstyle = "native"
+        """Declare the marker."""
         config.addinivalue_line("markers", "exercise(name, weight=1): the exercise that a hidden test judges")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Every test runs once for each seed."""
         if "judge_seed" not in metafunc.fixturenames:
             metafunc.fixturenames.append("judge_seed")
-        metafunc.parametrize("judge_seed", self.seeds, indirect=True)
+        metafunc.parametrize("judge_seed", range(len(self.seeds)), indirect=True)
+
+    def pytest_runtestloop(self) -> bool | None:
+        """What `serve` returns: None for pytest to run the tests now, True for it to leave them."""
+        return self.serve(self) if self.serve else None
 
     @pytest.fixture
-    def judge_seed(self, request: pytest.FixtureRequest) -> str:
-        """The submission's identity."""
-        return str(request.param)
+    def judge_seed(self, request: pytest.FixtureRequest) -> int:
+        """The number of the submission's identity among the seeds, which are known when the tests run."""
+        return int(request.param)
 
     @pytest.fixture
-    def student(self, judge_seed: str, request: pytest.FixtureRequest) -> Student:
+    def student(self, judge_seed: int, request: pytest.FixtureRequest) -> Student:
         """The learner's answers; objects kept for an earlier test are forgotten first.
 
         An exercise whose answer ended or hung the process PATIENCE times is not asked again.
@@ -94,14 +103,16 @@ class Judge:
         return student
 
     @pytest.fixture
-    def rng(self, judge_seed: str, request: pytest.FixtureRequest) -> np.random.Generator:
+    def rng(self, judge_seed: int, request: pytest.FixtureRequest) -> np.random.Generator:
         """Seeded by HMAC(course secret, submission, test)."""
-        message = f"{judge_seed}\0{request.node.originalname}".encode()
+        message = f"{self.seeds[judge_seed]}\0{request.node.originalname}".encode()
         return np.random.default_rng(list(hmac.new(self.secret, message, hashlib.sha256).digest()))
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the tests of the exercises asked for, refuse unmarked ones."""
         kept = [item for item in items if self._wanted(item)]
+        for item in kept:
+            item.repr_failure = _nothing  # type: ignore[method-assign]
         dropped = [item for item in items if item not in kept]
         items[:] = kept
         config.hook.pytest_deselected(items=dropped)
@@ -122,7 +133,7 @@ class Judge:
         return True
 
     @staticmethod
-    def _key(item: pytest.Item) -> tuple[str, str]:
+    def _key(item: pytest.Item) -> tuple[int, str]:
         return item.callspec.params["judge_seed"], item.originalname  # type: ignore[attr-defined]
 
     @pytest.hookimpl(wrapper=True)
@@ -152,20 +163,24 @@ class Judge:
 
     def verdicts(self) -> list[Verdict]:
         """One verdict a seed."""
-        verdicts: dict[str, Verdict] = {seed: {} for seed in self.seeds}
+        verdicts: list[Verdict] = [{} for _ in self.seeds]
         for (seed, name), test in self.tests.items():
             passed = test.passed and test.seen > 0
             message = "" if passed else f"{test.sentence} {test.reason}".strip()
             row = (name, test.weight, passed, test.sentence, message)
             verdicts[seed].setdefault(test.exercise, []).append(dict(zip(ROW, row, strict=True)))
-        return list(verdicts.values())
+        return verdicts
 
 
 def judge(
     tests: Path, ask: Ask, secret: bytes, seeds: Sequence[str], exercises: frozenset[str] | None = None
 ) -> list[Verdict]:
     """Run the hidden tests in file `tests` against `ask`, once for each seed. Raises HiddenTestError."""
-    plugin = Judge(ask, secret, seeds, exercises)
+    return run(tests, Judge(ask, secret, seeds, exercises))
+
+
+def run(tests: Path, plugin: Judge) -> list[Verdict]:
+    """Run pytest on a file of hidden tests. Raises HiddenTestError."""
     sys.modules.pop(tests.stem, None)  # else pytest takes an earlier file of this name for it
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = pytest.main([*OPTIONS, f"--rootdir={tests.parent}", str(tests)], plugins=[plugin])

@@ -1,11 +1,12 @@
 """The judge in a process of its own: one fork a submission, with limits and without the gradebook.
 
-A small server imports pytest and torch once and then forks for every submission. The fork asks its questions
-over a socket, which the grader answers from the learner's kernel, and ends with the verdict as JSON. Nothing
-that comes over the socket is unpickled on either side.
+A small server imports pytest and torch and collects the tests once; then it forks for every submission. The
+fork asks its questions over a socket, which the grader answers from the learner's kernel, and ends with the
+verdict as JSON. Nothing that comes over the socket is unpickled on either side.
 """
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -20,7 +21,7 @@ from typing import Any
 
 from autograde.errors import CourseError
 from autograde.helper import Helper
-from autograde.judge import ROW, HiddenTestError, Verdict, import_once, judge
+from autograde.judge import ROW, HiddenTestError, Judge, Verdict, run
 from autograde.limits import Limits
 from autograde.student import Ask, Died, StudentError, TimedOut, Unusable
 
@@ -87,6 +88,60 @@ def _checked(body: str) -> Verdict:
     return verdict
 
 
+class Desk:
+    """Takes requests and forks for each, with the tests collected before."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.waiting: tuple[dict[str, Any], Connection] | None = None
+        self.serves = False  # whether pytest has come as far as to serve
+        self.line: Connection | None = None  # to the grader, in a fork
+
+    def tests(self) -> tuple[str, int]:
+        """The file that is asked for, and its age; ends the process when the grader has hung up."""
+        if self.waiting is None:
+            message, descriptors, *_ = socket.recv_fds(self.control, 1 << 16, 1)
+            if not message:
+                os._exit(0)
+            self.waiting = json.loads(message), Connection(descriptors[0])
+        path = Path(self.waiting[0]["tests"])
+        return str(path), path.stat().st_mtime_ns if path.exists() else 0
+
+    def serve(self, plugin: Judge) -> bool | None:
+        """Judge.serve: goes on in each fork; here, until other tests are asked for."""
+        tests, self.serves = self.tests(), True
+        gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
+        while self.tests() == tests:
+            assert self.waiting is not None
+            request, line = self.waiting
+            self.waiting = None
+            if os.fork() == 0:
+                self.control.close()
+                self.line, plugin.ask = line, _asks(line)
+                plugin.secret, plugin.seeds = bytes.fromhex(request["secret"]), [request["seed"]]
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _limit(Limits(**request["limits"]))
+                return None
+            line.close()
+        return True
+
+    def collect(self) -> None:
+        """Collect what is asked for and serve it; in a fork, send the verdict and end."""
+        (first, _), self.serves = self.tests(), False
+        try:
+            (verdict,) = run(Path(first), Judge(_asks_nobody, b"", [""], serve=self.serve))
+            answer = b"V" + json.dumps(verdict).encode()
+        except HiddenTestError as error:
+            answer = b"E" + str(error).encode()
+            if self.waiting and not self.serves:
+                self.waiting[1].send_bytes(answer)
+                self.waiting = None
+        if self.line is not None:
+            with contextlib.suppress(ConnectionError):  # the grader is gone
+                self.line.send_bytes(answer)
+            os._exit(0)
+
+
 def _main(control: socket.socket) -> None:
     """Fork once for every request until the grader hangs up."""
     import torch
@@ -94,24 +149,16 @@ def _main(control: socket.socket) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
+    desk = Desk(control)
     while True:
-        message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 1)
-        if not message:
-            return
-        request = json.loads(message)
-        import_once(Path(request["tests"]))
-        if os.fork() == 0:
-            control.close()
-            with contextlib.suppress(EOFError, ConnectionError):  # the grader is gone
-                _judge_one(request, Connection(descriptors[0]))
-            os._exit(0)
-        os.close(descriptors[0])
+        desk.collect()
 
 
-def _judge_one(request: dict[str, Any], line: Connection) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _limit(Limits(**request["limits"]))
+def _asks_nobody(question: str) -> str:
+    raise Died
 
+
+def _asks(line: Connection) -> Ask:
     def ask(question: str) -> str:
         line.send_bytes(b"A" + question.encode())
         reply = line.recv_bytes()
@@ -119,11 +166,7 @@ def _judge_one(request: dict[str, Any], line: Connection) -> None:
             raise FAILURES[reply[:1]]
         return reply[1:].decode()
 
-    try:
-        (verdict,) = judge(Path(request["tests"]), ask, bytes.fromhex(request["secret"]), [request["seed"]])
-        line.send_bytes(b"V" + json.dumps(verdict).encode())
-    except HiddenTestError as error:
-        line.send_bytes(b"E" + str(error).encode())
+    return ask
 
 
 def _limit(limits: Limits) -> None:

@@ -5,107 +5,38 @@ it: the kernel is started anew, the cells that had run are run again without the
 follows, at most `limits.restarts` times.
 """
 
-import ast
-import asyncio
-import contextlib
 import math
 import os
-import re
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from subprocess import DEVNULL
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
-import zmq
-import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
-from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from autograde import wire
+from autograde.client import Channels, Client, Manager, end_kernel
 from autograde.errors import CourseError
 from autograde.limits import Limits
-from autograde.runtime import bootstrap
+from autograde.line import Line
+from autograde.runtime import SERVE, bootstrap
 from autograde.sandbox import GradingKernels, kernel_environment
 from autograde.student import Died, TimedOut, Unusable
 
-ANSWER = "__import__('sys').modules['_autograde_runtime'].answer({!r})"
 POISON = {
     CellTimeoutError: ("TimeLimit", "This cell took too long and was stopped."),
     DeadKernelError: ("KernelDied", "The process ended in this cell (a crash, an exit or too much memory)."),
 }
 FLOOD = ("OutputLimit", "This cell printed far too much and was stopped.")
-LOST = {"ename": "Error", "evalue": "its text was too long", "traceback": ["[too long]"]}
 CUT = "\n[output cut off here]\n"
-LITERAL = re.compile(
-    r"'[^'\\]*+(?:\\.[^'\\]*+)*+'", re.ASCII | re.DOTALL
-)  # the repr of a string, nothing else
-MESSAGE = 2 * wire.MAX_BYTES  # bytes of the largest message that a kernel may send
-POLL = 0.02  # seconds
-
-
-class _Client(NotebookClient):
-    """nbclient's client with a cap on the bytes of a cell's output."""
-
-    km: AsyncKernelManager
-    limits: Limits
-    received = allowed = 0
-    flooded = failed = False
-
-    def process_message(
-        self, msg: dict[str, Any], cell: NotebookNode, cell_index: int
-    ) -> NotebookNode | None:
-        """Count what arrives; keep it up to the limit, and end a kernel that floods."""
-        self.received += _size(msg.get("content"))
-        if self.received > self.limits.flood_bytes and not self.flooded:
-            self.flooded = True
-            assert self.km.provisioner is not None
-            self.end = asyncio.ensure_future(self.km.provisioner.kill())  # nbclient finds it dead
-        if self.received > self.allowed and msg["msg_type"] != "status":
-            if msg["msg_type"] != "error" or self.failed:
-                return None
-            self.failed, msg = True, {**msg, "content": LOST}
-        return super().process_message(msg, cell, cell_index)
-
-    def handle_comm_msg(self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int) -> None:
-        """Widgets have nobody to talk to here; nbclient's answers can lose the kernel's reply to the cell."""
-
-    async def _async_poll_kernel_alive(self) -> None:
-        """nbclient's watch, which outlives a cell that fails: once the connection is gone it is over."""
-        with contextlib.suppress(AssertionError):
-            await super()._async_poll_kernel_alive()
-
-
-def _careful(owner: Any) -> zmq.asyncio.Context:
-    """A context that connects once, before the learner's code runs, and takes no message that is too large.
-
-    A socket that the learner's code replaced, by a link to another one, say, is never connected to.
-    """
-    context = zmq.asyncio.Context()
-    # in eleven days: never (-1) would end the connection at once, and ZeroMQ this process if it reads then
-    context.setsockopt(zmq.RECONNECT_IVL, 10**9)
-    context.setsockopt(zmq.MAXMSGSIZE, MESSAGE)
-    owner._created_context = True
-    return context
-
-
-class _Channels(AsyncKernelClient):
-    _context_default = _careful
-
-    def start_channels(self, *wanted: bool, **named: bool) -> None:
-        """All but the heartbeat, which waits for ever where its connection is broken, and is not used."""
-        super().start_channels(*wanted, **{**named, "hb": False})
-
-
-class _Manager(AsyncKernelManager):
-    _context_default = _careful  # it has a connection of its own
+POLL = 0.005  # seconds
 
 
 class Session:
@@ -116,7 +47,7 @@ class Session:
         self.deadline = time.monotonic() + limits.wall
         self.restarts, self.room = 0, limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
-        self.client: _Client | None = None
+        self.client: Client | None = None
 
     def __enter__(self) -> "Session":
         self._start()
@@ -152,14 +83,29 @@ class Session:
         if self.client is None or time.monotonic() > self.deadline:
             raise Died if self.client is None else TimedOut
         try:
-            reply = run_sync(self._ask)(request)
+            if not self.serving:
+                run_sync(self._serve)()
+            return self.line.ask(
+                request, min(self.limits.call, self.deadline - time.monotonic()), self._lives
+            )
+        except Unusable:
+            raise
         except TimeoutError:
             self._restart(cost=0)  # the judge stops asking an answer that does this again
             raise TimedOut from None
         except Exception:
             self._restart(cost=0)
             raise Died from None
-        return _text(reply)
+
+    def _lives(self) -> bool:
+        assert self.client is not None
+        return bool(run_sync(self.client.km.is_alive)())
+
+    async def _serve(self) -> None:
+        """Let the kernel answer from now on: it runs no more cells."""
+        assert self.client is not None
+        cast(AsyncKernelClient, self.client.kc).execute(SERVE, silent=True, allow_stdin=False)
+        self.serving = True
 
     def _execute(self, cell: NotebookNode) -> None:
         assert self.client is not None
@@ -177,25 +123,6 @@ class Session:
         if self.client.received > self.client.allowed:
             cell.outputs.append(new_output("stream", name="stdout", text=CUT))
 
-    async def _ask(self, request: str) -> dict[str, Any]:
-        """Send one silent request, wait for its own reply, and watch that the kernel lives."""
-        assert self.client is not None
-        channel = cast(AsyncKernelClient, self.client.kc)
-        seconds = min(self.limits.call, self.deadline - time.monotonic())
-        expression = {"reply": ANSWER.format(request)}
-        number = channel.execute("", silent=True, user_expressions=expression, allow_stdin=False)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                reply = await channel.get_shell_msg(timeout=min(0.5, max(0.01, end - time.monotonic())))
-            except Exception:  # queue.Empty, or a message that cannot be read
-                if not await self.client.km.is_alive():
-                    raise Died from None
-                continue
-            if reply["parent_header"].get("msg_id") == number:
-                return reply["content"]
-        raise TimeoutError
-
     def _start(self) -> None:
         self.client = self._new_client()
         try:
@@ -204,9 +131,10 @@ class Session:
             )
             self._await_sockets(self.client.km)
             self.client.start_new_kernel_client()
-            setup = NotebookNode(cell_type="code", source=bootstrap(), metadata={}, outputs=[])
+            setup = NotebookNode(cell_type="code", source=bootstrap(self.line.path), metadata={}, outputs=[])
             self.client.nb.cells = [setup]
             self.client.execute_cell(setup, 0, store_history=False)
+            self.line.connect(self.limits.start)
         except Exception as error:
             self._stop()
             if isinstance(error, CourseError):
@@ -222,16 +150,17 @@ class Session:
             if time.monotonic() > end or not run_sync(manager.is_alive)():
                 raise TimeoutError
             time.sleep(POLL)
-        time.sleep(POLL)  # between making the last socket and listening to it
+        time.sleep(2 * POLL)  # between making the last socket and listening to it
 
-    def _new_client(self) -> _Client:
+    def _new_client(self) -> Client:
         """A client for a kernel that talks over sockets in a folder of its own, not over the network."""
         self.sockets = tempfile.TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True)
-        manager = _Manager(kernel_spec_manager=self.kernels, kernel_name="grading")
-        manager.client_factory = _Channels
+        manager = Manager(kernel_spec_manager=self.kernels, kernel_name="grading")
+        manager.client_factory = Channels
         manager.transport, manager.ip = "ipc", f"{self.sockets.name}/k"
         manager.connection_file = f"{self.sockets.name}/connection.json"
-        client = _Client(NotebookNode(cells=[], metadata={}), km=manager, allow_errors=True)
+        self.line, self.serving = Line(f"{self.sockets.name}/line"), False
+        client = Client(NotebookNode(cells=[], metadata={}), km=manager, allow_errors=True)
         client.interrupt_on_timeout, client.store_widget_state, client.record_timing = False, False, False
         client.raise_on_iopub_timeout = True
         client.startup_timeout, client.shutdown_kernel = int(self.limits.start), "immediate"
@@ -241,9 +170,11 @@ class Session:
     def _stop(self) -> None:
         client, self.client = self.client, None
         if client is not None:
+            self.line.hang_up()
             if client.km is not None:  # else it never came to life, and nbclient has cleaned up
                 if client.kc is not None:
                     client.kc.stop_channels()  # before the kernel ends: afterwards ZeroMQ takes a second
+                run_sync(end_kernel)(client.km)
                 client._cleanup_kernel()
             subprocess.run(["rm", "-rf", "--", self.sockets.name], check=False)  # at any depth, unlike Python
             self.sockets.cleanup()
@@ -264,29 +195,6 @@ class Session:
                 return
 
 
-def _text(content: dict[str, Any]) -> str:
-    """The reply's text out of a message that anything may have written."""
-    try:
-        text = content["user_expressions"]["reply"]["data"]["text/plain"]
-        value = ast.literal_eval(text) if len(text) <= MESSAGE and LITERAL.fullmatch(text) else None
-    except Exception:
-        value = None
-    if type(value) is not str or not value.isascii():
-        raise Unusable("a malformed reply")
-    return value
-
-
 def _fail(cell: NotebookNode, name: str, sentence: str) -> None:
     cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
     cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
-
-
-def _size(content: object) -> int:
-    """Bytes of text in a message, roughly; enough to stop a flood."""
-    if isinstance(content, str):
-        return len(content)
-    if isinstance(content, dict):
-        return sum(map(_size, content.values()))
-    if isinstance(content, list):
-        return sum(map(_size, content))
-    return 8

@@ -1,7 +1,13 @@
 """The exporter of the formgrader's and the feedback's pages: they load nothing from the network."""
 
-from jinja2 import ChoiceLoader, DictLoader, Environment
-from nbconvert.exporters import HTMLExporter
+import functools
+from typing import Any
+
+from jinja2 import BytecodeCache, ChoiceLoader, DictLoader, Environment
+from jinja2.bccache import Bucket
+from nbconvert.exporters import HTMLExporter, TemplateExporter
+from nbconvert.filters.highlight import Highlight2HTML
+from nbformat import NotebookNode
 
 # nbgrader's script waits for MathJax to be done; formulas are there before it starts (formulas.py).
 NO_MATHJAX = """<script>
@@ -16,11 +22,43 @@ STYLE = """<style>
 </style>"""
 POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"
 FEEDBACK = f"""<meta http-equiv="Content-Security-Policy" content="{POLICY}">"""
+KEPT = 500  # sources whose highlighting is remembered: most of a notebook is what the last one had
 MACRO = "{%- macro mathjax(url='') -%}%s{%- endmacro -%}"
+
+
+class _Compiled(BytecodeCache):
+    """Compiled templates, for this process and its forks: compiling takes half the time of a page."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = _Compiled()
+
+
+@functools.lru_cache(maxsize=KEPT)
+def highlighted(source: str) -> str:
+    """Python code as HTML."""
+    return str(Highlight2HTML(pygments_lexer="ipython3")(source))
 
 
 class Pages(HTMLExporter):
     """nbconvert's HTML without MathJax: what stands in the place of its script is ours."""
+
+    def from_notebook_node(  # type: ignore[override]
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **how: Any
+    ) -> tuple[str, dict[str, Any]]:
+        """The page. nbconvert then reads it all again, for longer, to add what is in it here already."""
+        self.register_filter("highlight_code", lambda source, metadata=None: highlighted(source))
+        page, found = TemplateExporter.from_notebook_node(self, nb, self._init_resources(resources), **how)
+        return str(page), found
 
     def _create_environment(self) -> Environment:
         environment = super()._create_environment()
@@ -28,4 +66,5 @@ class Pages(HTMLExporter):
         ours = DictLoader({"mathjax.html.j2": MACRO.replace("%s", head + STYLE)})
         assert environment.loader is not None
         environment.loader = ChoiceLoader([ours, environment.loader])
+        environment.bytecode_cache = COMPILED
         return environment

@@ -74,6 +74,7 @@ class RunAndJudge(_Step):
         result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
         make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
+        nbformat.validate(nb, relax_add_props=True)  # before a score is saved
         resources["verdict"] = result
         verdict = {**names, **vars(result)}
         del verdict["db_url"]

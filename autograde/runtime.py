@@ -7,6 +7,7 @@ imported. It is not trusted: whatever it answers is checked by wire.loads on the
 import contextlib
 import io
 import os
+import socket
 import stat
 from typing import Any
 
@@ -21,6 +22,19 @@ class Runtime:
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = namespace
         self.objects: dict[str, Any] = {}
+        self.line: socket.socket | None = None
+
+    def call(self, path: str) -> None:
+        """Connect to the grader, who listens for this one call."""
+        self.line = socket.socket(socket.AF_UNIX)
+        self.line.connect(path)
+
+    def serve(self) -> None:
+        """Answer one question after the other; with the line, it ends when one cannot be read or answered."""
+        assert self.line is not None
+        with self.line:
+            while True:
+                wire.send(self.line, self.answer(wire.receive(self.line.recv).decode()))
 
     def answer(self, request: str) -> str:
         """One request, one reply: {"ok": value}, {"unusable": why} or {"error": {...}}; nothing escapes."""
@@ -31,9 +45,9 @@ class Runtime:
             return wire.dumps({"ok": result}, self._keep)
         except wire.WireError as error:
             return wire.dumps({"unusable": str(error)}, self._keep)
-        except KeyboardInterrupt:  # the learner's own, at the self-check
-            raise
         except BaseException as error:  # SystemExit too: the learner's code must not end the session
+            if isinstance(error, KeyboardInterrupt) and self.line is None:  # Ctrl-C, at the self-check
+                raise
             return wire.dumps({"error": self._describe(error)}, self._keep)
 
     def do_reset(self) -> None:
@@ -122,16 +136,20 @@ class Runtime:
 MISSING = "the name is not defined"
 
 
-def bootstrap() -> str:
-    """Code that sets the runtime up inside a kernel where the grading package does not exist."""
+def bootstrap(path: str) -> str:
+    """Code that sets the runtime up inside a kernel where the grading package does not exist.
+
+    It calls the grader, who listens at `path`.
+    """
     import pathlib
 
     sources = {
         f"autograde.{file.stem}": file.read_text() for file in map(pathlib.Path, (wire.__file__, __file__))
     }
-    return BOOTSTRAP.format(sources=sources)
+    return BOOTSTRAP.format(sources=sources, path=path)
 
 
+SERVE = "__import__('sys').modules['_autograde_runtime'].serve()"  # a cell that lasts as long as the line
 BOOTSTRAP = """
 def _autograde_setup():
     import sys, types
@@ -151,6 +169,7 @@ def _autograde_setup():
         for name, module in before.items():
             sys.modules.pop(name) if module is None else sys.modules.__setitem__(name, module)
     runtime = modules["autograde.runtime"].Runtime(get_ipython().user_ns)
+    runtime.call({path!r})
     sys.modules["_autograde_runtime"] = runtime
     get_ipython().ask_exit = lambda: None  # exit() in a cell ends the cell's work, not the kernel
 _autograde_setup()

@@ -1,6 +1,7 @@
 """Kernels that are ready at once: forks of a process (zygote.py) that has imported what the lesson does."""
 
 import ast
+import functools
 import importlib.util
 import json
 import os
@@ -22,6 +23,7 @@ from autograde.seccomp import open_filter
 PROGRAM = Path(__file__).with_name("zygote.py")
 KERNEL = (  # what every kernel imports before its first cell
     *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.inprocess"),
+    "ipykernel.debugger",
     *("IPython.core.completerlib", "matplotlib_inline.backend_inline"),
 )
 
@@ -95,8 +97,13 @@ def imports(released: NotebookNode) -> list[str]:
 
     A submission's own have no say.
     """
+    return _imports(tuple(cell.source for cell in released.cells if cell.cell_type == "code"))
+
+
+@functools.cache
+def _imports(cells: tuple[str, ...]) -> list[str]:
     found: set[str] = set()
-    sources = [cell.source for cell in released.cells if cell.cell_type == "code"]
+    sources = list(cells)
     while sources:
         new = set(_imported(sources.pop())) - found
         found |= new

@@ -30,7 +30,22 @@ WEIGHTED = "def weighted_mean(x, w):\n    return np.dot(x, w) / np.sum(w)\n"
 FULL = {"weighted-mean": 12, "running-mean": 8}
 HANDLE = ["from IPython.display import display\nh = display('a', display_id='q')", "h.update('b')"]
 OUTPUT = ["import ipywidgets\nwith ipywidgets.Output():\n    print('hi')"]
-FORMATTER = "get_ipython().display_formatter.formatters['text/plain'].for_type"
+FORGE = """
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+
+
+def serve():
+    while question := runtime.line.recv(1 << 20):
+        size = content = None
+        {frame}
+        size = len(content) if size is None else size
+        runtime.line.sendall(size.to_bytes(8, "big") + content)
+
+
+runtime.serve = serve
+"""
 MORE = '''@pytest.mark.exercise("weighted-mean")
 def test_more_{n}(student, rng):
     """More."""
@@ -99,18 +114,29 @@ def test_a_flood_costs_its_own_cell_only(course):
     assert grade(course, first=["print('x' * 70_000_000)"])[0] == FULL
 
 
-def test_a_forged_reply_is_never_parsed_as_python(course):
+def test_formatters_have_no_say_in_a_reply(course):
+    forge = "get_ipython().display_formatter.formatters['text/plain'].for_type"
+    assert grade(course, last=[f"{forge}(str, lambda s, p, c: p.text('x'))"])[0] == FULL
+
+
+FRAMES = {
+    "a list without end": "content = b'[' + b'1,' * 1_000_000 + b']'",
+    "no ASCII": "content = bytes([255, 254])",
+    "less than it says": "size, content = 100, b'x'",
+    "far more than may be": "size, content = 2**62, b'x'",
+    "nothing": "size, content = 0, b''",
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES.keys())
+def test_a_forged_reply_is_no_answer_and_takes_no_memory(course, frame):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    points, _ = grade(
-        course, last=[f"{FORMATTER}(str, lambda s, p, c: p.text('[' + '1,' * 1_000_000 + ']'))"]
-    )
+    points, _ = grade(course, last=[FORGE.format(frame=frame)])
     assert points == dict.fromkeys(FULL, 0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
-def test_a_surrogate_in_a_reply_or_a_cell_loses_no_submission(course):
-    forge = f"{FORMATTER}(str, lambda s, p, c: p.text(repr(chr(0xd800))))"
-    assert grade(course, last=[forge])[0] == dict.fromkeys(FULL, 0)
+def test_a_surrogate_in_a_cell_loses_no_submission(course):
     notebook = read_lesson(course.source(NAME))
     mine = copy.deepcopy(notebook)
     mine.cells.append(new_code_cell("x = '\ud800'", id="s"))
