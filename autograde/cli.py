@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
-from autograde.course import Course
+from autograde.course import Course, submitted
 from autograde.errors import CourseError
 from autograde.student import StudentError
 
@@ -126,12 +126,14 @@ def try_(notebook: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: bool) -> None:
     """Grade a class: what was handed in for LESSON, unless it is graded and unchanged."""
-    from autograde.grade import grade as grade_all
-    from autograde.grade import submitted
+    from autograde import helpers
 
     course = Course.find()
     course.select((lesson,))
     counted = len(submitted(course, lesson, students))
+    helpers.start_early(course, lesson)
+    from autograde.grade import grade as grade_all
+
     with _Bar(counted) as bar:
         rows = grade_all(course, lesson, jobs or len(os.sched_getaffinity(0)), students, bar.ended)
     failed = {row.student for row in rows if row.status == "failed"}

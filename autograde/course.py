@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograde.errors import UsageError
+from autograde.errors import CourseError, UsageError
 
 HIDDEN = Path(__file__).parent / "hidden"
 
@@ -83,3 +83,17 @@ def hidden_tests(name: str) -> Path:
 def answers(name: str) -> Path:
     """The file of wrong and other right answers of a lesson."""
     return HIDDEN / "wrong" / f"{name}.py"
+
+
+def submitted(course: Course, lesson: str, students: tuple[str, ...] = ()) -> list[Path]:
+    """The submissions' folders, in order. Raises CourseError where there is none, or one asked for is not."""
+    if not course.released(lesson).exists():
+        raise CourseError(f"{lesson} was not released here: run `autograde release {lesson}` first.")
+    place = course.grading / "submitted"
+    found = {path.parent.name: path for path in sorted(place.glob(f"*/{lesson}"))}
+    if missing := [student for student in students if student not in found]:
+        names = ", ".join(missing)
+        raise CourseError(f"Nothing was handed in by {names}: expected {place}/STUDENT/{lesson}.")
+    if not found:
+        raise CourseError(f"Nothing was handed in: expected {place}/STUDENT/{lesson}/{lesson}.ipynb.")
+    return [found[student] for student in students] or list(found.values())

@@ -28,15 +28,15 @@ from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from sqlalchemy.orm import configure_mappers
 
-from autograde import whole
-from autograde.course import Course, hidden_tests
+from autograde import helpers, whole
+from autograde.course import Course, hidden_tests, submitted
 from autograde.errors import CourseError
 from autograde.files import NAME, PLAIN, plain_files
 from autograde.forks import forked_map
 from autograde.gradebook import one_line_errors, open_gradebook
-from autograde.grading import SERVER, course_secret
+from autograde.grading import course_secret
 from autograde.preprocessors import Record, RunAndJudge
-from autograde.sandbox import ZYGOTE, kernel_environment, sandbox_problem
+from autograde.sandbox import sandbox_problem
 from autograde.student import StudentError
 from autograde.unfinished import alive, sweep
 from autograde.warm import imports
@@ -79,24 +79,17 @@ def grade(
         modules = imports(released)
         rows = []
         try:
-            _start_helpers(modules)
+            helpers.start(modules)
             _warm_up(course, app, released)
             work = _Work(course, lesson, app, _ingredients(course, lesson))
             for index, outcome in forked_map(work, folders, LIMIT, jobs):
                 rows.append(_row(folders[index].parent.name, outcome))
                 if done is not None:
                     done(rows[-1])
-                _start_helpers(modules)  # should one have ended, the next submissions have another
+                helpers.start(modules)  # should one have ended, the next submissions have another
         finally:
-            SERVER.close()
-            ZYGOTE.close()
+            helpers.close()
     return sorted(rows, key=lambda row: row.student)
-
-
-def _start_helpers(modules: list[str]) -> None:
-    """Start what the forks share: the judge's server, and the process that kernels are forked from."""
-    SERVER.start()
-    ZYGOTE.start(modules, kernel_environment())
 
 
 def _warm_up(course: Course, app: AutogradeApp, released: NotebookNode) -> None:
@@ -113,20 +106,6 @@ def _warm_up(course: Course, app: AutogradeApp, released: NotebookNode) -> None:
         configure_mappers()
     gc.collect()
     gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
-
-
-def submitted(course: Course, lesson: str, students: tuple[str, ...] = ()) -> list[Path]:
-    """The submissions' folders, in order. Raises CourseError where there is none, or one asked for is not."""
-    if not course.released(lesson).exists():
-        raise CourseError(f"{lesson} was not released here: run `autograde release {lesson}` first.")
-    place = course.grading / "submitted"
-    found = {path.parent.name: path for path in sorted(place.glob(f"*/{lesson}"))}
-    if missing := [student for student in students if student not in found]:
-        names = ", ".join(missing)
-        raise CourseError(f"Nothing was handed in by {names}: expected {place}/STUDENT/{lesson}.")
-    if not found:
-        raise CourseError(f"Nothing was handed in: expected {place}/STUDENT/{lesson}/{lesson}.ipynb.")
-    return [found[student] for student in students] or list(found.values())
 
 
 class _Work:

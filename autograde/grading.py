@@ -18,14 +18,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from autograde.judge import Verdict, points
-from autograde.judge_process import JudgeServer, NoVerdict
+from autograde.judge_process import SERVER, NoVerdict
 from autograde.kernel import Session
 from autograde.limits import limits_of
 from autograde.rebuild import grade_id, is_demo
 from autograde.sandbox import GradingKernels
 
 WIDTH = 88  # of a line of feedback: nbgrader's page shows no more without scrolling
-SERVER = JudgeServer()  # one for the whole process: a class is graded by forks of it
 
 
 @dataclass

@@ -40,6 +40,13 @@ class JudgeServer(Helper):
         if not self.running():
             self.launch([sys.executable, "-P", "-m", "autograde.judge_process"], stdin=subprocess.DEVNULL)
 
+    def prepare(self, tests: Path) -> None:
+        """Let it collect hidden tests that it is going to be asked for."""
+        self.start()
+        assert self.control is not None
+        with contextlib.suppress(OSError):
+            self.control.send(json.dumps({"tests": str(tests)}).encode())
+
     def verdict(self, tests: Path, ask: Ask, secret: bytes, seed: str, limits: Limits) -> Verdict:
         """The verdict of one submission. Raises NoVerdict or HiddenTestError; never returns half of one."""
         self.start()
@@ -53,6 +60,9 @@ class JudgeServer(Helper):
         theirs.close()
         with Connection(ours.detach()) as line:
             return _serve_questions(line, ask, time.monotonic() + limits.judge_wall)
+
+
+SERVER = JudgeServer()  # one for the whole process: a class is graded by forks of it
 
 
 def _serve_questions(line: Connection, ask: Ask, deadline: float) -> Verdict:
@@ -93,7 +103,7 @@ class Desk:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
-        self.waiting: tuple[dict[str, Any], Connection] | None = None
+        self.waiting: tuple[dict[str, Any], Connection | None] | None = None
         self.serves = False  # whether pytest has come as far as to serve
         self.line: Connection | None = None  # to the grader, in a fork
 
@@ -103,7 +113,7 @@ class Desk:
             message, descriptors, *_ = socket.recv_fds(self.control, 1 << 16, 1)
             if not message:
                 os._exit(0)
-            self.waiting = json.loads(message), Connection(descriptors[0])
+            self.waiting = json.loads(message), Connection(descriptors[0]) if descriptors else None
         path = Path(self.waiting[0]["tests"])
         return str(path), path.stat().st_mtime_ns if path.exists() else 0
 
@@ -115,6 +125,8 @@ class Desk:
             assert self.waiting is not None
             request, line = self.waiting
             self.waiting = None
+            if line is None:  # it was to prepare, no more
+                continue
             if os.fork() == 0:
                 self.control.close()
                 self.line, plugin.ask = line, _asks(line)
@@ -134,7 +146,8 @@ class Desk:
         except HiddenTestError as error:
             answer = b"E" + str(error).encode()
             if self.waiting and not self.serves:
-                self.waiting[1].send_bytes(answer)
+                if line := self.waiting[1]:
+                    line.send_bytes(answer)
                 self.waiting = None
         if self.line is not None:
             with contextlib.suppress(ConnectionError):  # the grader is gone

@@ -27,8 +27,9 @@ from autograde.errors import CourseError
 from autograde.limits import Limits
 from autograde.line import Line
 from autograde.runtime import SERVE, bootstrap
-from autograde.sandbox import GradingKernels, kernel_environment
+from autograde.sandbox import GradingKernels
 from autograde.student import Died, TimedOut, Unusable
+from autograde.warm import kernel_environment
 
 POISON = {
     CellTimeoutError: ("TimeLimit", "This cell took too long and was stopped."),

@@ -29,9 +29,8 @@ from autograde.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, sec
 from autograde.errors import CourseError
 from autograde.limits import Limits
 from autograde.seccomp import open_filter
-from autograde.warm import Zygote
+from autograde.warm import ZYGOTE
 
-ZYGOTE = Zygote()  # one for the whole process: every kernel of a class is forked from it
 HOLD = ["/bin/sh", "-c", "echo; read end"]  # says that the sandbox stands, then lasts until its input ends
 TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 4096  # bytes that a file takes at least
@@ -250,18 +249,3 @@ def _try_true() -> subprocess.CompletedProcess[str]:
         fds = [rules.fileno(), status.fileno()]
         line = command(["/bin/true"], given, sockets, {}, [], Limits(), *fds)
         return subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-def kernel_environment() -> dict[str, str]:
-    """All environment variables of a grading kernel: the smoke setting, one thread, no colours."""
-    return {
-        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-        "HOME": "/tmp",
-        "USER": "learner",
-        "LANG": "C.UTF-8",
-        "MPLCONFIGDIR": "/tmp/matplotlib",
-        "GENMAP_SETTING": "smoke",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "NO_COLOR": "1",
-    }

@@ -22,9 +22,10 @@ from autograde.chapter import prepare, run_cell, run_cells
 from autograde.course import Course, answers, hidden_tests
 from autograde.errors import CourseError
 from autograde.forks import forked_map
-from autograde.grading import SERVER, cells_to_run, grade_notebook, scored_cells
+from autograde.grading import cells_to_run, grade_notebook, scored_cells
 from autograde.inprocess import in_process
 from autograde.judge import import_once, judge, points
+from autograde.judge_process import SERVER
 from autograde.limits import Limits, limits_of
 from autograde.rebuild import grade_id
 from autograde.sandbox import sandbox_problem

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode
-
 from autograde.bubblewrap import sandbox_uid
 from autograde.errors import CourseError
 from autograde.helper import Helper
@@ -80,6 +78,9 @@ class Zygote(Helper):
             return ours.recv(1000).decode(errors="replace")
 
 
+ZYGOTE = Zygote()  # one for the whole process: every kernel of a class is forked from it
+
+
 def _resources(limits: Limits) -> dict[str, int]:
     """The limits of a process, as prlimit sets them for what bubblewrap starts."""
     return {
@@ -92,12 +93,13 @@ def _resources(limits: Limits) -> dict[str, int]:
     }
 
 
-def imports(released: NotebookNode) -> list[str]:
+def imports(released: dict[str, Any]) -> list[str]:
     """The modules that a released notebook's cells import, and those that genmap imports for them, if late.
 
     A submission's own have no say.
     """
-    return _imports(tuple(cell.source for cell in released.cells if cell.cell_type == "code"))
+    cells = (cell for cell in released["cells"] if cell["cell_type"] == "code")
+    return _imports(tuple("".join(cell["source"]) for cell in cells))
 
 
 @functools.cache
@@ -131,3 +133,18 @@ def _imported(source: str) -> Iterable[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def kernel_environment() -> dict[str, str]:
+    """All environment variables of a grading kernel: the smoke setting, one thread, no colours."""
+    return {
+        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
+        "HOME": "/tmp",
+        "USER": "learner",
+        "LANG": "C.UTF-8",
+        "MPLCONFIGDIR": "/tmp/matplotlib",
+        "GENMAP_SETTING": "smoke",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NO_COLOR": "1",
+    }

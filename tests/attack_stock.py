@@ -27,8 +27,9 @@ from autograde.course import Course
 from autograde.limits import Limits
 from autograde.rebuild import grade_id
 from autograde.release import release
-from autograde.sandbox import kernel_environment, usage
+from autograde.sandbox import usage
 from autograde.seccomp import open_filter
+from autograde.warm import kernel_environment
 
 DRIVER = Path(__file__).parent / "attack_stock_driver.py"
 PROCESS = 2  # the driver's number in the sandbox

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from autograde.grading import SERVER
-from autograde.sandbox import ZYGOTE, sandbox_uid
+from autograde.bubblewrap import sandbox_uid
+from autograde.judge_process import SERVER
+from autograde.warm import ZYGOTE
 
 LEAVING = 5.0  # seconds in which every process must be gone
 

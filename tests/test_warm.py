@@ -8,9 +8,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from autograde.errors import CourseError
 from autograde.kernel import Session
 from autograde.limits import Limits
-from autograde.sandbox import GradingKernels, kernel_environment
+from autograde.sandbox import GradingKernels
 from autograde.student import Student
-from autograde.warm import Zygote, imports
+from autograde.warm import Zygote, imports, kernel_environment
 
 MODULES = ("numpy", "json.tool", "no_such_module")
 LOOK = """
