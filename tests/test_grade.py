@@ -1,5 +1,6 @@
 """`autograde grade`: a class gets nbgrader's own scores; what fails is a row; what is graded stays."""
 
+import contextlib
 import csv
 import json
 import os
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -26,6 +28,7 @@ from autograde.errors import CourseError
 from autograde.grade import grade
 from autograde.gradebook import open_gradebook
 from autograde.grading import course_secret
+from autograde.lms import export
 from autograde.rebuild import grade_id
 from autograde.release import release
 
@@ -165,6 +168,19 @@ def test_a_grade_by_hand_stays(released):
     assert scores(released) == {"ann": 5 + 8 + 2}
 
 
+def test_extra_credit_counts_and_stays(released):
+    hand_in(released, "ann", filled(released, {"running-mean": RUNNING}))
+    grade(released, NAME, 1)
+    with open_gradebook(released) as gradebook:
+        gradebook.find_grade("test-running-mean", NAME, NAME, "ann").extra_credit = 1.5
+        gradebook.db.commit()
+    hand_in(released, "ann", filled(released, RIGHT))
+    assert outcome(released) == {"ann": ("graded", FULL)}
+    assert scores(released) == {"ann": FULL + 1.5}
+    table = csv.DictReader(export(released, NAME)[0].open())
+    assert [row[NAME] for row in table] == ["21.5"]
+
+
 def test_a_killed_worker_is_a_row_and_is_graded_next_time(released, monkeypatch):
     for student in ("ann", "bob", "cid"):
         hand_in(released, student, filled(released, RIGHT))
@@ -184,17 +200,29 @@ def test_a_killed_worker_is_a_row_and_is_graded_next_time(released, monkeypatch)
     assert outcome(released)["bob"] == ("graded", FULL)
 
 
-def test_a_full_disk_is_a_row_and_a_clean_resume(released, monkeypatch):
+@contextlib.contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """A file system with hardly any room, where that may be made."""
+    place.mkdir(exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("place", ["autograded", "feedback"])
+def test_a_full_disk_is_a_row_and_a_clean_resume(released, place):
     hand_in(released, "ann", filled(released, RIGHT))
-
-    def write(path, content):
-        raise OSError(28, "No space left on device", str(path))
-
-    with monkeypatch.context() as full:
-        full.setattr(whole, "write", write)
+    grade(released, NAME, 1)
+    hand_in(released, "ann", filled(released, {"running-mean": RUNNING}))
+    shutil.rmtree(released.grading / place)
+    with small_disk(released.grading / place, "8k"):
         (row,) = grade(released, NAME, 1)
     assert row.status == "failed" and "No space left on device" in row.reason
-    assert outcome(released) == {"ann": ("graded", FULL)}
+    assert outcome(released) == {"ann": ("graded", 8)}
+    assert scores(released) == {"ann": 8}
 
 
 def test_a_locked_gradebook_is_a_row_and_a_clean_resume(released):
