@@ -29,10 +29,11 @@ Verdict = dict[str, list[dict[str, Any]]]  # exercise -> its tests, each with th
 PATIENCE = 2  # deaths or time-outs of one exercise
 ROW = ("name", "weight", "passed", "sentence", "message")
 OPTIONS = [
-    *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=sys"),
+    *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=no"),
     "--disable-plugin-autoload",
     *("-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "-p", "no:logging"),
     *("-p", "no:unraisableexception"),  # it collects garbage for a second
+    *("-p", "no:warnings", "-p", "no:threadexception"),  # they take more time around a test than it does
 ]
 
 

@@ -69,7 +69,7 @@ class RunAndJudge(_Step):
         seed = f"{names['assignment']}\0{names['student']}"
         secret = course_secret(self.course.grading)
         own = [self.course.grading, self.course.sources, self.course.root / "work"]
-        modules = imports(nbformat.read(self.course.released(names["assignment"]), 4))
+        modules = imports(json.loads(self.course.released(names["assignment"]).read_text(encoding="utf-8")))
         tests = hidden_tests(names["assignment"])
         result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
         make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it

@@ -140,7 +140,7 @@ def run_kernel(connection: str) -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     importlib.invalidate_caches()
-    sys.argv[:] = ["ipykernel_launcher", "-f", connection]
+    sys.argv[:] = ["ipykernel_launcher", "-f", connection, "--HistoryManager.hist_file=:memory:"]
     kernelapp = importlib.import_module("ipykernel.kernelapp")
     kernelapp.launch_new_instance()
 
