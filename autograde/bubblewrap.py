@@ -34,7 +34,6 @@ def sandbox_uid() -> int:
 def command(
     inner: list[str],
     given: Path,
-    sockets: Path,
     environment: dict[str, str],
     secret: list[Path],
     limits: Limits,
@@ -43,8 +42,8 @@ def command(
 ) -> list[str]:
     """The command that runs `inner` in the sandbox.
 
-    `given` is copied into the working folder, `sockets` is shared, and of the paths in `secret`, wherever
-    they are below what the sandbox sees, nothing is there. The descriptors are inherited by bwrap.
+    `given` is copied into the working folder; of the paths in `secret`, wherever they are below what the
+    sandbox sees, nothing is there. The descriptors are inherited by bwrap.
     """
     bwrap = find_bwrap()
     assert bwrap is not None
@@ -53,7 +52,7 @@ def command(
         *_namespaces(),
         *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"),
         *("--seccomp", str(filter_fd), "--json-status-fd", str(status_fd)),
-        *_file_system(given, sockets, secret, limits),
+        *_file_system(given, secret, limits),
         *(word for name, value in environment.items() for word in ("--setenv", name, value)),
         *_drop_rights(),
         *_limits(limits),
@@ -87,7 +86,7 @@ def _limits(limits: Limits) -> list[str]:
     ]
 
 
-def _file_system(given: Path, sockets: Path, secret: list[Path], limits: Limits) -> Iterator[str]:
+def _file_system(given: Path, secret: list[Path], limits: Limits) -> Iterator[str]:
     made = {Path("/"), Path("/tmp"), Path("/work"), Path("/proc"), Path("/dev")}
     yield from ("--proc", "/proc", "--dev", "/dev")
     for folder in WRITABLE:
@@ -104,7 +103,7 @@ def _file_system(given: Path, sockets: Path, secret: list[Path], limits: Limits)
         if path.exists() and any(path.resolve().is_relative_to(other.resolve()) for other in shown):
             yield from ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", "/dev/null", str(path))
     yield from ("--ro-bind", str(given), "/given")
-    yield from (*_parents(sockets, made), "--bind", str(sockets), str(sockets), "--chdir", "/work")
+    yield from ("--chdir", "/work")
     yield from ("--remount-ro", "/")
 
 

@@ -16,7 +16,7 @@ class _CallTimeout(BaseException):
 
 def in_process(namespace: dict[str, Any], call_limit: float) -> Ask:
     """A function that asks the answers in `namespace`; a call longer than `call_limit` seconds times out."""
-    runtime = Runtime(namespace)
+    runtime = Runtime(namespace, interruptible=True)
 
     def ask(request: str) -> str:
         if threading.current_thread() is not threading.main_thread():

@@ -5,39 +5,26 @@ it: the kernel is started anew, the cells that had run are run again without the
 follows, at most `limits.restarts` times.
 """
 
-import math
-import os
-import subprocess
-import tempfile
+import json
 import time
 from pathlib import Path
-from subprocess import DEVNULL
 from types import TracebackType
-from typing import cast
 
-from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from autograde.client import Channels, Client, Manager, end_kernel
-from autograde.errors import CourseError
+from autograde.client import Client, Flood
 from autograde.limits import Limits
-from autograde.line import Line
-from autograde.runtime import SERVE, bootstrap
-from autograde.sandbox import GradingKernels
+from autograde.sandbox import GradingKernels, Kernel
 from autograde.student import Died, TimedOut, Unusable
-from autograde.warm import kernel_environment
+from autograde.wire import WireError
 
-POISON = {
-    CellTimeoutError: ("TimeLimit", "This cell took too long and was stopped."),
-    DeadKernelError: ("KernelDied", "The process ended in this cell (a crash, an exit or too much memory)."),
-}
+DEAD = ("KernelDied", "The process ended in this cell (a crash, an exit or too much memory).")
 FLOOD = ("OutputLimit", "This cell printed far too much and was stopped.")
-CUT = "\n[output cut off here]\n"
-POLL = 0.005  # seconds
+POISON = {
+    TimeoutError: ("TimeLimit", "This cell took too long and was stopped."),
+    **dict.fromkeys((Flood, WireError), FLOOD),
+}
 
 
 class Session:
@@ -48,7 +35,9 @@ class Session:
         self.deadline = time.monotonic() + limits.wall
         self.restarts, self.room = 0, limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
-        self.client: Client | None = None
+        self.kernel: Kernel | None = None
+        self.client = Client(NotebookNode(cells=[], metadata={}), store_widget_state=False)
+        self.client.limits = limits
 
     def __enter__(self) -> "Session":
         self._start()
@@ -62,7 +51,7 @@ class Session:
     def run(self, cell: NotebookNode) -> bool:
         """Run a code cell and put its outputs into it; returns whether it ended without an error."""
         cell.outputs = []
-        if self.client is None:
+        if self.kernel is None:
             _fail(cell, "NotRun", "The process had ended too often before this cell.")
             return False
         if time.monotonic() > self.deadline:
@@ -70,10 +59,8 @@ class Session:
             return False
         try:
             self._execute(cell)
-        except Exception as error:  # time-out, death, or traffic that jupyter_client cannot read
-            lost = "IOPub" in str(error)  # a message over the limit ends the connection that outputs come by
-            flooded = self.client.flooded or lost
-            _fail(cell, *(FLOOD if flooded else POISON.get(type(error), POISON[DeadKernelError])))
+        except Exception as error:
+            _fail(cell, *POISON.get(type(error), DEAD))
             self._restart()
             return False
         self.done.append(cell)
@@ -81,14 +68,11 @@ class Session:
 
     def ask(self, request: str) -> str:
         """The judge's question, as student.Ask. After a death or a time-out the kernel is started anew."""
-        if self.client is None or time.monotonic() > self.deadline:
-            raise Died if self.client is None else TimedOut
+        if self.kernel is None or time.monotonic() > self.deadline:
+            raise Died if self.kernel is None else TimedOut
+        seconds = min(self.limits.call, self.deadline - time.monotonic())
         try:
-            if not self.serving:
-                run_sync(self._serve)()
-            return self.line.ask(
-                request, min(self.limits.call, self.deadline - time.monotonic()), self._lives
-            )
+            return self.kernel.line.ask(request, seconds, self.kernel.lives)
         except Unusable:
             raise
         except TimeoutError:
@@ -98,87 +82,28 @@ class Session:
             self._restart(cost=0)
             raise Died from None
 
-    def _lives(self) -> bool:
-        assert self.client is not None
-        return bool(run_sync(self.client.km.is_alive)())
-
-    async def _serve(self) -> None:
-        """Let the kernel answer from now on: it runs no more cells."""
-        assert self.client is not None
-        cast(AsyncKernelClient, self.client.kc).execute(SERVE, silent=True, allow_stdin=False)
-        self.serving = True
-
     def _execute(self, cell: NotebookNode) -> None:
-        assert self.client is not None
-        self.client.received, self.client.failed = 0, False
-        self.client.allowed = min(self.limits.output_bytes, self.room)
-        self.client.timeout = max(1, math.ceil(min(self.limits.cell, self.deadline - time.monotonic())))
-        self.client.nb.cells = [cell]
-        self.client.reset_execution_trackers()  # of the cell before, which is not in this notebook of one
+        assert self.kernel is not None
+        seconds = max(1, min(self.limits.cell, self.deadline - time.monotonic()))
+        self.client.begin(cell, min(self.limits.output_bytes, self.room))
         try:
-            self.client.execute_cell(cell, 0)
+            for message in self.kernel.line.run(cell.source, seconds, self.kernel.lives):
+                kind, body = message[:1], message[1:]
+                if kind == "E":
+                    cell.execution_count = _count(body)
+                elif kind == "M":
+                    self.client.take(body)
         finally:
             self.room -= min(self.client.received, self.client.allowed)
-        if self.client.flooded:  # the kernel's answer may come before the flood
-            raise DeadKernelError("flood")
-        if self.client.received > self.client.allowed:
-            cell.outputs.append(new_output("stream", name="stdout", text=CUT))
+        self.client.end()
 
     def _start(self) -> None:
-        self.client = self._new_client()
-        try:
-            self.client.start_new_kernel(
-                cwd=str(self.folder), env=kernel_environment(), stdout=DEVNULL, stderr=DEVNULL
-            )
-            self._await_sockets(self.client.km)
-            self.client.start_new_kernel_client()
-            setup = NotebookNode(cell_type="code", source=bootstrap(self.line.path), metadata={}, outputs=[])
-            self.client.nb.cells = [setup]
-            self.client.execute_cell(setup, 0, store_history=False)
-            self.line.connect(self.limits.start)
-        except Exception as error:
-            self._stop()
-            if isinstance(error, CourseError):
-                raise
-            reason = f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
-            raise CourseError(reason) from error
-
-    def _await_sockets(self, manager: AsyncKernelManager) -> None:
-        """Wait until the kernel listens: its sockets are connected to only once. Raises TimeoutError."""
-        ports = [value for name, value in manager.get_connection_info().items() if name.endswith("_port")]
-        end = time.monotonic() + self.limits.start
-        while not all(os.path.exists(f"{manager.ip}-{port}") for port in ports):
-            if time.monotonic() > end or not run_sync(manager.is_alive)():
-                raise TimeoutError
-            time.sleep(POLL)
-        time.sleep(2 * POLL)  # between making the last socket and listening to it
-
-    def _new_client(self) -> Client:
-        """A client for a kernel that talks over sockets in a folder of its own, not over the network."""
-        self.sockets = tempfile.TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True)
-        manager = Manager(kernel_spec_manager=self.kernels, kernel_name="grading")
-        manager.client_factory = Channels
-        manager.transport, manager.ip = "ipc", f"{self.sockets.name}/k"
-        manager.connection_file = f"{self.sockets.name}/connection.json"
-        self.line, self.serving = Line(f"{self.sockets.name}/line"), False
-        client = Client(NotebookNode(cells=[], metadata={}), km=manager, allow_errors=True)
-        client.interrupt_on_timeout, client.store_widget_state, client.record_timing = False, False, False
-        client.raise_on_iopub_timeout = True
-        client.startup_timeout, client.shutdown_kernel = int(self.limits.start), "immediate"
-        client.limits = self.limits
-        return client
+        self.kernel = self.kernels.start(self.folder)
 
     def _stop(self) -> None:
-        client, self.client = self.client, None
-        if client is not None:
-            self.line.hang_up()
-            if client.km is not None:  # else it never came to life, and nbclient has cleaned up
-                if client.kc is not None:
-                    client.kc.stop_channels()  # before the kernel ends: afterwards ZeroMQ takes a second
-                run_sync(end_kernel)(client.km)
-                client._cleanup_kernel()
-            subprocess.run(["rm", "-rf", "--", self.sockets.name], check=False)  # at any depth, unlike Python
-            self.sockets.cleanup()
+        kernel, self.kernel = self.kernel, None
+        if kernel is not None:
+            kernel.stop()
 
     def _restart(self, cost: int = 1) -> None:
         """A new kernel with the same state, as far as the cells that ran can make it."""
@@ -199,3 +124,12 @@ class Session:
 def _fail(cell: NotebookNode, name: str, sentence: str) -> None:
     cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
     cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
+
+
+def _count(text: str) -> int | None:
+    """The number of a cell, from what anything may have written."""
+    try:
+        count = json.loads(text)
+    except ValueError:
+        return None
+    return count if type(count) is int else None

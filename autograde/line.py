@@ -1,9 +1,9 @@
-"""The line by which the judge's questions reach a kernel: connected before the learner's code runs."""
+"""The grader's end of the line to a kernel: cells and questions go out, outputs and answers come back."""
 
-import os
+import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from autograde import wire
 from autograde.student import Unusable
@@ -12,25 +12,38 @@ LOOK = 0.5  # seconds between two looks at whether the kernel lives: a child of 
 
 
 class Line:
-    """The grader's end. It listens for one call in a folder that the kernel shares."""
+    """A message is text, its kind the first letter. Any error but Unusable ends the line."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.end = socket.socket(socket.AF_UNIX)
-        self.end.bind(path)
-        self.end.listen(1)
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
 
-    def connect(self, seconds: float) -> None:
-        """Take the call, and no other. Raises TimeoutError where none came."""
-        with self.end as listener:
-            listener.settimeout(seconds)
-            self.end, _ = listener.accept()
-        os.unlink(self.path)
+    def run(self, source: str, seconds: float, lives: Callable[[], bool]) -> Iterator[str]:
+        """Have a cell run; yields its messages (M) and, last, what says that it has ended (E).
+
+        Raises TimeoutError, EOFError or OSError.
+        """
+        deadline = self._say("X" + json.dumps(source), seconds)
+        kind = ""
+        while kind != "E":
+            message = self._hear(deadline, lives)
+            kind = message[:1]
+            yield message
 
     def ask(self, question: str, seconds: float, lives: Callable[[], bool]) -> str:
-        """The answer. Raises Unusable for what is no text; TimeoutError and other errors end the line."""
-        deadline = time.monotonic() + seconds
+        """The answer. Raises Unusable for what is no text, TimeoutError, EOFError or OSError."""
+        deadline = self._say("Q" + question, seconds)
+        while (message := self._hear(deadline, lives))[:1] != "A":
+            pass  # what a thread of the learner's prints meanwhile
+        return message[1:]
 
+    def _say(self, message: str, seconds: float) -> float:
+        """Send; returns when the time for an answer is over."""
+        deadline = time.monotonic() + seconds
+        self.end.settimeout(max(seconds, 0.001))
+        wire.send(self.end, message)
+        return deadline
+
+    def _hear(self, deadline: float, lives: Callable[[], bool]) -> str:
         def take(size: int) -> bytes:
             while (left := deadline - time.monotonic()) > 0:
                 self.end.settimeout(min(LOOK, left))
@@ -41,13 +54,11 @@ class Line:
                         raise EOFError from None
             raise TimeoutError
 
-        self.end.settimeout(seconds)
-        wire.send(self.end, question)
         try:
             return wire.receive(take).decode("ascii")
         except UnicodeDecodeError:
             raise Unusable("a malformed reply") from None
 
     def hang_up(self) -> None:
-        """End the line: the kernel is done with answering."""
+        """End the line."""
         self.end.close()

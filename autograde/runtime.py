@@ -1,13 +1,12 @@
 """Answers the judge's questions inside the learner's process: call, fetch, differentiate, read a file.
 
-Its source text is sent into the learner's kernel behind wire.py's (see bootstrap below); in process it is
-imported. It is not trusted: whatever it answers is checked by wire.loads on the judge's side.
+Its source text is sent into the learner's kernel behind wire.py's (see player.py); in process it is imported.
+It is not trusted: whatever it answers is checked by wire.loads on the judge's side.
 """
 
 import contextlib
 import io
 import os
-import socket
 import stat
 from typing import Any
 
@@ -19,22 +18,9 @@ MAX_MRO = 8
 class Runtime:
     """Serves the judge from a namespace, the learner's global variables."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self.namespace = namespace
+    def __init__(self, namespace: dict[str, Any], interruptible: bool = False) -> None:
+        self.namespace, self.interruptible = namespace, interruptible  # by Ctrl-C, at the self-check
         self.objects: dict[str, Any] = {}
-        self.line: socket.socket | None = None
-
-    def call(self, path: str) -> None:
-        """Connect to the grader, who listens for this one call."""
-        self.line = socket.socket(socket.AF_UNIX)
-        self.line.connect(path)
-
-    def serve(self) -> None:
-        """Answer one question after the other; with the line, it ends when one cannot be read or answered."""
-        assert self.line is not None
-        with self.line:
-            while True:
-                wire.send(self.line, self.answer(wire.receive(self.line.recv).decode()))
 
     def answer(self, request: str) -> str:
         """One request, one reply: {"ok": value}, {"unusable": why} or {"error": {...}}; nothing escapes."""
@@ -46,7 +32,7 @@ class Runtime:
         except wire.WireError as error:
             return wire.dumps({"unusable": str(error)}, self._keep)
         except BaseException as error:  # SystemExit too: the learner's code must not end the session
-            if isinstance(error, KeyboardInterrupt) and self.line is None:  # Ctrl-C, at the self-check
+            if isinstance(error, KeyboardInterrupt) and self.interruptible:
                 raise
             return wire.dumps({"error": self._describe(error)}, self._keep)
 
@@ -134,44 +120,3 @@ class Runtime:
 
 
 MISSING = "the name is not defined"
-
-
-def bootstrap(path: str) -> str:
-    """Code that sets the runtime up inside a kernel where the grading package does not exist.
-
-    It calls the grader, who listens at `path`.
-    """
-    import pathlib
-
-    sources = {
-        f"autograde.{file.stem}": file.read_text() for file in map(pathlib.Path, (wire.__file__, __file__))
-    }
-    return BOOTSTRAP.format(sources=sources, path=path)
-
-
-SERVE = "__import__('sys').modules['_autograde_runtime'].serve()"  # a cell that lasts as long as the line
-BOOTSTRAP = """
-def _autograde_setup():
-    import sys, types
-    sources = {sources!r}
-    package = types.ModuleType("autograde")
-    modules = dict()
-    before = {{name: sys.modules.get(name) for name in ("autograde", *sources)}}
-    sys.modules["autograde"] = package
-    try:
-        for name, source in sources.items():
-            module = types.ModuleType(name)
-            sys.modules[name] = module
-            setattr(package, name.split(".")[1], module)
-            exec(compile(source, "<" + name + ">", "exec"), module.__dict__)
-            modules[name] = module
-    finally:
-        for name, module in before.items():
-            sys.modules.pop(name) if module is None else sys.modules.__setitem__(name, module)
-    runtime = modules["autograde.runtime"].Runtime(get_ipython().user_ns)
-    runtime.call({path!r})
-    sys.modules["_autograde_runtime"] = runtime
-    get_ipython().ask_exit = lambda: None  # exit() in a cell ends the cell's work, not the kernel
-_autograde_setup()
-del _autograde_setup
-"""

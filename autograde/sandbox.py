@@ -1,41 +1,34 @@
 """Starts the kernel of a submission inside bubblewrap, with limits: where isolation is decided."""
 
-import asyncio
 import contextlib
 import functools
 import importlib.util
 import itertools
 import json
-import math
 import os
 import signal
-import stat
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from traitlets import Instance, Tuple
+from typing import IO, Any
 
 from autograde.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, secrets
 from autograde.errors import CourseError
 from autograde.limits import Limits
+from autograde.line import Line
 from autograde.seccomp import open_filter
-from autograde.warm import ZYGOTE
+from autograde.warm import ZYGOTE, kernel_environment
 
 HOLD = ["/bin/sh", "-c", "echo; read end"]  # says that the sandbox stands, then lasts until its input ends
 TICKS = os.sysconf("SC_CLK_TCK")
-BLOCK = 4096  # bytes that a file takes at least
 EVERY = 0.1  # seconds between two looks at what a submission uses
-LAST = 10.0  # seconds to wait for the end of a sandbox
+LOOK, LAST = 0.002, 10.0  # seconds between two looks at whether a sandbox has ended, and for all of them
 
 
 @dataclass
@@ -45,89 +38,98 @@ class Meter:
     memory: int = 0
 
 
-class SandboxedKernel(LocalProvisioner):
-    """A kernel that sees the system, Python and genmap, owns a few small folders, and has no network.
+class Kernel:
+    """A process that runs a submission's cells, forked from the warm one; `line` leads to it.
 
-    bubblewrap makes the sandbox, in which nothing runs but a shell that waits; the kernel is forked into it.
+    It sees the system, Python and genmap, owns a few small folders, and has no network: bubblewrap makes the
+    sandbox, in which nothing runs but a shell that waits, and the kernel is forked into it. One's own work
+    may do without (`isolated`): then it works in the folder itself. Raises CourseError.
     """
 
-    limits = Instance(Limits)
-    hidden = Tuple()
-    modules = Tuple()
-    meter = Instance(Meter)
-    child: int | None = None  # the first process in the sandbox
-
-    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """The sandbox's command, not the kernel's; the folder it was to start in becomes a copy inside."""
-        kwargs = await super().pre_launch(**kwargs)
-        given, sockets = Path(kwargs.pop("cwd")), self._sockets()
-        self._hand_over(sockets)
-        os.chmod(given, 0o755)
-        self.environment = kwargs["env"]
-        ZYGOTE.start(self.modules, self.environment)
-        (status, theirs), (ready, says), (waits, alive) = os.pipe(), os.pipe(), os.pipe()
-        self.ours, rules = [os.fdopen(fd, "rb") for fd in (status, ready)], open_filter()
-        self.alive, self.inherited = alive, [rules, *(os.fdopen(fd, "wb") for fd in (theirs, says, waits))]
-        fds, secret = [rules.fileno(), theirs], secrets(*self.hidden)
-        kwargs["cmd"] = command(HOLD, given, sockets, self.environment, secret, self.limits, *fds)
-        own = {"PATH": os.environ.get("PATH", "")}
-        return {**kwargs, "pass_fds": fds, "stdin": waits, "stdout": says, "cwd": "/", "env": own}
-
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Make the sandbox, fork the kernel into it, and watch what all its processes use together."""
-        with contextlib.ExitStack() as stack:
-            stack.callback(os.close, self.alive)
-            status, ready = map(stack.enter_context, self.ours)
+    def __init__(self, folder: Path, kernels: "GradingKernels") -> None:
+        self.folder, self.limits, self.kernels = folder, kernels.limits, kernels
+        self.first: int | None = None  # the first process in the sandbox
+        self.bwrap: subprocess.Popen[bytes] | None = None
+        environment = kernel_environment()
+        ZYGOTE.start(kernels.modules, environment)
+        ours, theirs = socket.socketpair()
+        self.line = Line(ours)
+        request = {"folder": "/work" if kernels.isolated else str(folder), "environment": environment}
+        with theirs:
+            if not kernels.isolated:
+                self.process = ZYGOTE.kernel(theirs, request)
+                return
             try:
-                info = await super().launch_kernel(cmd, **kwargs)
+                self._enter(theirs, request)
+            except CourseError:
+                self.stop()
+                raise
+
+    def _enter(self, line: socket.socket, request: dict[str, Any]) -> None:
+        waits, alive = os.pipe()
+        with os.fdopen(waits, "rb") as reader, os.fdopen(alive, "wb") as writer:
+            self.first = self._make(reader, request["environment"])
+            request |= {"first": self.first, "root": os.getuid() == 0, "uid": sandbox_uid()}
+            request["limits"] = _resources(self.limits)
+            first = os.pidfd_open(self.first)
+            try:
+                self.process = ZYGOTE.kernel(line, request, first, writer.fileno())
             finally:
-                for file in self.inherited:
-                    file.close()
-            line = status.readline()  # bwrap writes it as soon as the process is there
-            if line and ready.readline():  # and the shell when all else is
-                self.child = json.loads(line)["child-pid"]
-                self._fork(self.child)
-        return info
+                os.close(first)
+        threading.Thread(target=self._watch, args=(self.first, self.process), daemon=True).start()
 
-    def _fork(self, first: int) -> None:
-        assert self.parent is not None
-        named = self.parent.connection_file
-        kernel = ZYGOTE.kernel(first, self.alive, named, self.environment, self.limits)
-        threading.Thread(target=self._watch, args=(first, kernel), daemon=True).start()
+    def _make(self, waits: IO[bytes], environment: dict[str, str]) -> int:
+        """Make the sandbox; returns its first process."""
+        os.chmod(self.folder, 0o755)
+        (status, theirs), (ready, says) = os.pipe(), os.pipe()
+        with contextlib.ExitStack() as stack:
+            told, stands = (stack.enter_context(os.fdopen(fd, "rb")) for fd in (status, ready))
+            with os.fdopen(theirs, "wb"), os.fdopen(says, "wb") as out, open_filter() as rules:
+                fds, secret = [rules.fileno(), theirs], secrets(*self.kernels.hidden)
+                line = command(HOLD, self.folder, environment, secret, self.limits, *fds)
+                own = {"PATH": os.environ.get("PATH", "")}
+                quiet = subprocess.DEVNULL
+                self.bwrap = subprocess.Popen(
+                    line, pass_fds=fds, stdin=waits, stdout=out, stderr=quiet, cwd="/", env=own
+                )
+            first = told.readline()  # bwrap writes it as soon as the process is there
+            if not first or not stands.readline():  # and the shell when all else is
+                raise CourseError("The sandbox does not stand: run `autograde doctor`.")
+            return int(json.loads(first)["child-pid"])
 
-    async def cleanup(self, restart: bool = False) -> None:
-        """End the watch with the kernel, and see every process of the sandbox gone: a new one may follow."""
-        child, self.child = self.child, None
-        await super().cleanup(restart)
-        end = time.monotonic() + LAST
-        while child is not None and not ended(child) and time.monotonic() < end:
+    def lives(self) -> bool:
+        """Whether it may still answer."""
+        return not ended(self.process) and (self.first is None or not ended(self.first))
+
+    def kill(self) -> None:
+        """End every process of it: they die with the first of their namespace."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.first or self.process, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it, and see it gone: a new one may follow."""
+        self.line.hang_up()
+        first, self.first = self.first or getattr(self, "process", None), None
+        last = time.monotonic() + LAST
+        while first is not None and not ended(first) and time.monotonic() < last:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)  # the first process of the namespace: all others die with it
-            await asyncio.sleep(EVERY / 10)
+                os.kill(first, signal.SIGKILL)
+            time.sleep(LOOK)
+        if self.bwrap is not None:
+            self.bwrap.kill()
+            self.bwrap.wait()
 
-    def _sockets(self) -> Path:
-        assert self.parent is not None  # the kernel manager; it names the folder of the sockets
-        return Path(self.parent.connection_file).parent
-
-    def _hand_over(self, sockets: Path) -> None:
-        """The sandbox's user owns the folder of the sockets."""
-        if os.getuid() == 0:
-            for path in (sockets, *sockets.iterdir()):
-                os.chown(path, sandbox_uid(), sandbox_uid())
-
-    def _watch(self, child: int, kernel: int) -> None:
-        """Kill the sandbox, through its first process, when its processes together use too much."""
-        sockets, before = self._sockets(), _resident(os.getpid())
-        while self.child == child:
-            memory, cpu, count = usage(child, kernel)
-            self.meter.memory = max(self.meter.memory, memory)
-            filled = sum(max(BLOCK, size) for size in _sizes(sockets))
+    def _watch(self, first: int, kernel: int) -> None:
+        """Kill the sandbox when its processes together use too much."""
+        before = _resident(os.getpid())
+        while self.first == first:
+            memory, cpu, count = usage(first, kernel)
+            meter = self.kernels.meter
+            meter.memory = max(meter.memory, memory)
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
-            # messages pile up here, unread, however many the submission sends
             over = over or _resident(os.getpid()) - before > self.limits.grader
-            if over or filled > self.limits.file_bytes or _files(child, self.limits) > self.limits.files:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
+            if over or _files(first, self.limits) > self.limits.files:
+                self.kill()
                 return
             time.sleep(EVERY)
 
@@ -170,14 +172,6 @@ def _files(child: int, limits: Limits) -> int:
     return max(counts)
 
 
-def _sizes(folder: Path) -> Iterator[float]:
-    """Sizes of the files in a folder that has no folders in it: in those, anything could hide."""
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            entry = path.lstat()
-            yield math.inf if stat.S_ISDIR(entry.st_mode) else entry.st_size
-
-
 def _family(process: int) -> Iterator[int]:
     yield process
     with contextlib.suppress(OSError):
@@ -186,36 +180,38 @@ def _family(process: int) -> Iterator[int]:
                 yield from _family(int(child))
 
 
-class GradingKernels(KernelSpecManager):
-    """Knows one kernel, this Python's own, whatever is installed here; sandboxed unless told otherwise."""
+@dataclass
+class GradingKernels:
+    """Starts kernels for a submission, sandboxed unless told otherwise.
 
-    def __init__(
-        self,
-        limits: Limits,
-        hidden: Sequence[Path] = (),
-        isolated: bool = True,
-        modules: Sequence[str] = (),
-    ) -> None:
-        super().__init__()
-        self.meter = Meter()
-        own = {"limits": limits, "meter": self.meter}
-        settings = {**own, "hidden": tuple(hidden), "modules": tuple(modules)}
-        sandboxed = {"provisioner_name": "genmap-sandbox", "config": settings}
-        self.provisioner = sandboxed if isolated else {"provisioner_name": "local-provisioner"}
+    What lies in `hidden` does not exist for them; `modules` are imported before they start.
+    """
 
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """The grading kernel. Raises CourseError where there is no ipykernel, or no sandbox."""
+    limits: Limits
+    hidden: Sequence[Path] = ()
+    isolated: bool = True
+    modules: Sequence[str] = ()
+    meter: Meter = field(default_factory=Meter)
+
+    def start(self, folder: Path) -> Kernel:
+        """A kernel with the files of a folder. Raises CourseError: no ipykernel, no sandbox."""
         if importlib.util.find_spec("ipykernel") is None:
             raise CourseError("There is no Python kernel here: run `make setup` (it installs ipykernel).")
-        reason = sandbox_problem() if "config" in self.provisioner else None
-        if reason is not None:
+        if self.isolated and (reason := sandbox_problem()):
             raise CourseError(f"Submissions are not run without the sandbox. {reason}")
-        return KernelSpec(
-            argv=[sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            display_name="grading",
-            language="python",
-            metadata={"kernel_provisioner": self.provisioner},
-        )
+        return Kernel(folder, self)
+
+
+def _resources(limits: Limits) -> dict[str, int]:
+    """The limits of a process, as prlimit sets them for what bubblewrap starts."""
+    return {
+        "RLIMIT_AS": limits.address_space,
+        "RLIMIT_CPU": limits.cpu,
+        "RLIMIT_FSIZE": limits.file_bytes,
+        "RLIMIT_NPROC": limits.processes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_CORE": 0,
+    }
 
 
 @functools.cache
@@ -243,9 +239,6 @@ def _try_true() -> subprocess.CompletedProcess[str]:
     """Start a program that does nothing in a sandbox like a submission's."""
     folder = tempfile.TemporaryDirectory(prefix="k-")
     with folder as name, open_filter() as rules, open(os.devnull, "wb") as status:
-        given, sockets = Path(name, "given"), Path(name, "sockets")
-        given.mkdir()
-        sockets.mkdir()
         fds = [rules.fileno(), status.fileno()]
-        line = command(["/bin/true"], given, sockets, {}, [], Limits(), *fds)
+        line = command(["/bin/true"], Path(name), {}, [], Limits(), *fds)
         return subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)

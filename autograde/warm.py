@@ -8,22 +8,19 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from autograde.bubblewrap import sandbox_uid
 from autograde.errors import CourseError
 from autograde.helper import Helper
-from autograde.limits import Limits
 from autograde.seccomp import open_filter
 
 PROGRAM = Path(__file__).with_name("zygote.py")
-KERNEL = (  # what every kernel imports before its first cell
-    *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.inprocess"),
-    "ipykernel.debugger",
-    *("IPython.core.completerlib", "matplotlib_inline.backend_inline"),
-)
+NONE = "SOURCES: dict[str, str] = {}"  # of PROGRAM: the place of
+PARTS = ("wire", "runtime", "player")  # what runs in a kernel, where the grading package does not exist
+KERNEL = ("ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completerlib")
 
 
 class Zygote(Helper):
@@ -38,28 +35,23 @@ class Zygote(Helper):
             return
         own = {**environment, "HOME": os.path.expanduser("~")}  # where matplotlib keeps its list of fonts
         own.pop("MPLCONFIGDIR", None)
-        with PROGRAM.open("rb") as text:
+        sources = {f"autograde.{name}": PROGRAM.with_name(f"{name}.py").read_text() for name in PARTS}
+        with tempfile.TemporaryFile() as text:
+            text.write(PROGRAM.read_text().replace(NONE, f"{NONE[:-2]}{sources!r}", 1).encode())
+            text.seek(0)
             command = [sys.executable, "-P", "-", *KERNEL, *sorted(wanted)]
             self.launch(command, stdin=text, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.modules = wanted
 
-    def kernel(
-        self, first: int, alive: int, connection: str, environment: dict[str, str], limits: Limits
-    ) -> int:
-        """Fork a kernel into the sandbox whose first process is `first`; returns its process id.
+    def kernel(self, line: socket.socket, request: dict[str, Any], *sandbox: int) -> int:
+        """Fork a kernel that answers at `line`; returns its process id. Raises CourseError.
 
-        The sandbox lasts until every copy of the descriptor `alive` is closed. Raises CourseError.
+        `request` has its folder and environment. `sandbox` is empty, for one's own work, or descriptors: of
+        the sandbox's first process, which `request` names as `first`, and of a pipe: the sandbox lasts until
+        every copy of it is closed. Then `request` has the limits, too.
         """
-        request = {
-            "first": first,
-            "environment": environment,
-            "connection": connection,
-            "root": os.getuid() == 0,
-            "uid": sandbox_uid(),
-            "limits": _resources(limits),
-        }
         try:
-            answer = self._ask(first, alive, request)
+            answer = self._ask(line, request, *sandbox)
         except OSError as error:
             answer = str(error)
         if not answer.isdigit():
@@ -67,30 +59,18 @@ class Zygote(Helper):
             raise CourseError(f"The kernel cannot enter its sandbox ({why}): run `autograde doctor`.")
         return int(answer)
 
-    def _ask(self, first: int, alive: int, request: dict[str, Any]) -> str:
+    def _ask(self, line: socket.socket, request: dict[str, Any], *sandbox: int) -> str:
         assert self.control is not None
         ours, theirs = socket.socketpair()
-        process = os.pidfd_open(first)
-        with ours, theirs, os.fdopen(process, "rb"), open_filter() as rules:
-            descriptors = [process, rules.fileno(), alive, theirs.fileno()]
+        with ours, theirs, open_filter() as rules:
+            given = [sandbox[0], rules.fileno(), sandbox[1]] if sandbox else []
+            descriptors = [theirs.fileno(), line.fileno(), *given]
             socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
             theirs.close()
             return ours.recv(1000).decode(errors="replace")
 
 
 ZYGOTE = Zygote()  # one for the whole process: every kernel of a class is forked from it
-
-
-def _resources(limits: Limits) -> dict[str, int]:
-    """The limits of a process, as prlimit sets them for what bubblewrap starts."""
-    return {
-        "RLIMIT_AS": limits.address_space,
-        "RLIMIT_CPU": limits.cpu,
-        "RLIMIT_FSIZE": limits.file_bytes,
-        "RLIMIT_NPROC": limits.processes,
-        "RLIMIT_NOFILE": limits.open_files,
-        "RLIMIT_CORE": 0,
-    }
 
 
 def imports(released: dict[str, Any]) -> list[str]:
@@ -147,4 +127,5 @@ def kernel_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "NO_COLOR": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }

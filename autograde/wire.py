@@ -61,7 +61,7 @@ def send(line: socket.socket, message: str) -> None:
 def receive(take: Callable[[int], bytes]) -> bytes:
     """What one `send` sent; `take(n)` gives n bytes or fewer, none at the end of the line.
 
-    Raises EOFError there, and for a message that is longer than any may be.
+    Raises EOFError there, and WireError for a message that is longer than any may be.
     """
 
     def exactly(size: int) -> bytes:
@@ -75,7 +75,7 @@ def receive(take: Callable[[int], bytes]) -> bytes:
 
     size = int.from_bytes(exactly(HEADER), "big")
     if size > MAX_BYTES:
-        raise EOFError
+        raise WireError("the message is too large")
     return exactly(size)
 
 

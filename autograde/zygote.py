@@ -2,11 +2,12 @@
 
 It is run from its text, not as a part of `autograde`: the kernels inherit all that this process holds, and no
 submission may see the grading package. It reads nothing but the requests of its grader, holds no secret and
-starts no thread. Arguments: the modules to import, and the number of its socket.
+starts no thread. Arguments: the modules to import, and the number of its socket. SOURCES are the texts of the
+grader's modules that run in a kernel; the grader writes them into this one.
 
-A request is JSON with the kernel's environment, connection file, user and limits, and descriptors of the
-first process in the sandbox, of the system call filter, of a pipe by which the sandbox lives as long as its
-kernel, and of a line for the reply: the kernel's process id, or a word on what failed.
+A request is JSON with the kernel's folder, environment, user and limits, and descriptors: a line for the
+reply (the kernel's process id, or a word on what failed), the kernel's own line and, where there is a
+sandbox, its first process, the system call filter, and a pipe by which it lives as long as its kernel.
 """
 
 import contextlib
@@ -20,8 +21,10 @@ import resource
 import signal
 import socket
 import sys
+from types import ModuleType
 from typing import Any, NoReturn
 
+SOURCES: dict[str, str] = {}
 LIBC = ctypes.CDLL(None, use_errno=True)
 # of linux/sched.h: mount, cgroup, uts, ipc, user, pid, net
 SPACES, USER = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000, 0x10000000
@@ -50,25 +53,52 @@ def warm(modules: list[str]) -> None:
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-    gc.collect()
-    gc.freeze()  # so that a kernel's garbage collector leaves the shared pages alone
 
 
-def serve(control: socket.socket) -> None:
+def load(sources: dict[str, str]) -> dict[str, ModuleType]:
+    """The grader's modules, as parts of a package that does not stay."""
+    package, modules = ModuleType("autograde"), dict[str, ModuleType]()
+    before = {name: sys.modules.get(name) for name in ("autograde", *sources)}
+    sys.modules["autograde"] = package
+    try:
+        for name, source in sources.items():
+            module = modules[name] = sys.modules[name] = ModuleType(name)
+            setattr(package, name.split(".")[1], module)
+            exec(compile(source, f"<{name}>", "exec"), module.__dict__)
+    finally:
+        for name, old in before.items():
+            del sys.modules[name]
+            if old is not None:
+                sys.modules[name] = old
+    return modules
+
+
+def serve(control: socket.socket, parts: dict[str, ModuleType]) -> None:
     """Fork once for every request until the grader hangs up."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 4)
+        message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 5)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            enter(json.loads(message), *descriptors)
+            request, (reply, line, *sandbox) = json.loads(message), descriptors
+            if sandbox:
+                enter(request, parts, reply, line, *sandbox)
+            become_kernel(request, parts, line, reply=reply)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def enter(request: dict[str, Any], first: int, rules: int, alive: int, reply: int) -> NoReturn:
+def enter(
+    request: dict[str, Any],
+    parts: dict[str, ModuleType],
+    reply: int,
+    line: int,
+    first: int,
+    rules: int,
+    alive: int,
+) -> NoReturn:
     """Go into the sandbox of the process `first`, fork the kernel there, hold `alive` open while it runs."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -77,7 +107,8 @@ def enter(request: dict[str, Any], first: int, rules: int, alive: int, reply: in
         check(LIBC.setns(first, SPACES | (0 if request["root"] else USER)))
         kernel = os.fork()
         if kernel == 0:
-            become_kernel(request, program)
+            become_kernel(request, parts, line, program)
+        os.close(line)
         os.write(reply, str(kernel).encode())
         os.close(reply)
         os.waitpid(kernel, 0)
@@ -94,24 +125,45 @@ def check_apart(first: int) -> None:
             raise OSError(f"it shares {space} with its grader")
 
 
-def become_kernel(request: dict[str, Any], program: bytes) -> NoReturn:
-    """Give up every right, as bubblewrap and setpriv do for what they start, and run the kernel."""
+def become_kernel(
+    request: dict[str, Any],
+    parts: dict[str, ModuleType],
+    line: int,
+    program: bytes = b"",
+    reply: int | None = None,
+) -> NoReturn:
+    """Give up every right, as bubblewrap and setpriv do for what they start, and run the kernel.
+
+    Without a filter there is no sandbox either: it is one's own work.
+    """
     try:
         os.setsid()
-        os.closerange(0, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        for _ in range(3):
-            os.open("/dev/null", os.O_RDWR)
-        os.chdir("/work")
+        if reply is not None:
+            os.write(reply, str(os.getpid()).encode())
+        line = keep_only(line)
+        os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        for name, value in request["limits"].items():
-            resource.setrlimit(getattr(resource, name), (value, value))
-        drop_rights(request["uid"] if request["root"] else None)
-        forbid(program)
+        if program:
+            for name, value in request["limits"].items():
+                resource.setrlimit(getattr(resource, name), (value, value))
+            drop_rights(request["uid"] if request["root"] else None)
+            forbid(program)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        run_kernel(request["connection"])
+        run_kernel(socket.socket(fileno=line), parts)
     finally:
         os._exit(1)
+
+
+def keep_only(line: int) -> int:
+    """Close every descriptor but the line, which becomes number 3."""
+    os.dup2(line, 3)
+    os.closerange(0, 3)
+    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    for _ in range(3):
+        os.open("/dev/null", os.O_RDWR)
+    return 3
 
 
 def drop_rights(uid: int | None) -> None:
@@ -134,18 +186,22 @@ def forbid(program: bytes) -> None:
     check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filter_), 0, 0))
 
 
-def run_kernel(connection: str) -> None:
+def run_kernel(line: socket.socket, parts: dict[str, ModuleType]) -> None:
     """A kernel like one that was started afresh."""
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     importlib.invalidate_caches()
-    sys.argv[:] = ["ipykernel_launcher", "-f", connection, "--HistoryManager.hist_file=:memory:"]
-    kernelapp = importlib.import_module("ipykernel.kernelapp")
-    kernelapp.launch_new_instance()
+    sys.argv[:] = ["ipykernel_launcher"]
+    own = (number for number, path in enumerate(sys.path) if path.endswith("lib-dynload"))
+    sys.path.insert(1 + max(own, default=-1), "")  # behind the standard library, as IPython has it
+    parts["autograde.player"].Player(line).serve()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
     warm(sys.argv[1:-1])
-    serve(socket.socket(fileno=int(sys.argv[-1])))
+    PARTS = load(SOURCES)
+    gc.collect()
+    gc.freeze()  # so that a kernel's garbage collector leaves the shared pages alone
+    serve(socket.socket(fileno=int(sys.argv[-1])), PARTS)

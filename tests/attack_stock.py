@@ -87,13 +87,12 @@ class StockClass:
             if attack.name in names:
                 return f"not run: {reason}"
         with tempfile.TemporaryDirectory(prefix="k-") as name:
-            given, sockets = Path(name, "given"), Path(name, "sockets")
+            given = Path(name, "given")
             shutil.copytree(self.course.root, given)
-            sockets.mkdir()
             values = {"@COURSE@": "/work", "@PID@": PROCESS, "@TMP@": "/tmp"}
             submit(Course.at(given), attack, values)
             subprocess.run(["chmod", "-R", "a+rwX", str(name)], check=True)
-            result = _graded(given, sockets, attack.name)
+            result = _graded(given, attack.name)
             subprocess.run(["rm", "-rf", str(given)], check=True)  # at any depth, unlike Python
             return ", ".join(_words(attack, result))
 
@@ -122,12 +121,12 @@ def stock_class() -> Iterator[StockClass]:
         yield StockClass(course)
 
 
-def _graded(given: Path, sockets: Path, student: str) -> dict[str, Any]:
+def _graded(given: Path, student: str) -> dict[str, Any]:
     """What the driver printed of the class in `given`; nothing where it did not come to its end."""
     inner = [sys.executable, "-P", DRIVER.name, NAME, student]
     with open_filter() as rules, tempfile.TemporaryFile() as status, tempfile.TemporaryFile() as printed:
         descriptors = [rules.fileno(), status.fileno()]
-        line = command(inner, given, sockets, kernel_environment(), [], LIMITS, *descriptors)
+        line = command(inner, given, kernel_environment(), [], LIMITS, *descriptors)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": printed, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(line, pass_fds=descriptors, **pipes)
         end = time.monotonic() + SECONDS

@@ -120,13 +120,66 @@ def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("autograde.sandbox.ZYGOTE", Zygote())
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CourseError, match="autograde doctor"):
-        Session(tmp_path, replace(LIMITS, start=5), KERNELS).__enter__()
+        Session(tmp_path, LIMITS, KERNELS).__enter__()
 
 
-def test_no_process_and_no_socket_is_left(tmp_path):
+def test_no_process_is_left(tmp_path):
     with Session(tmp_path, LIMITS, KERNELS) as session:
-        assert session.client is not None
-        provisioner = session.client.km.provisioner
-        sockets, child = session.sockets.name, provisioner.child
-        assert not ended(child)
-    assert not os.path.exists(sockets) and ended(child)
+        assert session.kernel is not None
+        processes = [session.kernel.first, session.kernel.process]
+        assert not any(map(ended, processes))
+    assert all(map(ended, processes))
+
+
+SHOWN = {
+    "print('a')\nimport sys\nprint('b', file=sys.stderr)\nprint('c')": ["stream", "stream", "stream"],
+    "await __import__('asyncio').sleep(0.01)\n3": ["execute_result"],
+    "from IPython.display import HTML, display\ndisplay(HTML('<b>x</b>'))": ["display_data"],
+    "import matplotlib.pyplot as plt\nplt.plot([1, 2]);": ["display_data"],
+    "%%bash\necho z": ["stream"],
+    "!echo z": ["stream"],
+    "raise ValueError": ["error"],
+    "input()": ["error"],
+    "from IPython.display import clear_output\nprint(1)\nclear_output()\nprint(2)": ["stream"],
+    "import ipywidgets\nipywidgets.IntSlider()": ["execute_result"],
+    "x = 1; exit()": [],
+}
+
+
+def test_cells_show_what_they_show_in_jupyter(tmp_path):
+    cells = [new_code_cell(source) for source in SHOWN]
+    with Session(tmp_path, LIMITS, KERNELS) as session:
+        for cell in cells:
+            session.run(cell)
+    shown = {cell.source: [output.output_type for output in cell.outputs] for cell in cells}
+    assert shown == SHOWN
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert "image/png" in cells[3].outputs[0].data and cells[8].outputs[0].text == "2\n"
+
+
+def test_ones_own_work_may_do_without_a_sandbox(tmp_path):
+    cell = new_code_cell("import os\ndef where():\n    return os.getcwd(), os.getuid()")
+    with Session(tmp_path, LIMITS, GradingKernels(LIMITS, isolated=False)) as session:
+        assert session.run(cell)
+        assert Student(session.ask).where() == (str(tmp_path), os.getuid())
+        assert session.kernel is not None
+        process = session.kernel.process
+    assert ended(process)
+
+
+def test_threads_and_children_of_the_learner_do_not_break_the_line(tmp_path):
+    talk = """
+import multiprocessing, threading, time
+def talk():
+    for n in range(20):
+        print(n)
+        time.sleep(0.01)
+threading.Thread(target=talk).start()
+child = multiprocessing.get_context("fork").Process(target=talk)
+child.start()
+"""
+    with Session(tmp_path, LIMITS, KERNELS) as session:
+        assert session.run(new_code_cell(talk)) and session.run(new_code_cell(DEFINE))
+        student = Student(session.ask)
+        assert [student.one() for _ in range(50)] == [1] * 50
+        assert session.restarts == 0

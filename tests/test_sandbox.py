@@ -155,14 +155,6 @@ def test_cpu_is_counted_over_all_processes(tmp_path):
     assert bomb(tmp_path, source, cpu=3) == ["KernelDied"]
 
 
-def test_sockets_cannot_fill_the_disk(tmp_path):
-    source = (
-        "import glob, time\nfolder = glob.glob('/tmp/k-*')[0]\n"
-        "for n in range(10000):\n    open(f'{folder}/{n}', 'w').write('x' * 100000)\ntime.sleep(5)"
-    )
-    assert bomb(tmp_path, source, file_bytes=8 << 20) == ["KernelDied"]
-
-
 def test_a_grader_installed_from_a_wheel_is_hidden_too(tmp_path):
     """The wheel lies below sys.prefix, which the sandbox sees."""
     site = Path(sys.prefix) / f"wheel-of-{os.getpid()}"

@@ -31,20 +31,17 @@ FULL = {"weighted-mean": 12, "running-mean": 8}
 HANDLE = ["from IPython.display import display\nh = display('a', display_id='q')", "h.update('b')"]
 OUTPUT = ["import ipywidgets\nwith ipywidgets.Output():\n    print('hi')"]
 FORGE = """
-import sys
-
-runtime = sys.modules["_autograde_runtime"]
+player = get_ipython().kernel.session.player
 
 
-def serve():
-    while question := runtime.line.recv(1 << 20):
-        size = content = None
-        {frame}
-        size = len(content) if size is None else size
-        runtime.line.sendall(size.to_bytes(8, "big") + content)
+def answer(question):
+    size = content = None
+    {frame}
+    size = len(content) if size is None else size
+    player.line.sendall(size.to_bytes(8, "big") + content)
 
 
-runtime.serve = serve
+player.runtime.answer = answer
 """
 MORE = '''@pytest.mark.exercise("weighted-mean")
 def test_more_{n}(student, rng):

@@ -1,0 +1,137 @@
+"""Runs cells in the learner's process: IPython as a Jupyter kernel has it, its messages sent over one line.
+
+The source text of this file runs in the kernel, behind those of wire.py and runtime.py: zygote.py loads them.
+It is not trusted: the grader checks whatever comes over the line.
+"""
+
+import asyncio
+import io
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from jupyter_client.jsonutil import json_default
+from jupyter_client.session import Session
+
+from autograde import wire
+from autograde.runtime import Runtime
+
+FULL, PIECE = 8192, 1 << 20  # characters of text that are sent at once, at least and at most
+
+
+class Messages(Session):
+    """The kernel's messages to its one client, who is at the other end of the line."""
+
+    player: "Player"
+
+    def send(
+        self, stream: Any, msg_or_type: Any, content: Any = None, *given: Any, **named: Any
+    ) -> dict[str, Any]:
+        """Send one; only its kind and content count."""
+        message = msg_or_type if isinstance(msg_or_type, dict) else self.msg(msg_or_type, content)
+        kind = message["header"]["msg_type"]
+        body = {"msg_type": kind, "content": message["content"]}
+        self.player.flush()
+        self.player.tell("M", json.dumps(body, default=json_default))
+        return message
+
+
+class Text(io.TextIOBase):
+    """Standard output, or error, of the cells."""
+
+    encoding = "utf-8"
+
+    def __init__(self, player: "Player", name: str, number: int) -> None:
+        self.player, self.name, self.number = player, name, number
+        self.kept: list[str] = []
+        self.size = 0
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def fileno(self) -> int:
+        """The number of the process's own stream, which leads nowhere."""
+        return self.number
+
+    def write(self, text: str) -> int:
+        """Keep the text until there is enough of it."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text)}")
+        self.player.turn(self)
+        self.kept.append(text)
+        self.size += len(text)
+        if self.size > FULL:
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Send what is kept."""
+        text, self.kept, self.size = "".join(self.kept), [], 0
+        for start in range(0, len(text), PIECE):
+            content = {"name": self.name, "text": text[start : start + PIECE]}
+            self.player.tell("M", json.dumps({"msg_type": "stream", "content": content}))
+
+
+class Player:
+    """Does what comes over the line: runs cells, answers questions."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line, self.process, self.lock = line, os.getpid(), threading.RLock()
+        sys.stdout, sys.stderr = Text(self, "stdout", 1), Text(self, "stderr", 2)
+        self.last = sys.stdout
+        session = Messages()
+        session.player = self
+        self.kernel = IPythonKernel.instance(session=session, log=logging.getLogger("kernel"))
+        # cells that await ask for it: they run in the only thread
+        self.kernel.shell_channel_thread = SimpleNamespace(parent_thread=None)
+        shell: Any = self.kernel.shell
+        shell.ask_exit = lambda: None  # exit() in a cell ends the cell's work, not the kernel
+        self.runtime = Runtime(shell.user_ns)
+        sys.modules["_autograde_runtime"] = self.runtime  # type: ignore[assignment]
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.count = 0
+
+    def tell(self, kind: str, body: str) -> None:
+        """Send a message of one kind; a child of this process says nothing."""
+        if os.getpid() == self.process:
+            with self.lock:
+                wire.send(self.line, kind + body)
+
+    def turn(self, stream: Text) -> None:
+        """Before a stream takes text: what the other one holds came first."""
+        if self.last is not stream:
+            self.flush()
+            self.last = stream
+
+    def flush(self) -> None:
+        """Send the text that cells printed."""
+        self.last.flush()
+
+    def serve(self) -> None:
+        """Until the grader hangs up."""
+        while True:
+            request = wire.receive(self.line.recv).decode()
+            kind, body = request[:1], request[1:]
+            if kind == "Q":
+                self.tell("A", self.runtime.answer(body))
+            else:
+                self.run(json.loads(body))
+
+    def run(self, source: str) -> None:
+        """Run a cell and say that it has ended."""
+        self.count += 1
+        self.kernel.set_parent([], {"header": {"msg_id": str(self.count)}, "content": {"silent": False}})
+        try:
+            done = self.loop.run_until_complete(self.kernel.do_execute(source, False, True, {}, False))
+        except BaseException:  # of hooks: IPython keeps those of the cell itself
+            done = {}
+        self.flush()
+        self.tell("E", json.dumps(done.get("execution_count")))
