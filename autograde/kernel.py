@@ -113,6 +113,8 @@ class Session:
             return
         self._start()
         for cell in list(self.done):
+            if time.monotonic() > self.deadline:  # nothing is run or asked from here on
+                return
             try:
                 self._execute(NotebookNode(cell, outputs=[]))  # the outputs of the first run stand
             except Exception:  # it ran before and does not now: it is left out from here on

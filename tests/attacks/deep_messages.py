@@ -14,7 +14,7 @@ def parts(kind, parent, content):
 
 
 def deeper(stream, kind, content=None, parent=None, ident=None, **rest):
-    if kind == "execute_reply" and parent and parent["content"].get("silent"):
+    if kind == "execute_reply" and parent and parent["content"].get("code", "").startswith("nested"):
         stream.send_multipart([*(ident or []), *parts(kind, parent, b'{"status": ' + deep + b"}")])
     return send(stream, kind, content, parent, ident=ident, **rest)
 
@@ -25,5 +25,19 @@ session.send = deeper
 shown = b'{"data": {"x/y": ' + deep + b'}, "metadata": {}, "transient": {}}'
 for _ in range(5):
     kernel.iopub_socket.send_multipart([b"x", *parts("display_data", kernel.get_parent("shell"), shown)])
+""",
+    "nested = 1",
+    """
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+answer = runtime.answer
+
+
+def forged(request):
+    return '{"ok": %s}' % deep.decode() if "weighted_mean" in request else answer(request)
+
+
+runtime.answer = forged
 """,
 ]

@@ -2,18 +2,20 @@
 
 EXTRA = [
     """
-kernel = get_ipython().kernel
-send = kernel.session.send
-reply = {"status": "ok", "data": {"text/plain": repr('{"d": [["ok", {"f": "0x1p+3"}]]}')}, "metadata": {}}
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+answer = runtime.answer
+forged = b'{"d": [["ok", {"f": "0x1p+3"}]]}'
 
 
-def twice(stream, kind, content=None, parent=None, ident=None, **rest):
-    if kind == "execute_reply" and "weighted_mean" in str(parent["content"].get("user_expressions")):
-        forged = {"status": "ok", "execution_count": 1, "user_expressions": {"reply": reply}}
-        send(stream, kind, forged, parent, ident=ident, **rest)
-    return send(stream, kind, content, parent, ident=ident, **rest)
+def twice(request):
+    if "weighted_mean" in request:
+        runtime.line.sendall(len(forged).to_bytes(8, "big") + forged)
+    return answer(request)
 
 
-kernel.session.send = twice
+runtime.answer = twice
 """,
 ]
+SCORE = 0.0  # the second exercise reads what is left over

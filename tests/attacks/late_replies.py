@@ -2,25 +2,41 @@
 
 EXTRA = [
     """
+import sys
 import time
 
-kernel = get_ipython().kernel
-send = kernel.session.send
-kept, turn = [], [0]
+runtime = sys.modules["_autograde_runtime"]
+answer, kept = runtime.answer, []
 
 
-def late(stream, kind, content=None, parent=None, **rest):
-    if kind == "execute_reply" and parent and parent["content"].get("silent"):
-        turn[0] += 1
-        kept.append((content, parent, rest))
-        for old in kept[-4:-1]:
-            send(stream, kind, old[0], old[1], **old[2])
-        if "weighted_mean" in str(parent["content"]):
-            time.sleep(1.5)
-    return send(stream, kind, content, parent, **rest)
+def late(request):
+    reply = answer(request)
+    kept.append(len(reply).to_bytes(8, "big") + reply.encode())
+    if "weighted_mean" in request:
+        runtime.line.sendall(kept[0])
+        time.sleep(1.5)
+        runtime.line.sendall(b"".join(kept))
+    return reply
 
 
-kernel.session.send = late
+runtime.answer = late
+""",
+    """
+import threading
+
+line = runtime.line
+
+
+def after_its_time():
+    while not kept:
+        time.sleep(0.01)
+    time.sleep(1.2)
+    for reply in kept:
+        line.sendall(reply)
+
+
+threading.Thread(target=after_its_time, daemon=True).start()
 """,
 ]
+SCORE = (8.0, 0.0)
 LIMITS = {"call": 1}

@@ -4,21 +4,39 @@ EXTRA = [
     """
 kernel = get_ipython().kernel
 send = kernel.session.send
-odd = [
-    [],
-    {"status": "ok", "user_expressions": {"reply": {"status": "ok", "data": {"text/plain": 12}}}},
-    {"status": "aborted", "user_expressions": [], "payload": [{"source": "ask_exit"}]},
-]
-turn = [0]
+odd = {
+    "list": [],
+    "number": {"status": 12, "execution_count": "12"},
+    "state": {"status": "aborted", "user_expressions": [], "payload": [{"source": "ask_exit"}]},
+}
 
 
 def strange(stream, kind, content=None, parent=None, **rest):
-    if kind == "execute_reply" and "weighted_mean" in str(parent["content"].get("user_expressions")):
-        content = kernel.session.pack(odd[turn[0] % len(odd)])
-        turn[0] += 1
+    code = parent["content"].get("code", "") if kind == "execute_reply" and parent else ""
+    if code.startswith("odd = "):
+        content = kernel.session.pack(odd[code.removeprefix("odd = ").strip("'")])
     return send(stream, kind, content, parent, **rest)
 
 
 kernel.session.send = strange
 """,
+    "odd = 'list'",
+    "odd = 'number'",
+    "odd = 'state'",
+    """
+import sys
+
+runtime = sys.modules["_autograde_runtime"]
+answer = runtime.answer
+
+
+def forged(request):
+    if "weighted_mean" not in request:
+        return answer(request)
+    return '"12"' if '"raw"' in request else "[]"
+
+
+runtime.answer = forged
+""",
 ]
+LIMITS = {"restarts": 4, "cell": 2}
