@@ -23,6 +23,7 @@ STYLE = """<style>
 POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"
 FEEDBACK = f"""<meta http-equiv="Content-Security-Policy" content="{POLICY}">"""
 KEPT = 500  # sources whose highlighting is remembered: most of a notebook is what the last one had
+LONGEST = 10_000  # characters of such a source: as HTML it is up to 24 times as long
 MACRO = "{%- macro mathjax(url='') -%}%s{%- endmacro -%}"
 
 
@@ -43,9 +44,13 @@ class _Compiled(BytecodeCache):
 COMPILED = _Compiled()
 
 
-@functools.lru_cache(maxsize=KEPT)
 def highlighted(source: str) -> str:
     """Python code as HTML."""
+    return _kept(source) if len(source) <= LONGEST else _kept.__wrapped__(source)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _kept(source: str) -> str:
     return str(Highlight2HTML(pygments_lexer="ipython3")(source))
 
 

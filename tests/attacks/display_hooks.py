@@ -11,4 +11,3 @@ get_ipython().display_formatter.format = lambda value, *rest: ({"text/plain": "'
 "test-weighted-mean"
 """,
 ]
-SCORE = (0.0,)
