@@ -77,9 +77,11 @@ def _serve_questions(line: Connection, ask: Ask, deadline: float) -> Verdict:
         if kind != b"A":
             raise HiddenTestError(body or "The judge ended with an error.")
         try:
-            line.send_bytes(b"R" + ask(body).encode())
+            answer = b"R" + ask(body).encode()
         except StudentError as error:
-            line.send_bytes(next(key for key, value in FAILURES.items() if type(error) is type(value)))
+            answer = next(key for key, value in FAILURES.items() if type(error) is type(value))
+        with contextlib.suppress(ConnectionError):  # the judge has ended meanwhile: seen above
+            line.send_bytes(answer)
     raise NoVerdict("The judge took too long; nothing was recorded. Grade again.")
 
 

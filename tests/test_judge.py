@@ -187,6 +187,15 @@ def test_a_judge_that_hangs_gives_no_verdict(server, tmp_path):
         server.verdict(path, in_process({}, 1), b"", "s", replace(Limits(), judge_wall=1))
 
 
+def test_a_judge_that_ends_while_it_waits_for_an_answer_gives_no_verdict(server, tests):
+    def slow(request: str) -> str:
+        time.sleep(2)
+        raise Died
+
+    with pytest.raises(NoVerdict, match="without a verdict"):
+        server.verdict(tests, slow, b"", "s", replace(Limits(), judge_wall=1))
+
+
 def test_the_server_comes_back_after_its_death(server, tests):
     server.start()
     assert server.process is not None
