@@ -33,8 +33,14 @@ class WireError(ValueError):
 
 
 def dumps(value: Any, refer: Callable[[Any], str | None]) -> str:
-    """One line of text for `value`. Where `refer` gives no key for an object that is not data: WireError."""
-    return json.dumps(_encode(value, refer, 0, [0]))
+    """One line of text for `value`.
+
+    Raises WireError for too much, and where `refer` gives no key for an object that is not data.
+    """
+    text = json.dumps(_encode(value, refer, 0, [0]))
+    if len(text) > MAX_BYTES:  # in base64 an array takes a third more
+        raise WireError("the message is too large")
+    return text
 
 
 def loads(text: str, resolve: Callable[[str], Any], strided: bool = False) -> Any:

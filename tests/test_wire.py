@@ -211,3 +211,5 @@ def test_size_depth_and_count_are_capped(monkeypatch):
     monkeypatch.setattr(wire, "MAX_BYTES", 10)
     with pytest.raises(WireError):
         wire.loads('"' + "x" * 10 + '"', refuse)
+    with pytest.raises(WireError):
+        wire.dumps("x" * 10, lambda _: None)
