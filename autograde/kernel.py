@@ -88,11 +88,10 @@ class Session:
         self.client.begin(cell, min(self.limits.output_bytes, self.room))
         try:
             for message in self.kernel.line.run(cell.source, seconds, self.kernel.lives):
-                kind, body = message[:1], message[1:]
-                if kind == "E":
-                    cell.execution_count = _count(body)
-                elif kind == "M":
-                    self.client.take(body)
+                if message[:1] == "E":
+                    cell.execution_count = _count(message[1:])
+                else:
+                    self.client.take(message[1:])
         finally:
             self.room -= min(self.client.received, self.client.allowed)
         self.client.end()
@@ -132,6 +131,6 @@ def _count(text: str) -> int | None:
     """The number of a cell, from what anything may have written."""
     try:
         count = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return count if type(count) is int else None

@@ -17,7 +17,7 @@ ATTACKS = attack_class.load()
 EVERY = 12  # attacks of a grader between two gradings of its honest student
 ORDINARY = (  # attempted a second time, as an ordinary user: one of each kind
     *("background_threads", "children_outlive", "disk_bomb", "double_replies", "exit_in_a_call"),
-    *("fills_the_sockets_folder", "forged_arrays", "forged_files", "ignores_sigint", "inherited_descriptors"),
+    *("floods_the_line", "forged_arrays", "forged_files", "ignores_sigint", "inherited_descriptors"),
     *(
         "links_to_secrets",
         "memory_bomb",
@@ -26,7 +26,7 @@ ORDINARY = (  # attempted a second time, as an ordinary user: one of each kind
         "reads_gradebook",
         "reads_judges_memory",
     ),
-    *("signals_to_parents", "swapped_sockets", "traces_and_mounts", "writes_secrets"),
+    *("signals_to_parents", "ends_in_a_message", "traces_and_mounts", "writes_secrets"),
 )
 CASES = [pytest.param(attack.name, False, id=attack.name) for attack in ATTACKS]
 if os.getuid() == 0:

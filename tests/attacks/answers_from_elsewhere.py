@@ -3,15 +3,11 @@
 EXTRA = [
     """
 import os
-import sys
 import threading
-import time
 
-runtime = sys.modules["_autograde_runtime"]
-SCORE = (8.0, 0.0)  # the child may answer for the second exercise, too, in its last milliseconds
-wire = type(runtime).answer.__globals__["wire"]
-SCORE = (8.0, 0.0)  # the child may answer for the second exercise, too, in its last milliseconds
-loads, forged = wire.loads, '{"d": [["ok", {"f": "0x1.8p+3"}]]}'
+player = get_ipython().kernel.session.player
+wire = type(player).tell.__globals__["wire"]
+answer, loads = player.runtime.answer, wire.loads
 
 
 def replaced(text, *rest, **named):
@@ -24,22 +20,17 @@ def replaced(text, *rest, **named):
 
 def answers(request):
     if "weighted_mean" not in request:
-        return runtime.answer(request)
+        return answer(request)
     if os.fork():
         os._exit(0)
     os.setsid()
     while True:
-        wire.send(runtime.line, forged)
-        wire.receive(runtime.line.recv)
+        wire.send(player.line, 'A{"d": [["ok", {"f": "0x1.8p+3"}]]}')
+        wire.receive(player.line.recv)
 
 
-def serves():
-    while True:
-        wire.send(runtime.line, answers(wire.receive(runtime.line.recv).decode()))
-
-
-wire.loads, runtime.serve = replaced, lambda: time.sleep(600)
-threading.Thread(target=serves, daemon=True).start()
+wire.loads, player.runtime.answer = replaced, answers
+threading.Thread(target=player.serve, daemon=True).start()
 """,
 ]
-SCORE = (8.0, 0.0)  # the child may answer for the second exercise, too, in its last milliseconds
+SCORE = (8.0, 0.0)  # two read the line, and the child may answer for the second exercise, too

@@ -3,7 +3,6 @@
 EXTRA = [
     """
 import atexit
-import glob
 import signal
 import sys
 import threading
@@ -12,7 +11,7 @@ import weakref
 
 
 def last(*rest):
-    for path in glob.glob("@TMP@/k-*"):
+    for path in ("/tmp", "/work"):
         open(f"{path}/last", "w").write("x")
     print("12.0")
     while True:

@@ -2,26 +2,26 @@
 
 EXTRA = [
     """
-import sys
 import time
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+player = get_ipython().kernel.session.player
+answer = player.runtime.answer
 
 
 def broken(request):
     if "weighted_mean" not in request:
         return answer(request)
     if '"raw"' not in request:
-        runtime.line.sendall((2**63).to_bytes(8, "big") + b"x" * 1000)
+        player.line.sendall((2**63).to_bytes(8, "big") + b"x" * 1000)
         return answer(request)
-    runtime.line.sendall((1000).to_bytes(8, "big") + b" " * 500)
+    player.line.sendall((1000).to_bytes(8, "big") + b"A" * 500)
     while True:
         time.sleep(0.3)
-        runtime.line.sendall(b" ")
+        player.line.sendall(b" ")
 
 
-runtime.answer = broken
+player.runtime.answer = broken
 """,
+    "player.line.sendall((2**63).to_bytes(8, 'big'))",
 ]
 LIMITS = {"call": 2}

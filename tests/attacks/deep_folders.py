@@ -1,15 +1,14 @@
-"""Leaves folders nested deeper than Python can follow, where the grader must clean up."""
+"""Leaves folders nested deeper than Python can follow, in the folders that it may write to."""
 
 EXTRA = [
     """
-import glob
 import os
-import sys
 
-os.chdir(os.path.dirname(glob.glob("@TMP@/k-*/*")[0]))
-for n in range(3000):
-    os.mkdir("d")
-    os.chdir("d")
+for place in ("/tmp", "/work"):
+    os.chdir(place)
+    for n in range(3000):
+        os.mkdir("d")
+        os.chdir("d")
 os._exit(0)
 """,
 ]

@@ -2,20 +2,17 @@
 
 EXTRA = [
     """
-import sys
-
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
-forged = b'{"d": [["ok", {"f": "0x1p+3"}]]}'
+player = get_ipython().kernel.session.player
+answer = player.runtime.answer
 
 
 def twice(request):
     if "weighted_mean" in request:
-        runtime.line.sendall(len(forged).to_bytes(8, "big") + forged)
+        player.tell("A", '{"d": [["ok", {"f": "0x1p+3"}]]}')
     return answer(request)
 
 
-runtime.answer = twice
+player.runtime.answer = twice
 """,
 ]
 SCORE = 0.0  # the second exercise reads what is left over

@@ -2,13 +2,20 @@
 
 EXTRA = [
     """
-import sys
+import threading
 
-line = sys.modules["_autograde_runtime"].line
-texts = [b'{"d": [["ok", %s]]}' % value for value in (b"null", b'{"f": "0x1p+3"}', b'{"r": "#0"}')]
-for text in texts * 50:
-    line.sendall(len(text).to_bytes(8, "big") + text)
+player = get_ipython().kernel.session.player
+
+
+def early():
+    for n in range(50):
+        for value in ("null", '{"f": "0x1p+3"}', '{"r": "#0"}'):
+            player.tell("A", '{"d": [["ok", %s]]}' % value)
+
+
+early()
+threading.Timer(0.2, early).start()
 """,
 ]
-SCORE = 0.0
+SCORE = (8.0, 0.0)
 NEXT = True

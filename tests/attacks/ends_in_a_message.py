@@ -1,18 +1,27 @@
-"""Ends its process while the grader reads its messages, each of which has fifty thousand parts."""
+"""Ends its process in the middle of an output and of an answer, after it has said how long they are."""
 
 EXTRA = [
     """
 import os
-import time
 
-kernel = get_ipython().kernel
-content = {"name": "stdout", "text": "x"}
-message = kernel.session.msg("stream", content, parent=kernel.get_parent("shell"))
-parts = [b"stream", *kernel.session.serialize(message), *[b"x"] * 50_000]
-for n in range(30):
-    kernel.iopub_socket.send_multipart(parts)
-time.sleep(0.3)
+player = get_ipython().kernel.session.player
+player.line.sendall((50_000_000).to_bytes(8, "big") + b"M" * 5_000_000)
 os._exit(0)
 """,
+    """
+import os
+
+player = get_ipython().kernel.session.player
+answer = player.runtime.answer
+
+
+def half(request):
+    if "weighted_mean" not in request:
+        return answer(request)
+    player.line.sendall((100).to_bytes(8, "big") + b'A{"d": [["ok"')
+    os._exit(0)
+
+
+player.runtime.answer = half
+""",
 ]
-EXTRA *= 2

@@ -1,33 +1,26 @@
-"""Replies with contents that are no contents: a list, a number as text, another state with a wish to quit."""
+"""Sends messages whose contents are none: lists, numbers, no kind, another status with a wish to quit."""
 
 EXTRA = [
     """
-kernel = get_ipython().kernel
-send = kernel.session.send
-odd = {
-    "list": [],
-    "number": {"status": 12, "execution_count": "12"},
-    "state": {"status": "aborted", "user_expressions": [], "payload": [{"source": "ask_exit"}]},
-}
+import json
 
-
-def strange(stream, kind, content=None, parent=None, **rest):
-    code = parent["content"].get("code", "") if kind == "execute_reply" and parent else ""
-    if code.startswith("odd = "):
-        content = kernel.session.pack(odd[code.removeprefix("odd = ").strip("'")])
-    return send(stream, kind, content, parent, **rest)
-
-
-kernel.session.send = strange
+player = get_ipython().kernel.session.player
+odd = [
+    [],
+    7,
+    {"msg_type": "stream"},
+    {"content": {}},
+    {"msg_type": ["stream"], "content": []},
+    {"msg_type": "status", "content": {"execution_state": "idle"}},
+    {"msg_type": "execute_reply", "content": {"status": "aborted", "payload": [{"source": "ask_exit"}]}},
+    {"msg_type": "shutdown_reply", "content": {"restart": True}},
+    {"msg_type": "error", "content": {"ename": 1, "evalue": [], "traceback": "x"}},
+]
+for message in odd:
+    player.tell("M", json.dumps(message))
 """,
-    "odd = 'list'",
-    "odd = 'number'",
-    "odd = 'state'",
     """
-import sys
-
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+answer = player.runtime.answer
 
 
 def forged(request):
@@ -36,7 +29,6 @@ def forged(request):
     return '"12"' if '"raw"' in request else "[]"
 
 
-runtime.answer = forged
+player.runtime.answer = forged
 """,
 ]
-LIMITS = {"restarts": 4, "cell": 2}

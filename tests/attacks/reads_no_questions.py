@@ -2,22 +2,20 @@
 
 EXTRA = [
     """
-import sys
 import time
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+player = get_ipython().kernel.session.player
+answer = player.runtime.answer
 
 
 def deaf(request):
     if "RunningMean" not in request:
         return answer(request)
-    reply = b'{"d": [["ok", {"r": "%s"}]]}' % (b"x" * (6 << 20))
-    runtime.line.sendall(len(reply).to_bytes(8, "big") + reply)
+    player.tell("A", '{"d": [["ok", {"r": "%s"}]]}' % ("x" * (6 << 20)))
     time.sleep(600)
 
 
-runtime.answer = deaf
+player.runtime.answer = deaf
 """,
 ]
 SCORE = 0.0
