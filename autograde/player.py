@@ -64,16 +64,21 @@ class Text(io.TextIOBase):
         """Keep the text until there is enough of it."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text)}")
-        self.player.turn(self)
-        self.kept.append(text)
-        self.size += len(text)
-        if self.size > FULL:
-            self.flush()
+        if os.getpid() == self.player.process:  # a child of it says nothing
+            with self.player.lock:
+                self.player.turn(self)
+                self.kept.append(text)
+                self.size += len(text)
+                if self.size > FULL:
+                    self.flush()
         return len(text)
 
     def flush(self) -> None:
         """Send what is kept."""
-        text, self.kept, self.size = "".join(self.kept), [], 0
+        if os.getpid() != self.player.process:
+            return
+        with self.player.lock:
+            text, self.kept, self.size = "".join(self.kept), [], 0
         for start in range(0, len(text), PIECE):
             content = {"name": self.name, "text": text[start : start + PIECE]}
             self.player.tell("M", json.dumps({"msg_type": "stream", "content": content}))
