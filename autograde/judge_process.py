@@ -148,12 +148,10 @@ class Desk:
         except HiddenTestError as error:
             answer = b"E" + str(error).encode()
             if self.waiting and not self.serves:
-                if line := self.waiting[1]:
-                    line.send_bytes(answer)
+                _send(self.waiting[1], answer)
                 self.waiting = None
         if self.line is not None:
-            with contextlib.suppress(ConnectionError):  # the grader is gone
-                self.line.send_bytes(answer)
+            _send(self.line, answer)
             os._exit(0)
 
 
@@ -168,6 +166,13 @@ def _main(control: socket.socket) -> None:
     desk = Desk(control)
     while True:
         desk.collect()
+
+
+def _send(line: Connection | None, answer: bytes) -> None:
+    """Send it to the grader, unless none is waiting or it is gone."""
+    if line is not None:
+        with contextlib.suppress(ConnectionError):
+            line.send_bytes(answer)
 
 
 def _asks_nobody(question: str) -> str:

@@ -14,6 +14,7 @@ class Limits:
     cell: float = 60
     wall: float = 600
     restarts: int = 3
+    start: float = 60  # until a kernel is ready
     output_bytes: int = 2 << 20  # kept of one cell's output; the rest is cut off
     notebook_output_bytes: int = 32 << 20  # kept of all cells together
     flood_bytes: int = 64 << 20  # of one cell's output: more ends the kernel

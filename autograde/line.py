@@ -17,6 +17,10 @@ class Line:
     def __init__(self, end: socket.socket) -> None:
         self.end = end
 
+    def await_kernel(self, seconds: float, lives: Callable[[], bool]) -> None:
+        """Wait until the kernel is ready: it says so before the learner's code runs. Raises as `run` does."""
+        self._hear(time.monotonic() + seconds, lives)
+
     def run(self, source: str, seconds: float, lives: Callable[[], bool]) -> Iterator[str]:
         """Have a cell run; yields its messages (M) and, last, what says that it has ended (E).
 

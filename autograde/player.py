@@ -121,7 +121,8 @@ class Player:
         self.last.flush()
 
     def serve(self) -> None:
-        """Until the grader hangs up."""
+        """Until the grader hangs up; it waits for the first message."""
+        self.tell("E", "")
         while True:
             request = wire.receive(self.line.recv).decode()
             kind, body = request[:1], request[1:]

@@ -49,21 +49,29 @@ class Kernel:
     def __init__(self, folder: Path, kernels: "GradingKernels") -> None:
         self.folder, self.limits, self.kernels = folder, kernels.limits, kernels
         self.first: int | None = None  # the first process in the sandbox
+        self.process: int | None = None
         self.bwrap: subprocess.Popen[bytes] | None = None
         environment = kernel_environment()
         ZYGOTE.start(kernels.modules, environment)
         ours, theirs = socket.socketpair()
         self.line = Line(ours)
         request = {"folder": "/work" if kernels.isolated else str(folder), "environment": environment}
-        with theirs:
-            if not kernels.isolated:
-                self.process = ZYGOTE.kernel(theirs, request)
-                return
-            try:
-                self._enter(theirs, request)
-            except CourseError:
-                self.stop()
+        try:
+            with theirs:
+                self._begin(theirs, request)
+            self.line.await_kernel(self.limits.start, self.lives)
+        except (CourseError, OSError, EOFError) as error:
+            self.stop()
+            if isinstance(error, CourseError):
                 raise
+            reason = f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
+            raise CourseError(reason) from error
+
+    def _begin(self, line: socket.socket, request: dict[str, Any]) -> None:
+        if self.kernels.isolated:
+            self._enter(line, request)
+        else:
+            self.process = ZYGOTE.kernel(line, request)
 
     def _enter(self, line: socket.socket, request: dict[str, Any]) -> None:
         waits, alive = os.pipe()
@@ -76,7 +84,8 @@ class Kernel:
                 self.process = ZYGOTE.kernel(line, request, first, writer.fileno())
             finally:
                 os.close(first)
-        threading.Thread(target=self._watch, args=(self.first, self.process), daemon=True).start()
+        watch = threading.Thread(target=self._watch, args=(self.first, self.process), daemon=True)
+        watch.start()
 
     def _make(self, waits: IO[bytes], environment: dict[str, str]) -> int:
         """Make the sandbox; returns its first process."""
@@ -99,22 +108,22 @@ class Kernel:
 
     def lives(self) -> bool:
         """Whether it may still answer."""
-        return not ended(self.process) and (self.first is None or not ended(self.first))
+        return not any(ended(process) for process in (self.first, self.process) if process)
 
     def kill(self) -> None:
         """End every process of it: they die with the first of their namespace."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.first or self.process, signal.SIGKILL)
+        if process := self.first or self.process:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it, and see it gone: a new one may follow."""
         self.line.hang_up()
-        first, self.first = self.first or getattr(self, "process", None), None
         last = time.monotonic() + LAST
-        while first is not None and not ended(first) and time.monotonic() < last:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(first, signal.SIGKILL)
+        while (process := self.first or self.process) and not ended(process) and time.monotonic() < last:
+            self.kill()
             time.sleep(LOOK)
+        self.first = self.process = None  # the watch ends
         if self.bwrap is not None:
             self.bwrap.kill()
             self.bwrap.wait()

@@ -48,7 +48,7 @@ class Zygote(Helper):
 
         `request` has its folder and environment. `sandbox` is empty, for one's own work, or descriptors: of
         the sandbox's first process, which `request` names as `first`, and of a pipe: the sandbox lasts until
-        every copy of it is closed. Then `request` has the limits, too.
+        every copy of it is closed. Then `request` has the user and the limits, too.
         """
         try:
             answer = self._ask(line, request, *sandbox)
@@ -65,7 +65,8 @@ class Zygote(Helper):
         with ours, theirs, open_filter() as rules:
             given = [sandbox[0], rules.fileno(), sandbox[1]] if sandbox else []
             descriptors = [theirs.fileno(), line.fileno(), *given]
-            socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
+            message = json.dumps({**request, "isolated": bool(sandbox)})
+            socket.send_fds(self.control, [message.encode()], descriptors)
             theirs.close()
             return ours.recv(1000).decode(errors="replace")
 

@@ -83,9 +83,10 @@ def serve(control: socket.socket, parts: dict[str, ModuleType]) -> None:
         if os.fork() == 0:
             control.close()
             request, (reply, line, *sandbox) = json.loads(message), descriptors
-            if sandbox:
+            if request["isolated"]:
                 enter(request, parts, reply, line, *sandbox)
-            become_kernel(request, parts, line, reply=reply)
+            os.write(reply, str(os.getpid()).encode())
+            become_kernel(request, parts, line)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -129,8 +130,7 @@ def become_kernel(
     request: dict[str, Any],
     parts: dict[str, ModuleType],
     line: int,
-    program: bytes = b"",
-    reply: int | None = None,
+    program: bytes | None = None,
 ) -> NoReturn:
     """Give up every right, as bubblewrap and setpriv do for what they start, and run the kernel.
 
@@ -138,13 +138,11 @@ def become_kernel(
     """
     try:
         os.setsid()
-        if reply is not None:
-            os.write(reply, str(os.getpid()).encode())
         line = keep_only(line)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        if program:
+        if program is not None:
             for name, value in request["limits"].items():
                 resource.setrlimit(getattr(resource, name), (value, value))
             drop_rights(request["uid"] if request["root"] else None)

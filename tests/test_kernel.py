@@ -1,6 +1,7 @@
 """A submission's cells in a kernel: what one cell does costs what depends on it and no more."""
 
 import os
+import socket
 import time
 from dataclasses import replace
 
@@ -119,6 +120,22 @@ def test_a_missing_kernel_is_one_line(tmp_path, monkeypatch):
 def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("autograde.sandbox.ZYGOTE", Zygote())
     monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(CourseError, match="autograde doctor"):
+        Session(tmp_path, LIMITS, KERNELS).__enter__()
+
+
+def test_a_kernel_that_fails_before_its_first_cell_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("autograde.sandbox.ZYGOTE", zygote := Zygote())
+    monkeypatch.setattr("autograde.warm.PARTS", ("wire", "runtime"))
+    with pytest.raises(CourseError, match=r"did not start.*autograde doctor"):
+        Session(tmp_path, LIMITS, KERNELS).__enter__()
+    zygote.close()
+
+
+def test_a_sandbox_is_entered_only_with_all_that_it_takes(tmp_path, monkeypatch):
+    """Descriptors can be lost on their way to a process that has too many open."""
+    sent = socket.send_fds
+    monkeypatch.setattr(socket, "send_fds", lambda to, message, given: sent(to, message, given[:2]))
     with pytest.raises(CourseError, match="autograde doctor"):
         Session(tmp_path, LIMITS, KERNELS).__enter__()
 
