@@ -22,6 +22,8 @@ from autograde.student import StudentError
 if TYPE_CHECKING:  # it imports nbgrader, for seconds
     from autograde.grade import Row
 
+# JupyterLab brings it along for jsonschema, which takes a second to import it and works without it.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 OUT = Console()
 ERR = Console(stderr=True)
 LESSON = 1200.0  # seconds that verifying one lesson may take

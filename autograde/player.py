@@ -18,6 +18,7 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
+from traitlets.config import Config
 
 from autograde import wire
 from autograde.runtime import Runtime
@@ -93,7 +94,9 @@ class Player:
         self.last = sys.stdout
         session = Messages()
         session.player = self
-        self.kernel = IPythonKernel.instance(session=session, log=logging.getLogger("kernel"))
+        own = Config({"HistoryManager": {"hist_file": ":memory:"}})
+        log = logging.getLogger("kernel")
+        self.kernel = IPythonKernel.instance(session=session, log=log, config=own)
         # cells that await ask for it: they run in the only thread
         self.kernel.shell_channel_thread = SimpleNamespace(parent_thread=None)
         shell: Any = self.kernel.shell

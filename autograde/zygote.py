@@ -46,13 +46,10 @@ def check(result: int) -> None:
 
 
 def warm(modules: list[str]) -> None:
-    """Import the modules, those that are there; the first optimizer imports much of torch."""
+    """Import the modules, those that are there."""
     for name in modules:
         with contextlib.suppress(Exception):  # it fails again in the kernel, where it counts
             importlib.import_module(name)
-    if "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 
 
 def load(sources: dict[str, str]) -> dict[str, ModuleType]:

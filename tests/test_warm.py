@@ -68,6 +68,8 @@ def test_only_imports_of_released_cells_count():
     ]
     expected = ["numpy", "os.path", "torch", "torch.nn", "zlib"]
     assert imports(new_notebook(cells=cells)) == expected
+    cells.append(new_code_cell("torch.optim.Adam"))
+    assert imports(new_notebook(cells=cells)) == sorted(["torch._dynamo", *expected])
 
 
 def test_a_warm_process_that_has_ended_is_replaced(tmp_path, monkeypatch):
