@@ -128,12 +128,12 @@ def try_(notebook: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: bool) -> None:
     """Grade a class: what was handed in for LESSON, unless it is graded and unchanged."""
-    from autograde import helpers
+    from autograde import ready
 
     course = Course.find()
     course.select((lesson,))
     counted = len(submitted(course, lesson, students))
-    helpers.start_early(course, lesson)
+    ready.start_early(course, lesson)
     from autograde.grade import grade as grade_all
 
     with _Bar(counted) as bar:

@@ -28,7 +28,7 @@ from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from sqlalchemy.orm import configure_mappers
 
-from autograde import helpers, whole
+from autograde import ready, whole
 from autograde.course import Course, hidden_tests, submitted
 from autograde.errors import CourseError
 from autograde.files import NAME, PLAIN, plain_files
@@ -79,16 +79,16 @@ def grade(
         modules = imports(released)
         rows = []
         try:
-            helpers.start(modules)
+            ready.start(modules)
             _warm_up(course, app, released)
             work = _Work(course, lesson, app, _ingredients(course, lesson))
             for index, outcome in forked_map(work, folders, LIMIT, jobs):
                 rows.append(_row(folders[index].parent.name, outcome))
                 if done is not None:
                     done(rows[-1])
-                helpers.start(modules)  # should one have ended, the next submissions have another
+                ready.start(modules)  # should one have ended, the next submissions have another
         finally:
-            helpers.close()
+            ready.close()
     return sorted(rows, key=lambda row: row.student)
 
 

@@ -13,8 +13,8 @@ from types import TracebackType
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from autograde.client import Client, Flood
 from autograde.limits import Limits
+from autograde.outputs import Flood, Outputs
 from autograde.sandbox import GradingKernels, Kernel
 from autograde.student import Died, TimedOut, Unusable
 from autograde.wire import WireError
@@ -36,8 +36,8 @@ class Session:
         self.restarts, self.room = 0, limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
         self.kernel: Kernel | None = None
-        self.client = Client(NotebookNode(cells=[], metadata={}), store_widget_state=False)
-        self.client.limits = limits
+        self.outputs = Outputs(NotebookNode(cells=[], metadata={}), store_widget_state=False)
+        self.outputs.limits = limits
 
     def __enter__(self) -> "Session":
         self._start()
@@ -85,16 +85,16 @@ class Session:
     def _execute(self, cell: NotebookNode) -> None:
         assert self.kernel is not None
         seconds = max(1, min(self.limits.cell, self.deadline - time.monotonic()))
-        self.client.begin(cell, min(self.limits.output_bytes, self.room))
+        self.outputs.begin(cell, min(self.limits.output_bytes, self.room))
         try:
             for message in self.kernel.line.run(cell.source, seconds, self.kernel.lives):
                 if message[:1] == "E":
                     cell.execution_count = _count(message[1:])
                 else:
-                    self.client.take(message[1:])
+                    self.outputs.take(message[1:])
         finally:
-            self.room -= min(self.client.received, self.client.allowed)
-        self.client.end()
+            self.room -= min(self.outputs.received, self.outputs.allowed)
+        self.outputs.end()
 
     def _start(self) -> None:
         self.kernel = self.kernels.start(self.folder)

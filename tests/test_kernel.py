@@ -84,6 +84,13 @@ def test_much_output_is_cut_and_the_cell_still_counts(tmp_path):
     assert "cut off" in cell.outputs[-1].text
 
 
+def test_an_error_that_is_too_long_is_an_error_all_the_same(tmp_path):
+    cell = new_code_cell("raise ValueError('x' * 300_000)")
+    with Session(tmp_path, LIMITS, KERNELS) as session:
+        assert not session.run(cell)
+    assert [o.ename for o in cell.outputs if o.output_type == "error"] == ["Error"]
+
+
 def test_the_kernel_is_told_that_it_is_graded_and_works_in_its_folder(tmp_path):
     with Session(tmp_path, LIMITS, KERNELS) as session:
         session.run(new_code_cell("import os\nfolder, setting = os.getcwd(), os.environ['GENMAP_SETTING']"))

@@ -1,5 +1,6 @@
 """A cell's outputs from what a kernel sends, by nbclient's rules, and bounded."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from nbformat.v4 import new_output
 from autograde.limits import Limits
 
 LOST = {"ename": "Error", "evalue": "its text was too long", "traceback": ["[too long]"]}
+ERROR = '{"msg_type": "error"'  # what an error's message begins with (player.py)
 CUT = "\n[output cut off here]\n"
 
 
@@ -17,7 +19,7 @@ class Flood(Exception):
     """A cell's output is far too long."""
 
 
-class Client(NotebookClient):
+class Outputs(NotebookClient):
     """nbclient's client, which is given the messages; it has no kernel of its own."""
 
     limits: Limits
@@ -36,23 +38,18 @@ class Client(NotebookClient):
         self.received += len(text)
         if self.received > self.limits.flood_bytes:
             raise Flood
-        if len(text) > self.allowed:
-            return
-        try:
-            given = json.loads(text)
-            kind, content = given["msg_type"], given["content"]
-            if self.received > self.allowed:
-                if kind != "error" or self.failed:
-                    return
-                self.failed, content = True, LOST
-            if kind != "status":  # which would end the cell
-                self._put(kind, content)
-        except Exception:  # a message that anything may have written
-            return
+        if self.received <= self.allowed:
+            with contextlib.suppress(Exception):  # a message that anything may have written
+                given = json.loads(text)
+                self._put(given["msg_type"], given["content"])
+        elif text.startswith(ERROR) and not self.failed:
+            self.failed = True
+            self._put("error", LOST)
 
     def _put(self, kind: str, content: dict[str, Any]) -> None:
         message = {"msg_type": kind, "header": {"msg_type": kind}, "parent_header": {}, "content": content}
-        self.process_message(message, self.nb.cells[0], 0)
+        if kind != "status":  # which would end the cell
+            self.process_message(message, self.nb.cells[0], 0)
 
     def end(self) -> None:
         """The cell has ended: say so in it where its output was cut off."""
