@@ -21,12 +21,16 @@ class Helper:
         """Whether it was started and, as far as can be told from here, has not ended."""
         return self.process is not None and (self.owner != os.getpid() or self.process.poll() is None)
 
-    def launch(self, command: list[str], **how: Any) -> None:
-        """Run `command`, the number of its socket behind; not in the grader's folder, which may go."""
+    def launch(self, command: list[str], *keep: int, **how: Any) -> None:
+        """Run `command`, the number of its socket behind; not in the grader's folder, which may go.
+
+        It inherits the descriptors `keep`.
+        """
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
-            self.process = subprocess.Popen([*command, str(number)], pass_fds=[number], cwd="/", **how)
+            fds = [number, *keep]
+            self.process = subprocess.Popen([*command, str(number)], pass_fds=fds, cwd="/", **how)
         self.owner = os.getpid()
 
     def close(self) -> None:

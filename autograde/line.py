@@ -58,8 +58,9 @@ class Line:
                         raise EOFError from None
             raise TimeoutError
 
+        content = wire.receive(take)
         try:
-            return wire.receive(take).decode("ascii")
+            return content.decode("ascii")
         except UnicodeDecodeError:
             raise Unusable("a malformed reply") from None
 

@@ -50,6 +50,7 @@ class Kernel:
         self.folder, self.limits, self.kernels = folder, kernels.limits, kernels
         self.first: int | None = None  # the first process in the sandbox
         self.process: int | None = None
+        self.handle: int | None = None  # of the first process: a number may be another's by now
         self.bwrap: subprocess.Popen[bytes] | None = None
         environment = kernel_environment()
         ZYGOTE.start(kernels.modules, environment)
@@ -79,11 +80,8 @@ class Kernel:
             self.first = self._make(reader, request["environment"])
             request |= {"first": self.first, "root": os.getuid() == 0, "uid": sandbox_uid()}
             request["limits"] = _resources(self.limits)
-            first = os.pidfd_open(self.first)
-            try:
-                self.process = ZYGOTE.kernel(line, request, first, writer.fileno())
-            finally:
-                os.close(first)
+            self.handle = os.pidfd_open(self.first)
+            self.process = ZYGOTE.kernel(line, request, self.handle, writer.fileno())
         watch = threading.Thread(target=self._watch, args=(self.first, self.process), daemon=True)
         watch.start()
 
@@ -112,8 +110,10 @@ class Kernel:
 
     def kill(self) -> None:
         """End every process of it: they die with the first of their namespace."""
-        if process := self.first or self.process:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):
+            if self.handle is not None:
+                signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+            elif process := self.first or self.process:
                 os.kill(process, signal.SIGKILL)
 
     def stop(self) -> None:
@@ -123,7 +123,9 @@ class Kernel:
         while (process := self.first or self.process) and not ended(process) and time.monotonic() < last:
             self.kill()
             time.sleep(LOOK)
-        self.first = self.process = None  # the watch ends
+        handle, self.first, self.process, self.handle = self.handle, None, None, None  # the watch ends
+        if handle is not None:
+            os.close(handle)
         if self.bwrap is not None:
             self.bwrap.kill()
             self.bwrap.wait()
@@ -149,7 +151,7 @@ def usage(*processes: int) -> tuple[int, float, int]:
     for pid in itertools.chain.from_iterable(map(_family, processes)):
         with contextlib.suppress(OSError, IndexError, ValueError):
             held = _resident(pid)
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
             memory += held
             cpu += sum(map(int, fields[11:15])) / TICKS
             count += int(fields[17])
@@ -159,15 +161,15 @@ def usage(*processes: int) -> tuple[int, float, int]:
 def ended(process: int) -> bool:
     """Whether it is gone or a zombie: the first process of a namespace is one once all others are gone."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        return Path(f"/proc/{process}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] == b"Z"
     except OSError:
         return True
 
 
 def _resident(process: int) -> int:
     """Bytes of a process's own and of its shared memory; not of the files that it maps."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon", "RssShmem")))
+    lines = Path(f"/proc/{process}/status").read_bytes().split(b"\n")  # its name may hold all else
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith((b"RssAnon:", b"RssShmem:")))
 
 
 def _files(child: int, limits: Limits) -> int:

@@ -1,6 +1,8 @@
 """Kernels that are ready at once: forks of a process (zygote.py) that has imported what the lesson does."""
 
 import ast
+import contextlib
+import fcntl
 import functools
 import importlib.util
 import json
@@ -8,10 +10,11 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from autograde.errors import CourseError
 from autograde.helper import Helper
@@ -20,6 +23,7 @@ from autograde.seccomp import open_filter
 PROGRAM = Path(__file__).with_name("zygote.py")
 NONE = "SOURCES: dict[str, str] = {}"  # of PROGRAM: the place of
 PARTS = ("wire", "runtime", "player")  # what runs in a kernel, where the grading package does not exist
+PATIENCE = 120.0  # seconds for all imports and a fork
 OPTIMIZER = "torch._dynamo"  # what the first optimizer imports, for more than a second
 KERNEL = ("ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completerlib")
 
@@ -34,14 +38,17 @@ class Zygote(Helper):
         wanted = frozenset(modules)
         if self.running() and wanted <= self.modules:
             return
-        own = {**environment, "HOME": os.path.expanduser("~")}  # where matplotlib keeps its list of fonts
-        own.pop("MPLCONFIGDIR", None)
+        own = {name: value for name, value in environment.items() if name != "MPLCONFIGDIR"}
+        if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+            own["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")  # it may be found beside the program
         sources = {f"autograde.{name}": PROGRAM.with_name(f"{name}.py").read_text() for name in PARTS}
-        with tempfile.TemporaryFile() as text:
+        with tempfile.TemporaryFile() as text, _interpreter() as program:
             text.write(PROGRAM.read_text().replace(NONE, f"{NONE[:-2]}{sources!r}", 1).encode())
             text.seek(0)
             command = [sys.executable, "-P", "-", *KERNEL, *sorted(wanted)]
-            self.launch(command, stdin=text, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            quiet, number = subprocess.DEVNULL, program.fileno()
+            how = {"executable": f"/proc/self/fd/{number}", "stdin": text, "env": own}
+            self.launch(command, number, stdout=quiet, stderr=quiet, **how)
         self.modules = wanted
 
     def kernel(self, line: socket.socket, request: dict[str, Any], *sandbox: int) -> int:
@@ -63,13 +70,28 @@ class Zygote(Helper):
     def _ask(self, line: socket.socket, request: dict[str, Any], *sandbox: int) -> str:
         assert self.control is not None
         ours, theirs = socket.socketpair()
-        with ours, theirs, open_filter() as rules:
-            given = [sandbox[0], rules.fileno(), sandbox[1]] if sandbox else []
-            descriptors = [theirs.fileno(), line.fileno(), *given]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            descriptors = [theirs.fileno(), line.fileno()]
+            if sandbox:
+                rules = stack.enter_context(open_filter())
+                descriptors += [sandbox[0], rules.fileno(), sandbox[1]]
             message = json.dumps({**request, "isolated": bool(sandbox)})
             socket.send_fds(self.control, [message.encode()], descriptors)
             theirs.close()
+            ours.settimeout(PATIENCE)
             return ours.recv(1000).decode(errors="replace")
+
+
+def _interpreter() -> IO[bytes]:
+    """Python as a file in memory: by /proc/self/exe a kernel reaches its program outside the sandbox."""
+    file = os.fdopen(os.memfd_create("python", os.MFD_ALLOW_SEALING), "wb")
+    file.write(Path(os.path.realpath(sys.executable)).read_bytes())
+    file.flush()
+    os.fchmod(file.fileno(), 0o555)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return file
 
 
 ZYGOTE = Zygote()  # one for the whole process: every kernel of a class is forked from it

@@ -39,7 +39,8 @@ MACHINE = "attacks the machine"
 NO_PART = "attacks what stock nbgrader does not have"
 NOT_RUN = {
     MACHINE: (
-        *("disk_bomb", "foreign_system_calls", "inode_bomb", "kernel_queues", "memory_bomb"),
+        *("changes_its_program", "disk_bomb", "foreign_system_calls", "nameless_processes"),
+        *("uncounted_children", "inode_bomb", "kernel_queues", "memory_bomb"),
         *("memory_without_owner", "networks", "output_bomb", "process_bomb", "sparse_file", "takes_priority"),
         *("traces_and_mounts", "unwaited_children"),
     ),

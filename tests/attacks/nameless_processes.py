@@ -1,0 +1,17 @@
+"""Takes more memory than it may in processes whose names are no text, or look like what the grader reads."""
+
+HELD = """
+import ctypes
+import os
+import time
+
+for name in ({names}):
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
+        held = bytearray(os.urandom(1 << 20)) * 400
+        time.sleep(600)
+time.sleep(3.5)
+print("GOT" + "-IN")
+"""
+NAMES = (r'b"\xff\xfe", b"\xfe\xff"', r'b"x\x0cRssAnon", b") Z 1 1"')
+EXTRA = [HELD.format(names=names) for names in NAMES]
