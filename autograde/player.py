@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
+from IPython.core import pylabtools
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
@@ -23,6 +24,7 @@ from traitlets.config import Config
 from autograde import wire
 from autograde.runtime import Runtime
 
+INLINE = "module://matplotlib_inline.backend_inline"
 FULL, PIECE = 8192, 1 << 20  # characters of text that are sent at once, at least and at most
 
 
@@ -101,6 +103,11 @@ class Player:
         self.kernel.shell_channel_thread = SimpleNamespace(parent_thread=None)
         shell: Any = self.kernel.shell
         shell.ask_exit = lambda: None  # exit() in a cell ends the cell's work, not the kernel
+        if "matplotlib" in sys.modules:  # imported before there was a shell, it shows nothing by itself
+            from matplotlib_inline.backend_inline import configure_inline_support
+
+            pylabtools.activate_matplotlib(INLINE)
+            configure_inline_support(shell, INLINE)
         self.runtime = Runtime(shell.user_ns)
         sys.modules["_autograde_runtime"] = self.runtime  # type: ignore[assignment]
         self.loop = asyncio.new_event_loop()

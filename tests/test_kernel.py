@@ -181,6 +181,14 @@ def test_cells_show_what_they_show_in_jupyter(tmp_path):
     assert "image/png" in cells[3].outputs[0].data and cells[8].outputs[0].text == "2\n"
 
 
+def test_figures_are_shown_though_matplotlib_was_there_before_the_kernel(tmp_path):
+    modules = ("matplotlib.pyplot", "matplotlib_inline.backend_inline")
+    cell = new_code_cell("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()")
+    with Session(tmp_path, LIMITS, GradingKernels(LIMITS, modules=modules)) as session:
+        assert session.run(cell)
+    assert ["image/png" in output.get("data", {}) for output in cell.outputs] == [True]
+
+
 def test_ones_own_work_may_do_without_a_sandbox(tmp_path):
     cell = new_code_cell("import os\ndef where():\n    return os.getcwd(), os.getuid()")
     with Session(tmp_path, LIMITS, GradingKernels(LIMITS, isolated=False)) as session:
