@@ -24,7 +24,6 @@ from traitlets.config import Config
 from autograde import wire
 from autograde.runtime import Runtime
 
-INLINE = "module://matplotlib_inline.backend_inline"
 FULL, PIECE = 8192, 1 << 20  # characters of text that are sent at once, at least and at most
 
 
@@ -106,8 +105,9 @@ class Player:
         if "matplotlib" in sys.modules:  # imported before there was a shell, it shows nothing by itself
             from matplotlib_inline.backend_inline import configure_inline_support
 
-            pylabtools.activate_matplotlib(INLINE)
-            configure_inline_support(shell, INLINE)
+            backend = os.environ["MPLBACKEND"]
+            pylabtools.activate_matplotlib(backend)
+            configure_inline_support(shell, backend)
         self.runtime = Runtime(shell.user_ns)
         sys.modules["_autograde_runtime"] = self.runtime  # type: ignore[assignment]
         self.loop = asyncio.new_event_loop()
