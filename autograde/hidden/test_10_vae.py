@@ -58,7 +58,7 @@ def test_full_covariances(student, rng):
 def test_change_of_units(student, rng):
     """The divergence of equal normals is 0, and a change of units, the same for both, changes nothing; also
     where the determinants leave the range of floats."""
-    for D, scale in ((3, 1.0), (200, 1e-9), (200, 1e9)):
+    for D, scale in ((3, 1.0), (40, 1e-9), (40, 1e9)):
         mu_q, L_q, mu_p, L_p = normal_pair(rng, 3, D)
         L_q, L_p = (0.02 * np.tril(L, -1) + np.eye(D) * np.exp(0.1 * rng.normal(size=D)) for L in (L_q, L_p))
         plain = kl(student, (mu_q, L_q, mu_p, L_p))
