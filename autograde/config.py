@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nbgrader.converters import base
+from nbgrader.converters import Autograde, base
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     ClearOutput,
@@ -19,7 +19,7 @@ from autograde.files import convert_plain_names, plain_files
 from autograde.formgrader import ForGraders, NoExchange, protect
 from autograde.inert import Inert, clean, markdown_of_a_page, unchanged
 from autograde.pages import Pages
-from autograde.preprocessors import Rebuild, Record, RunAndJudge
+from autograde.preprocessors import Rebuild, Record, RunAndJudge, convert_once
 from autograde.regions import STUB
 from autograde.release import ANSWER_STUB
 from autograde.unfinished import sweep
@@ -30,6 +30,7 @@ def configure(c: Config, root: Path) -> None:
     root = root.resolve()
     base.find_all_files = plain_files  # nbgrader copies what links and devices give, before our first step
     base.BaseConverter.convert_notebooks = convert_plain_names
+    Autograde.convert_single_notebook = convert_once
     os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
     c.CourseDirectory.root = str(root)
     c.CourseDirectory.db_url = Course.at(root).gradebook

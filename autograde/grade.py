@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,20 +27,19 @@ from nbgrader.api import MissingEntry
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
-from sqlalchemy.orm import configure_mappers
+from sqlalchemy.exc import SAWarning
 
 from autograde import ready, whole
 from autograde.course import Course, hidden_tests, submitted
-from autograde.errors import CourseError
+from autograde.errors import CourseError, StudentError
 from autograde.files import NAME, PLAIN, plain_files
 from autograde.forks import forked_map
-from autograde.gradebook import one_line_errors, open_gradebook
+from autograde.gradebook import compile_queries, one_engine, one_line_errors, open_gradebook
 from autograde.grading import course_secret
+from autograde.needed import imports
 from autograde.preprocessors import Record, RunAndJudge
 from autograde.sandbox import sandbox_problem
-from autograde.student import StudentError
 from autograde.unfinished import alive, sweep
-from autograde.warm import imports
 
 LIMIT = 1800.0  # seconds for one submission: more than the limits of its cells and its judge together
 LOCKED = re.compile(r"OperationalError\) (.*)")
@@ -71,7 +71,7 @@ def grade(
     folders = submitted(course, lesson, students)
     if reason := sandbox_problem():
         raise CourseError(f"Submissions are not run without the sandbox. {reason}")
-    with _alone(course, lesson), _scratch():
+    with _alone(course, lesson), _scratch(), one_engine(course):
         app = _nbgrader(course, lesson)
         sweep(course)
         course_secret(course.grading)
@@ -80,9 +80,9 @@ def grade(
         rows = []
         try:
             ready.start(modules)
-            _warm_up(course, app, released)
+            _warm_up(course, lesson, app, released)
             work = _Work(course, lesson, app, _ingredients(course, lesson))
-            for index, outcome in forked_map(work, folders, LIMIT, jobs):
+            for index, outcome in forked_map(work, folders, LIMIT, jobs, pinned=True):
                 rows.append(_row(folders[index].parent.name, outcome))
                 if done is not None:
                     done(rows[-1])
@@ -92,7 +92,7 @@ def grade(
     return sorted(rows, key=lambda row: row.student)
 
 
-def _warm_up(course: Course, app: AutogradeApp, released: NotebookNode) -> None:
+def _warm_up(course: Course, lesson: str, app: AutogradeApp, released: NotebookNode) -> None:
     """Make a page of the lesson here, so that every fork has the templates, and the parts that stay."""
     converter = GenerateFeedback(coursedir=app.coursedir, parent=app)
     exporter = converter.exporter_class(parent=converter, config=converter.config)
@@ -102,10 +102,10 @@ def _warm_up(course: Course, app: AutogradeApp, released: NotebookNode) -> None:
         cell.metadata.get("nbgrader", {}).update(score=0, points=0, comment="")
     exporter.from_notebook_node(released, {"nbgrader": defaultdict(float)})
     # should it be locked, each submission says so
-    with contextlib.suppress(CourseError), one_line_errors(course), open_gradebook(course):
-        configure_mappers()
-    gc.collect()
+    with contextlib.suppress(CourseError), one_line_errors(course):
+        compile_queries(course, lesson, released)
     gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
+    gc.enable()
 
 
 class _Work:
@@ -201,6 +201,7 @@ def _ingredients(course: Course, lesson: str) -> bytes:
 
 def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
     """nbgrader with the course's own configuration. Raises CourseError where that is not ours."""
+    warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own queries, several for each submission
     app = AutogradeApp()
     try:
         with contextlib.chdir(course.root):

@@ -1,5 +1,6 @@
 """Lessons in the course's gradebook, entered as nbgrader's own generate_assignment enters them."""
 
+import contextlib
 import logging
 import os
 import re
@@ -8,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nbformat import NotebookNode
+from nbgrader import api
 from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, StatementError, app_log
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
+from sqlalchemy import create_engine
 
 from autograde.course import Course
 from autograde.errors import CourseError
@@ -37,6 +40,38 @@ def open_gradebook(course: Course) -> Gradebook:
         return Gradebook(course.gradebook, "")  # the course id that nbgrader has by default
     finally:
         os.environ["PATH"] = path
+
+
+@contextmanager
+def one_engine(course: Course) -> Iterator[None]:
+    """Inside, all gradebooks of this process and its forks share an engine, and what it has compiled.
+
+    nbgrader opens ten for each submission, which compile the same queries again.
+    """
+    engine, make = create_engine(course.gradebook), api.create_engine
+    api.create_engine = lambda url, **how: engine if url == course.gradebook else make(url, **how)
+    try:
+        yield
+    finally:
+        api.create_engine = make
+
+
+def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None:
+    """Ask for what nobody handed in, so that the engine compiles what grading is going to ask for."""
+    nobody, place = "", (lesson, lesson)
+    cell = next(cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_grade(cell))
+    with open_gradebook(course) as gradebook:
+        for find, given in (
+            (gradebook.find_student, (nobody,)),
+            (gradebook.find_submission, (lesson, nobody)),
+            (gradebook.find_submission_notebook, (*place, nobody)),
+            (gradebook.find_source_cell, (cell, *place)),
+            (gradebook.find_graded_cell, (cell, *place)),
+            (gradebook.find_grade, (cell, *place, nobody)),
+            (gradebook.find_comment, (cell, *place, nobody)),
+        ):
+            with contextlib.suppress(MissingEntry):
+                find(*given)
 
 
 @contextmanager

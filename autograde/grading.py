@@ -17,12 +17,12 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from autograde.judge import Verdict, points
-from autograde.judge_process import SERVER, NoVerdict
+from autograde.judge_server import SERVER
 from autograde.kernel import Session
 from autograde.limits import limits_of
 from autograde.rebuild import grade_id, is_demo
 from autograde.sandbox import GradingKernels
+from autograde.verdict import NoVerdict, Verdict, points
 
 WIDTH = 88  # of a line of feedback: nbgrader's page shows no more without scrolling
 

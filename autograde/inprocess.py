@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from autograde.errors import TimedOut
 from autograde.runtime import Runtime
-from autograde.student import Ask, TimedOut
+from autograde.student import Ask
 
 
 class _CallTimeout(BaseException):

@@ -17,17 +17,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from autograde.errors import CourseError
-from autograde.student import Ask, Died, Student, StudentError, TimedOut
+from autograde.errors import Died, StudentError, TimedOut
+from autograde.student import Ask, Student
+from autograde.verdict import ROW, HiddenTestError, Verdict
 
-Verdict = dict[str, list[dict[str, Any]]]  # exercise -> its tests, each with the entries of ROW
 PATIENCE = 2  # deaths or time-outs of one exercise
-ROW = ("name", "weight", "passed", "sentence", "message")
 OPTIONS = [
     *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=no"),
     "--disable-plugin-autoload",
@@ -35,10 +33,6 @@ OPTIONS = [
     *("-p", "no:unraisableexception"),  # it collects garbage for a second
     *("-p", "no:warnings", "-p", "no:threadexception"),  # they take more time around a test than it does
 ]
-
-
-class HiddenTestError(CourseError):
-    """The hidden tests themselves are at fault: they cannot be collected or are not marked."""
 
 
 def _nothing(excinfo: object, style: object = None) -> str:
@@ -68,6 +62,7 @@ class Judge:
     tests: dict[tuple[int, str], _Test] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     interrupted: bool = False
+    current: tuple[int, str] = (0, "")  # the test that runs: number of its seed, name
     lost: dict[tuple[int, str], list[StudentError]] = field(default_factory=dict)
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -76,27 +71,24 @@ class Judge:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Every test runs once for each seed."""
-        if "judge_seed" not in metafunc.fixturenames:
-            metafunc.fixturenames.append("judge_seed")
-        metafunc.parametrize("judge_seed", range(len(self.seeds)), indirect=True)
+        metafunc.fixturenames.append("judge_seed")
+        metafunc.parametrize("judge_seed", range(len(self.seeds)))
 
     def pytest_runtestloop(self) -> bool | None:
         """What `serve` returns: None for pytest to run the tests now, True for it to leave them."""
         return self.serve(self) if self.serve else None
 
-    @pytest.fixture
-    def judge_seed(self, request: pytest.FixtureRequest) -> int:
-        """The number of the submission's identity among the seeds, which are known when the tests run."""
-        return int(request.param)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Remember the test that is about to run: for every fixture of a fixture pytest takes a while."""
+        self.current = self._key(item)
 
     @pytest.fixture
-    def student(self, judge_seed: int, request: pytest.FixtureRequest) -> Student:
+    def student(self) -> Student:
         """The learner's answers; objects kept for an earlier test are forgotten first.
 
         An exercise whose answer ended or hung the process PATIENCE times is not asked again.
         """
-        exercise = request.node.get_closest_marker("exercise").args[0]
-        lost = self.lost.get((judge_seed, exercise), [])
+        lost = self.lost.get((self.current[0], self.tests[self.current].exercise), [])
         if len(lost) >= PATIENCE:
             raise lost[-1]
         student = Student(self.ask)
@@ -104,9 +96,10 @@ class Judge:
         return student
 
     @pytest.fixture
-    def rng(self, judge_seed: int, request: pytest.FixtureRequest) -> np.random.Generator:
+    def rng(self) -> np.random.Generator:
         """Seeded by HMAC(course secret, submission, test)."""
-        message = f"{self.seeds[judge_seed]}\0{request.node.originalname}".encode()
+        seed, name = self.current
+        message = f"{self.seeds[seed]}\0{name}".encode()
         return np.random.default_rng(list(hmac.new(self.secret, message, hashlib.sha256).digest()))
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -114,6 +107,7 @@ class Judge:
         kept = [item for item in items if self._wanted(item)]
         for item in kept:
             item.repr_failure = _nothing  # type: ignore[method-assign]
+            item.location  # noqa: B018 - it is kept: no fork has to look for it
         dropped = [item for item in items if item not in kept]
         items[:] = kept
         config.hook.pytest_deselected(items=dropped)
@@ -199,9 +193,3 @@ def import_once(tests: Path) -> None:
         body = ast.parse(tests.read_text(encoding="utf-8")).body
         imports: list[ast.stmt] = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), tests.name, "exec"), {})
-
-
-def points(tests: list[dict[str, Any]], maximum: float) -> float:
-    """The score of an exercise: its maximum times the passed share of the weights, of which there is one."""
-    total = sum(test["weight"] for test in tests)
-    return maximum * sum(test["weight"] for test in tests if test["passed"]) / total

@@ -1,8 +1,8 @@
 """The judge in a process of its own: one fork a submission, with limits and without the gradebook.
 
-A small server imports pytest and torch and collects the tests once; then it forks for every submission. The
-fork asks its questions over a socket, which the grader answers from the learner's kernel, and ends with the
-verdict as JSON. Nothing that comes over the socket is unpickled on either side.
+The warm process (zygote.py) forks the server, which imports pytest and collects the tests once; then it forks
+for every submission. The fork asks its questions over a socket, which the grader (judge_server.py) answers
+from the learner's kernel, and ends with the verdict as JSON. Nothing that comes over it is unpickled.
 """
 
 import contextlib
@@ -12,92 +12,18 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from autograde.errors import CourseError
-from autograde.helper import Helper
-from autograde.judge import ROW, HiddenTestError, Judge, Verdict, run
+import torch
+
+from autograde.errors import Died
+from autograde.judge import Judge, run
+from autograde.judge_server import FAILURES
 from autograde.limits import Limits
-from autograde.student import Ask, Died, StudentError, TimedOut, Unusable
-
-FAILURES: dict[bytes, StudentError] = {b"D": Died(), b"T": TimedOut(), b"U": Unusable("a malformed reply")}
-
-
-class NoVerdict(CourseError):
-    """The judge ended without a verdict: an error of the course, never points."""
-
-
-class JudgeServer(Helper):
-    """The grader's side."""
-
-    def start(self) -> None:
-        """Start the server unless it runs; it warms up while the kernel does."""
-        if not self.running():
-            self.launch([sys.executable, "-P", "-m", "autograde.judge_process"], stdin=subprocess.DEVNULL)
-
-    def prepare(self, tests: Path) -> None:
-        """Let it collect hidden tests that it is going to be asked for."""
-        self.start()
-        assert self.control is not None
-        with contextlib.suppress(OSError):
-            self.control.send(json.dumps({"tests": str(tests)}).encode())
-
-    def verdict(self, tests: Path, ask: Ask, secret: bytes, seed: str, limits: Limits) -> Verdict:
-        """The verdict of one submission. Raises NoVerdict or HiddenTestError; never returns half of one."""
-        self.start()
-        assert self.control is not None
-        ours, theirs = socket.socketpair()
-        request = {"tests": str(tests), "secret": secret.hex(), "seed": seed, "limits": vars(limits)}
-        try:
-            socket.send_fds(self.control, [json.dumps(request).encode()], [theirs.fileno()])
-        except OSError:
-            raise NoVerdict("The judge's server has ended; nothing was recorded. Grade again.") from None
-        theirs.close()
-        with Connection(ours.detach()) as line:
-            return _serve_questions(line, ask, time.monotonic() + limits.judge_wall)
-
-
-SERVER = JudgeServer()  # one for the whole process: a class is graded by forks of it
-
-
-def _serve_questions(line: Connection, ask: Ask, deadline: float) -> Verdict:
-    while line.poll(max(0, deadline - time.monotonic())):
-        try:
-            message = line.recv_bytes()
-        except (EOFError, OSError):
-            raise NoVerdict("The judge ended without a verdict; nothing was recorded. Grade again.") from None
-        kind, body = message[:1], message[1:].decode(errors="replace")
-        if kind == b"V":
-            return _checked(body)
-        if kind != b"A":
-            raise HiddenTestError(body or "The judge ended with an error.")
-        try:
-            answer = b"R" + ask(body).encode()
-        except StudentError as error:
-            answer = next(key for key, value in FAILURES.items() if type(error) is type(value))
-        with contextlib.suppress(ConnectionError):  # the judge has ended meanwhile: seen above
-            line.send_bytes(answer)
-    raise NoVerdict("The judge took too long; nothing was recorded. Grade again.")
-
-
-def _checked(body: str) -> Verdict:
-    """The verdict in a message. Raises NoVerdict where it is cut short or malformed."""
-    try:
-        verdict = json.loads(body)
-        rows = [row for tests in verdict.values() for row in tests]
-        sound = all(
-            set(row) == set(ROW) and type(row["passed"]) is bool and row["weight"] > 0 for row in rows
-        )
-    except (ValueError, AttributeError, TypeError):
-        sound = False
-    if not sound:
-        raise NoVerdict("The judge's verdict is malformed; nothing was recorded. Grade again.")
-    return verdict
+from autograde.student import Ask
+from autograde.verdict import HiddenTestError
 
 
 class Desk:
@@ -134,6 +60,7 @@ class Desk:
                 self.line, plugin.ask = line, _asks(line)
                 plugin.secret, plugin.seeds = bytes.fromhex(request["secret"]), [request["seed"]]
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                os.sched_setaffinity(0, request["cores"])
                 _limit(Limits(**request["limits"]))
                 return None
             line.close()
@@ -155,12 +82,10 @@ class Desk:
             os._exit(0)
 
 
-def _main(control: socket.socket) -> None:
-    """Fork once for every request until the grader hangs up."""
-    import torch
-
+def serve(control: socket.socket) -> None:
+    """Say which process this is, then fork once for every request until the grader hangs up."""
+    control.send(str(os.getpid()).encode())
     torch.set_num_threads(1)
-    torch.broadcast_shapes((1,), (1,))  # its first call imports for a quarter of a second
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
     desk = Desk(control)
@@ -197,7 +122,3 @@ def _limit(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(limits.judge_wall)
-
-
-if __name__ == "__main__":
-    _main(socket.socket(fileno=int(sys.argv[1])))

@@ -13,11 +13,11 @@ from types import TracebackType
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
+from autograde.errors import Died, TimedOut, Unusable
+from autograde.frames import WireError
 from autograde.limits import Limits
 from autograde.outputs import Flood, Outputs
 from autograde.sandbox import GradingKernels, Kernel
-from autograde.student import Died, TimedOut, Unusable
-from autograde.wire import WireError
 
 DEAD = ("KernelDied", "The process ended in this cell (a crash, an exit or too much memory).")
 FLOOD = ("OutputLimit", "This cell printed far too much and was stopped.")

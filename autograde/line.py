@@ -5,8 +5,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from autograde import wire
-from autograde.student import Unusable
+from autograde import frames
+from autograde.errors import Unusable
 
 LOOK = 0.5  # seconds between two looks at whether the kernel lives: a child of it may keep the line open
 
@@ -44,7 +44,7 @@ class Line:
         """Send; returns when the time for an answer is over."""
         deadline = time.monotonic() + seconds
         self.end.settimeout(max(seconds, 0.001))
-        wire.send(self.end, message)
+        frames.send(self.end, message)
         return deadline
 
     def _hear(self, deadline: float, lives: Callable[[], bool]) -> str:
@@ -58,7 +58,7 @@ class Line:
                         raise EOFError from None
             raise TimeoutError
 
-        content = wire.receive(take)
+        content = frames.receive(take)
         try:
             return content.decode("ascii")
         except UnicodeDecodeError:

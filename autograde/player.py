@@ -1,10 +1,11 @@
 """Runs cells in the learner's process: IPython as a Jupyter kernel has it, its messages sent over one line.
 
-The source text of this file runs in the kernel, behind those of wire.py and runtime.py: zygote.py loads them.
+The source text of this file runs in the kernel, behind those of the other parts: zygote.py loads them.
 It is not trusted: the grader checks whatever comes over the line.
 """
 
 import asyncio
+import functools
 import io
 import json
 import logging
@@ -21,7 +22,7 @@ from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
 
-from autograde import wire
+from autograde import frames
 from autograde.runtime import Runtime
 
 FULL, PIECE = 8192, 1 << 20  # characters of text that are sent at once, at least and at most
@@ -108,6 +109,7 @@ class Player:
             backend = os.environ["MPLBACKEND"]
             pylabtools.activate_matplotlib(backend)
             configure_inline_support(shell, backend)
+        self.transform = shell.transform_cell
         self.runtime = Runtime(shell.user_ns)
         sys.modules["_autograde_runtime"] = self.runtime  # type: ignore[assignment]
         self.loop = asyncio.new_event_loop()
@@ -118,7 +120,7 @@ class Player:
         """Send a message of one kind; a child of this process says nothing."""
         if os.getpid() == self.process:
             with self.lock:
-                wire.send(self.line, kind + body)
+                frames.send(self.line, kind + body)
 
     def turn(self, stream: Text) -> None:
         """Before a stream takes text: what the other one holds came first."""
@@ -134,7 +136,7 @@ class Player:
         """Until the grader hangs up; it waits for the first message."""
         self.tell("E", "")
         while True:
-            request = wire.receive(self.line.recv).decode()
+            request = frames.receive(self.line.recv).decode()
             kind, body = request[:1], request[1:]
             if kind == "Q":
                 self.tell("A", self.runtime.answer(body))
@@ -144,6 +146,8 @@ class Player:
     def run(self, source: str) -> None:
         """Run a cell and say that it has ended."""
         self.count += 1
+        shell: Any = self.kernel.shell
+        shell.transform_cell = functools.lru_cache(1)(self.transform)  # IPython does it twice for each cell
         self.kernel.set_parent([], {"header": {"msg_id": str(self.count)}, "content": {"silent": False}})
         try:
             done = self.loop.run_until_complete(self.kernel.do_execute(source, False, True, {}, False))

@@ -1,11 +1,14 @@
 """The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.converters import Autograde
+from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.preprocessors.base import NbGraderPreprocessor
@@ -16,13 +19,21 @@ from autograde.errors import CourseError
 from autograde.files import MOST_CELLS
 from autograde.grading import course_secret, grade_notebook, record, scored_cells
 from autograde.inert import make_inert
-from autograde.judge_process import NoVerdict
+from autograde.needed import imports
 from autograde.rebuild import rebuild
 from autograde.unfinished import begin, end
-from autograde.warm import imports
+from autograde.verdict import NoVerdict
 
 Resources = dict[str, Any]
 Pair = tuple[NotebookNode, Resources]
+
+
+def convert_once(converter: Autograde, path: str) -> None:
+    """nbgrader's Autograde.convert_single_notebook, without writing and reading the notebook in between."""
+    converter.exporter._preprocessors = []
+    for step in (*converter.sanitize_preprocessors, *converter.autograde_preprocessors):
+        converter.exporter.register_preprocessor(step)
+    BaseConverter.convert_single_notebook(converter, path)
 
 
 class _Step(NbGraderPreprocessor):
@@ -53,23 +64,33 @@ class Rebuild(_Step):
         if len(nb.cells) > MOST_CELLS:
             raise CourseError(f"The notebook has more than {MOST_CELLS} cells: not graded.")
         begin(self.folder(self.coursedir.autograded_directory, names), names["notebook"])
-        nb, notes = rebuild(nb, nbformat.read(path, 4))
+        nb, notes = rebuild(nb, _read(path, path.stat().st_mtime_ns))
         for note in notes:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
+        resources["rebuilt"] = True
         return nb, resources
+
+
+@functools.cache
+def _read(path: Path, changed: int) -> NotebookNode:
+    """The released notebook; it is read once for a class, and nobody changes it."""
+    return nbformat.read(path, 4)
 
 
 class RunAndJudge(_Step):
     """Runs the cells, has the hidden tests judge them and writes text and number into the test cells."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
-        """Raises CourseError where there is no kernel or no verdict."""
+        """Raises CourseError where the notebook was not rebuilt, or there is no kernel or no verdict."""
         names = resources["nbgrader"]
+        if "rebuilt" not in resources:
+            raise CourseError("The notebook was not rebuilt from the release: nothing is graded.")
         folder = self.folder(self.coursedir.autograded_directory, names)
         seed = f"{names['assignment']}\0{names['student']}"
         secret = course_secret(self.course.grading)
         own = [self.course.grading, self.course.sources, self.course.root / "work"]
-        modules = imports(json.loads(self.course.released(names["assignment"]).read_text(encoding="utf-8")))
+        path = self.course.released(names["assignment"])
+        modules = imports(_read(path, path.stat().st_mtime_ns))
         tests = hidden_tests(names["assignment"])
         result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
         make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it

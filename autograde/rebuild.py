@@ -6,6 +6,7 @@ that appears twice or that the release does not know becomes an ordinary cell.
 
 import copy
 from collections import Counter
+from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
@@ -20,9 +21,9 @@ def grade_id(cell: NotebookNode) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def is_demo(cell: NotebookNode) -> bool:
+def is_demo(cell: dict[str, Any]) -> bool:
     """Whether a released cell is left out while grading."""
-    return "demo" in cell.metadata.get("tags", [])
+    return "demo" in cell["metadata"].get("tags", [])
 
 
 def rebuild(submitted: NotebookNode, released: NotebookNode) -> tuple[NotebookNode, list[str]]:
@@ -43,9 +44,8 @@ def rebuild(submitted: NotebookNode, released: NotebookNode) -> tuple[NotebookNo
         cells.append(_plain(cell, plain, number))
     _put_back([c for n, c in graded.items() if n not in seen], cells, list(graded), notes)
     _distinct_ids(cells)
-    result = copy.deepcopy(released)
-    result.cells = cells
-    return result, notes
+    rest = {name: part for name, part in released.items() if name != "cells"}
+    return NotebookNode({**copy.deepcopy(rest), "cells": cells}), notes
 
 
 def _graded(release: NotebookNode, submitted: NotebookNode, notes: list[str]) -> NotebookNode:

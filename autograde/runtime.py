@@ -11,6 +11,7 @@ import stat
 from typing import Any
 
 from autograde import wire
+from autograde.frames import WireError
 
 MAX_MRO = 8
 
@@ -29,7 +30,7 @@ class Runtime:
                 question = wire.loads(request, self._resolve, strided=True)
                 result = getattr(self, "do_" + question["op"])(**question["arguments"])
             return wire.dumps({"ok": result}, self._keep)
-        except wire.WireError as error:
+        except WireError as error:
             return wire.dumps({"unusable": str(error)}, self._keep)
         except BaseException as error:  # SystemExit too: the learner's code must not end the session
             if isinstance(error, KeyboardInterrupt) and self.interruptible:

@@ -53,7 +53,7 @@ class Kernel:
         self.handle: int | None = None  # of the first process: a number may be another's by now
         self.bwrap: subprocess.Popen[bytes] | None = None
         environment = kernel_environment()
-        ZYGOTE.start(kernels.modules, environment)
+        ZYGOTE.learn(kernels.modules)
         ours, theirs = socket.socketpair()
         self.line = Line(ours)
         request = {"folder": "/work" if kernels.isolated else str(folder), "environment": environment}

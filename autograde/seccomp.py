@@ -1,6 +1,7 @@
 """The system calls that a submission may not make: new namespaces, mounts, tracing, kernel interfaces."""
 
 import errno
+import functools
 import tempfile
 from typing import IO
 
@@ -30,6 +31,14 @@ DENIED = (
 
 def open_filter() -> IO[bytes]:
     """The filter as BPF in an open file, for bwrap's --seccomp. Raises ImportError or RuntimeError."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(_program())
+    file.seek(0)
+    return file
+
+
+@functools.cache
+def _program() -> bytes:
     import pyseccomp  # not at the top: it fails to load where libseccomp is missing
 
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -40,7 +49,7 @@ def open_filter() -> IO[bytes]:
         rules.add_rule(refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # clone3 passes its flags by a pointer, which a filter cannot follow; without it threads use clone
     rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    rules.export_bpf(file)
-    file.seek(0)
-    return file
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()

@@ -9,14 +9,13 @@ from nbformat import NotebookNode
 
 from autograde.chapter import prepare, run_cells
 from autograde.course import Course, hidden_tests
-from autograde.errors import CourseError, UsageError
+from autograde.errors import CourseError, StudentError, UsageError
 from autograde.forks import forked
 from autograde.grading import cells_to_run, fingerprint, score, scored_cells
 from autograde.inprocess import in_process
 from autograde.judge import judge
 from autograde.limits import limits_of
 from autograde.rebuild import rebuild
-from autograde.student import StudentError
 
 SECRET = b"self-study"  # nothing to protect here: whoever runs this has the tests
 Rows = list[dict[str, Any]]

@@ -10,38 +10,14 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from autograde import wire
+from autograde.errors import StudentError, Unusable
+from autograde.frames import WireError
 
 Ask = Callable[[str], str]
 
 MOST_LINES = 1000  # a larger line number could carry a whole input out
 ENDINGS = ("Error", "Exit", "Interrupt", "Iteration")
 SHOWN = frozenset(name for name in dir(builtins) if name.endswith(ENDINGS))  # exceptions named in feedback
-
-
-class StudentError(Exception):
-    """The learner's code did not answer. `reason` is a sentence for the learner, free of values."""
-
-    reason = "Your code did not answer."
-
-
-class Died(StudentError):
-    """The learner's process ended during a call."""
-
-    reason = "The process ended during the call (a crash, an exit or too much memory)."
-
-
-class TimedOut(StudentError):
-    """A call took longer than its limit."""
-
-    reason = "The call took too long."
-
-
-class Unusable(StudentError):
-    """The reply is no value of the expected kind."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.reason = f"Your code returned something that cannot be used here: {what}."
 
 
 class Missing(StudentError):
@@ -164,7 +140,7 @@ class Student:
         request = wire.dumps({"op": op, "arguments": arguments}, _refer)
         try:
             reply = wire.loads(self._transport(request), lambda key: Handle(self, key))
-        except wire.WireError as error:
+        except WireError as error:
             raise Unusable(str(error)) from None
         if type(reply) is not dict or len(reply) != 1:
             raise Unusable("a malformed reply")

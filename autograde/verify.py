@@ -20,19 +20,19 @@ from nbformat import NotebookNode
 
 from autograde.chapter import prepare, run_cell, run_cells
 from autograde.course import Course, answers, hidden_tests
-from autograde.errors import CourseError
+from autograde.errors import CourseError, StudentError
 from autograde.forks import forked_map
 from autograde.grading import cells_to_run, grade_notebook, scored_cells
 from autograde.inprocess import in_process
-from autograde.judge import import_once, judge, points
-from autograde.judge_process import SERVER
+from autograde.judge import import_once, judge
+from autograde.judge_server import SERVER
 from autograde.limits import Limits, limits_of
 from autograde.rebuild import grade_id
 from autograde.sandbox import sandbox_problem
 from autograde.script import read_answers, read_lesson
 from autograde.selfcheck import read_notebook
-from autograde.student import StudentError
 from autograde.trivial import defined_names, trivial_answers
+from autograde.verdict import points
 
 SECRET = b"verify"  # the same inputs in every run: a failure can be looked into
 RIGHT_SEEDS, WRONG_SEEDS = 20, 3

@@ -1,10 +1,7 @@
-"""Kernels that are ready at once: forks of a process (zygote.py) that has imported what the lesson does."""
+"""The grader's side of the warm process (zygote.py): kernels and a judge that are ready at once."""
 
-import ast
 import contextlib
 import fcntl
-import functools
-import importlib.util
 import json
 import os
 import socket
@@ -17,39 +14,86 @@ from pathlib import Path
 from typing import IO, Any
 
 from autograde.errors import CourseError
-from autograde.helper import Helper
 from autograde.seccomp import open_filter
 
 PROGRAM = Path(__file__).with_name("zygote.py")
 NONE = "SOURCES: dict[str, str] = {}"  # of PROGRAM: the place of
-PARTS = ("wire", "runtime", "player")  # what runs in a kernel, where the grading package does not exist
+PARTS = (
+    "frames",
+    "wire",
+    "runtime",
+    "player",
+)  # what runs in a kernel, where the grading package does not exist
+ENDED = "The process that kernels are forked from has ended: run again, or `autograde doctor`"
 PATIENCE = 120.0  # seconds for all imports and a fork
-OPTIMIZER = "torch._dynamo"  # what the first optimizer imports, for more than a second
-KERNEL = ("ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completerlib")
+KERNEL = (  # what a kernel imports at its start and with its first cell
+    *("ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completerlib", "IPython.core.application"),
+    *("IPython.core.oinspect", "IPython.core.logger", "sqlite3", "bdb"),
+)
 
 
-class Zygote(Helper):
-    """The grader's side: a process that a kernel is forked from, whatever the submission."""
+class Zygote:
+    """A process that kernels are forked from, whatever the submission; forks of the grader share it.
 
-    modules: frozenset[str] = frozenset()
+    It starts when it is first needed; close() or the grader's end stops it.
+    """
 
-    def start(self, modules: Iterable[str], environment: dict[str, str]) -> None:
-        """Start it unless it runs and knows the modules; it warms up meanwhile."""
-        wanted = frozenset(modules)
-        if self.running() and wanted <= self.modules:
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.control: socket.socket | None = None
+        self.owner = 0
+        self.known: set[str] | None = None
+
+    def start(self) -> None:
+        """Start it unless it runs; it warms up meanwhile."""
+        if self.process is not None and (self.owner != os.getpid() or self.process.poll() is None):
             return
-        own = {name: value for name, value in environment.items() if name != "MPLCONFIGDIR"}
-        if sysconfig.get_config_var("Py_ENABLE_SHARED"):
-            own["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")  # it may be found beside the program
         sources = {f"autograde.{name}": PROGRAM.with_name(f"{name}.py").read_text() for name in PARTS}
-        with tempfile.TemporaryFile() as text, _interpreter() as program:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with tempfile.TemporaryFile() as text, _interpreter() as program, theirs:
             text.write(PROGRAM.read_text().replace(NONE, f"{NONE[:-2]}{sources!r}", 1).encode())
             text.seek(0)
-            command = [sys.executable, "-P", "-", *KERNEL, *sorted(wanted)]
-            quiet, number = subprocess.DEVNULL, program.fileno()
-            how = {"executable": f"/proc/self/fd/{number}", "stdin": text, "env": own}
-            self.launch(command, number, stdout=quiet, stderr=quiet, **how)
-        self.modules = wanted
+            keep = theirs.fileno(), program.fileno()
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-", str(keep[0])],
+                executable=f"/proc/self/fd/{keep[1]}",
+                pass_fds=keep,
+                env=_environment(),
+                cwd="/",  # not the grader's folder, which may go
+                stdin=text,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self.owner, self.known = os.getpid(), None
+
+    def learn(self, modules: Iterable[str]) -> None:
+        """Let it import the modules, where it has not, before its next kernel."""
+        self.start()
+        wanted = {*KERNEL, *modules}
+        if self.known is None or not wanted <= self.known:
+            request = {"do": "import", "modules": sorted(wanted - (self.known or set()))}
+            self._send(request)
+            self.known = (self.known or set()) | wanted
+
+    def judge(self, control: socket.socket) -> None:
+        """Fork the judge's server, which is asked at `control`."""
+        self.start()
+        self._send({"do": "judge"}, control.fileno(), 2)
+
+    def _send(self, request: dict[str, Any], *descriptors: int) -> None:
+        """Raises CourseError where it has ended."""
+        assert self.control is not None
+        try:
+            socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
+        except OSError as error:
+            raise CourseError(f"{ENDED} ({error})") from None
+
+    def close(self) -> None:
+        """End it."""
+        if self.control is not None and self.process is not None:
+            self.control.close()
+            self.process.wait()
+            self.process = self.control = None
 
     def kernel(self, line: socket.socket, request: dict[str, Any], *sandbox: int) -> int:
         """Fork a kernel that answers at `line`; returns its process id. Raises CourseError.
@@ -58,17 +102,6 @@ class Zygote(Helper):
         the sandbox's first process, which `request` names as `first`, and of a pipe: the sandbox lasts until
         every copy of it is closed. Then `request` has the user and the limits, too.
         """
-        try:
-            answer = self._ask(line, request, *sandbox)
-        except OSError as error:
-            answer = str(error)
-        if not answer.isdigit():
-            why = answer or "its parent ended"
-            raise CourseError(f"The kernel cannot enter its sandbox ({why}): run `autograde doctor`.")
-        return int(answer)
-
-    def _ask(self, line: socket.socket, request: dict[str, Any], *sandbox: int) -> str:
-        assert self.control is not None
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:
             stack.enter_context(ours)
@@ -77,11 +110,27 @@ class Zygote(Helper):
             if sandbox:
                 rules = stack.enter_context(open_filter())
                 descriptors += [sandbox[0], rules.fileno(), sandbox[1]]
-            message = json.dumps({**request, "isolated": bool(sandbox)})
-            socket.send_fds(self.control, [message.encode()], descriptors)
+            cores = sorted(os.sched_getaffinity(0))
+            request = {**request, "do": "kernel", "isolated": bool(sandbox), "cores": cores}
+            self._send(request, *descriptors)
             theirs.close()
             ours.settimeout(PATIENCE)
-            return ours.recv(1000).decode(errors="replace")
+            try:
+                answer = ours.recv(1000).decode(errors="replace")
+            except OSError as error:
+                answer = str(error)
+        if not answer.isdigit():
+            why = answer or "its parent ended"
+            raise CourseError(f"The kernel cannot enter its sandbox ({why}): run `autograde doctor`.")
+        return int(answer)
+
+
+def _environment() -> dict[str, str]:
+    """Its environment variables, those of a kernel but for what a sandbox makes different."""
+    own = {name: value for name, value in kernel_environment().items() if name != "MPLCONFIGDIR"}
+    if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        own["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")  # it may be found beside the program
+    return own
 
 
 def _interpreter() -> IO[bytes]:
@@ -95,48 +144,6 @@ def _interpreter() -> IO[bytes]:
 
 
 ZYGOTE = Zygote()  # one for the whole process: every kernel of a class is forked from it
-
-
-def imports(released: dict[str, Any]) -> list[str]:
-    """The modules that a released notebook's cells import, and those that genmap imports for them, if late.
-
-    A submission's own have no say.
-    """
-    cells = (cell for cell in released["cells"] if cell["cell_type"] == "code")
-    return _imports(tuple("".join(cell["source"]) for cell in cells))
-
-
-@functools.cache
-def _imports(cells: tuple[str, ...]) -> list[str]:
-    found = {OPTIMIZER} if any("optim" in cell for cell in cells) else set()
-    sources = list(cells)
-    while sources:
-        new = set(_imported(sources.pop())) - found
-        found |= new
-        sources += [text for name in new if name.split(".")[0] == "genmap" and (text := _source(name))]
-    return sorted(found)
-
-
-def _source(module: str) -> str:
-    """A module's own text; none for what is no module, such as a function that is imported by name."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return ""
-    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-
-
-def _imported(source: str) -> Iterable[str]:
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a line of IPython's, such as %pip
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def kernel_environment() -> dict[str, str]:

@@ -10,26 +10,20 @@ import base64
 import binascii
 import json
 import math
-import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from autograde.frames import MAX_BYTES, WireError
+
 INTEGERS = {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
 DTYPES = INTEGERS | {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
-MAX_BYTES = 64 << 20
 MAX_DEPTH = 16
 MAX_NODES = 100_000
 MAX_DIMS = 16
 MAX_DIGITS = 1024  # of an integer, in hexadecimal
-HEADER = 8  # bytes that say how long the message behind them is
-CHUNK = 1 << 20  # bytes that are read at once, at most
-
-
-class WireError(ValueError):
-    """A value that cannot cross, or a message that is none."""
 
 
 def dumps(value: Any, refer: Callable[[Any], str | None]) -> str:
@@ -56,33 +50,6 @@ def loads(text: str, resolve: Callable[[str], Any], strided: bool = False) -> An
     except (ValueError, RecursionError) as error:
         raise WireError("the message is not JSON") from error
     return _Decoder(resolve, strided).decode(tree, 0)
-
-
-def send(line: socket.socket, message: str) -> None:
-    """Send a line of text, its length before it."""
-    content = message.encode("ascii")
-    line.sendall(len(content).to_bytes(HEADER, "big") + content)
-
-
-def receive(take: Callable[[int], bytes]) -> bytes:
-    """What one `send` sent; `take(n)` gives n bytes or fewer, none at the end of the line.
-
-    Raises EOFError there, and WireError for a message that is longer than any may be.
-    """
-
-    def exactly(size: int) -> bytes:
-        got = bytearray()
-        while len(got) < size:
-            part = take(min(size - len(got), CHUNK))
-            if not part:
-                raise EOFError
-            got += part
-        return bytes(got)
-
-    size = int.from_bytes(exactly(HEADER), "big")
-    if size > MAX_BYTES:
-        raise WireError("the message is too large")
-    return exactly(size)
 
 
 def _no_constant(name: str) -> None:

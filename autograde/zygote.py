@@ -1,13 +1,16 @@
-"""A process that has imported what a lesson needs, and forks a kernel into each sandbox that it is shown.
+"""The warm process: it imports torch once, forks the judge's server, then a kernel into each sandbox.
 
 It is run from its text, not as a part of `autograde`: the kernels inherit all that this process holds, and no
 submission may see the grading package. It reads nothing but the requests of its grader, holds no secret and
-starts no thread. Arguments: the modules to import, and the number of its socket. SOURCES are the texts of the
-grader's modules that run in a kernel; the grader writes them into this one.
+starts no thread. Argument: the number of its socket. SOURCES are the texts of the grader's modules that run
+in a kernel; the grader writes them into this one.
 
-A request is JSON with the kernel's folder, environment, user and limits, and descriptors: a line for the
-reply (the kernel's process id, or a word on what failed), the kernel's own line and, where there is a
-sandbox, its first process, the system call filter, and a pipe by which it lives as long as its kernel.
+A request is JSON. What it has to do is one of:
+- "import" its modules;
+- "judge": become the judge's server in a fork; with the descriptors of its socket and for its errors;
+- "kernel": in a fork, with the kernel's folder, environment, user and limits, and descriptors: a line for the
+  reply (the kernel's process id, or a word on what failed), the kernel's own line and, where there is a
+  sandbox, its first process, the system call filter, and a pipe by which it lives as long as its kernel.
 """
 
 import contextlib
@@ -22,14 +25,18 @@ import resource
 import signal
 import socket
 import sys
+import traceback
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NoReturn
 
 SOURCES: dict[str, str] = {}
+# What judge and kernels need. The last one is imported by torch.broadcast_shapes, for a quarter of a second.
+SHARED = ("numpy", "numpy.random", "torch", "torch.fx.experimental.symbolic_shapes")
 LIBC = ctypes.CDLL(None, use_errno=True)
 # of linux/sched.h: mount, cgroup, uts, ipc, user, pid, net
 SPACES, USER = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000, 0x10000000
-PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 SECCOMP_MODE_FILTER, CAPABILITIES, CAPABILITY_VERSION = 2, 64, 0x20080522
 INSTRUCTION = 8  # bytes of one of a filter
 
@@ -46,7 +53,7 @@ def check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def warm(modules: list[str]) -> None:
+def warm(modules: Iterable[str]) -> None:
     """Import the modules, those that are there."""
     for name in modules:
         with contextlib.suppress(Exception):  # it fails again in the kernel, where it counts
@@ -71,22 +78,51 @@ def load(sources: dict[str, str]) -> dict[str, ModuleType]:
     return modules
 
 
-def serve(control: socket.socket, parts: dict[str, ModuleType]) -> None:
-    """Fork once for every request until the grader hangs up."""
+def serve(control: socket.socket) -> None:
+    """Do what the grader asks for until it hangs up."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    parts: dict[str, ModuleType] = {}
     while True:
         message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 5)
         if not message:
             return
+        request = json.loads(message)
+        if request["do"] == "import":
+            warm(request["modules"])
+            parts = parts or load(SOURCES)
+            continue
+        gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
         if os.fork() == 0:
             control.close()
-            request, (reply, line, *sandbox) = json.loads(message), descriptors
-            if request["isolated"]:
-                enter(request, parts, reply, line, *sandbox)
-            os.write(reply, str(os.getpid()).encode())
-            become_kernel(request, parts, line)
+            gc.enable()
+            if request["do"] == "judge":
+                become_judge(*descriptors)
+            begin(request, parts, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def become_judge(control: int, errors: int) -> NoReturn:
+    """Run the judge's server; with this process it ends."""
+    try:
+        check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        os.dup2(errors, 2)
+        importlib.import_module("autograde.judge_process").serve(socket.socket(fileno=control))
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def begin(
+    request: dict[str, Any], parts: dict[str, ModuleType], reply: int, line: int, *sandbox: int
+) -> NoReturn:
+    """Become a kernel in the sandbox or, for one's own work, without."""
+    os.sched_setaffinity(0, request["cores"])
+    if request["isolated"]:
+        enter(request, parts, reply, line, *sandbox)
+    os.write(reply, str(os.getpid()).encode())
+    become_kernel(request, parts, line)
 
 
 def enter(
@@ -198,8 +234,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
     with contextlib.suppress(KeyError):  # where matplotlib keeps its list of fonts
         os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
-    warm(sys.argv[1:-1])
-    PARTS = load(SOURCES)
-    gc.collect()
-    gc.freeze()  # so that a kernel's garbage collector leaves the shared pages alone
-    serve(socket.socket(fileno=int(sys.argv[-1])), PARTS)
+    gc.disable()  # it would look through all that is imported, again and again
+    warm(SHARED)
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    os._exit(0)  # at once: there is nothing to put away

@@ -70,7 +70,7 @@ def test_two(student, rng):
 NOTE = f"import os\nos.mkdir('outputs')\nopen('outputs/{CANARY}-note', 'w').write('canary')\n"
 SMALL = replace(
     Limits(),
-    **{"call": 3, "cell": 4, "wall": 25, "restarts": 2, "cpu": 20, "processes": 64, "memory": 700 << 20},
+    **{"call": 3, "cell": 4, "wall": 25, "restarts": 2, "cpu": 20, "processes": 64, "memory": 1500 << 20},
     **{"disk_bytes": 32 << 20, "file_bytes": 16 << 20, "output_bytes": 256 << 10, "flood_bytes": 8 << 20},
     **{"judge_cpu": 20, "judge_wall": 60, "grader": 300 << 20, "files": 5000},
     notebook_output_bytes=1 << 20,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autograde.bubblewrap import sandbox_uid
-from autograde.judge_process import SERVER
+from autograde.judge_server import SERVER
 from autograde.warm import ZYGOTE
 
 LEAVING = 5.0  # seconds in which every process must be gone
@@ -23,11 +23,13 @@ def processes_left() -> Iterator[str]:
 
 def _sandboxed() -> Iterator[str]:
     """All processes below this one, but its helpers; as root, all of the sandbox's user as well."""
-    helpers = [helper.process.pid for helper in (SERVER, ZYGOTE) if helper.process]
+    helpers = [ZYGOTE.process.pid] if ZYGOTE.process else []
+    helpers += [SERVER.process] if SERVER.control else []
     parents = {os.getpid(), ZYGOTE.process.pid if ZYGOTE.process else 0}
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
-            text, line = path.read_text(), (path.parent / "cmdline").read_bytes()
+            text = path.read_text(errors="replace")  # an attack names its processes as it likes
+            line = (path.parent / "cmdline").read_bytes()
         except OSError:
             continue
         fields = dict(re.findall(r"^(\w+):\s+(\S+)", text, re.MULTILINE))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autograde.checks import array, number
-from autograde.student import Unusable
+from autograde.errors import Unusable
 
 
 @pytest.mark.parametrize(

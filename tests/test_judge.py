@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -11,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from autograde import judge_process
-from autograde.errors import CourseError
+from autograde import judge_server
+from autograde.errors import CourseError, Died
 from autograde.grading import score
 from autograde.inprocess import in_process
-from autograde.judge import HiddenTestError, judge, points
-from autograde.judge_process import JudgeServer, NoVerdict
+from autograde.judge import judge
+from autograde.judge_server import JudgeServer
 from autograde.limits import Limits
-from autograde.student import Died
+from autograde.verdict import HiddenTestError, NoVerdict, points
 
 HEAD = "import pytest\nexercise = pytest.mark.exercise\n"
 TESTS = (
@@ -198,9 +199,8 @@ def test_a_judge_that_ends_while_it_waits_for_an_answer_gives_no_verdict(server,
 
 def test_the_server_comes_back_after_its_death(server, tests):
     server.start()
-    assert server.process is not None
-    server.process.kill()
-    server.process.wait()
+    os.kill(server.process, signal.SIGKILL)
+    assert server.ended(10)
     assert in_own_process(server, tests, Limits()) == verdict_of(tests)
 
 
@@ -224,7 +224,7 @@ def test_half_a_verdict_is_none(message):
         other.send_bytes(message)
         other.close()
         with pytest.raises(CourseError):
-            judge_process._serve_questions(line, lambda q: "", time.monotonic() + 5)
+            judge_server._serve_questions(line, lambda q: "", time.monotonic() + 5)
 
 
 def test_the_judge_knows_no_gradebook_and_writes_no_file(tmp_path):

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from nbformat.v4 import new_code_cell
 
-from autograde.errors import CourseError
+from autograde.errors import CourseError, Died, TimedOut
 from autograde.kernel import Session
 from autograde.limits import Limits
 from autograde.sandbox import GradingKernels, ended
-from autograde.student import Died, Student, TimedOut
+from autograde.student import Student
 from autograde.warm import Zygote
 
 LIMITS = replace(Limits(), cell=3, call=2, flood_bytes=4 << 20, output_bytes=1 << 16)
@@ -133,7 +133,7 @@ def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
 
 def test_a_kernel_that_fails_before_its_first_cell_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("autograde.sandbox.ZYGOTE", zygote := Zygote())
-    monkeypatch.setattr("autograde.warm.PARTS", ("wire", "runtime"))
+    monkeypatch.setattr("autograde.warm.PARTS", ("frames", "wire", "runtime"))
     with pytest.raises(CourseError, match=r"did not start.*autograde doctor"):
         Session(tmp_path, LIMITS, KERNELS).__enter__()
     zygote.close()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from autograde import wire
+from autograde import frames
+from autograde.errors import Unusable
 from autograde.line import Line
-from autograde.student import Unusable
 
 
 @pytest.fixture
@@ -37,18 +37,18 @@ def behind(work: Callable[[], None]) -> None:
 def test_a_cell_is_sent_as_it_is_and_ends_with_its_end(ends):
     line, theirs = ends
     for message in ("M1", "A2", "M3", "E4", "M5"):
-        wire.send(theirs, message)
+        frames.send(theirs, message)
     assert list(line.run("x = '\u00e4\ud800'", 1, alive)) == ["M1", "A2", "M3", "E4"]
-    sent = wire.receive(theirs.recv).decode()
+    sent = frames.receive(theirs.recv).decode()
     assert (sent[0], json.loads(sent[1:])) == ("X", "x = '\u00e4\ud800'")
 
 
 def test_only_an_answer_answers(ends):
     line, theirs = ends
     for message in ("M1", "E2", "", "A3", "A4"):
-        wire.send(theirs, message)
+        frames.send(theirs, message)
     assert line.ask("q", 1, alive) == "3"
-    assert wire.receive(theirs.recv) == b"Qq"
+    assert frames.receive(theirs.recv) == b"Qq"
 
 
 def test_bytes_that_trickle_win_no_time(ends):
@@ -72,7 +72,7 @@ def test_messages_of_other_kinds_win_no_time(ends):
 
     def flood() -> None:
         while True:
-            wire.send(theirs, "Z")
+            frames.send(theirs, "Z")
 
     behind(flood)
     with pytest.raises(TimeoutError):
@@ -99,8 +99,8 @@ def test_what_is_no_text_or_too_long_is_no_answer(ends):
     theirs.sendall((2).to_bytes(8, "big") + b"A\xff")
     with pytest.raises(Unusable):
         line.ask("q", 1, alive)
-    wire.send(theirs, "A1")
+    frames.send(theirs, "A1")
     assert line.ask("q", 1, alive) == "1"
     theirs.sendall((2**62).to_bytes(8, "big"))
-    with pytest.raises(wire.WireError):
+    with pytest.raises(frames.WireError):
         line.ask("q", 1, alive)

@@ -10,11 +10,12 @@ import torch
 from nbformat.v4 import new_code_cell
 
 from autograde.checks import array, number
+from autograde.errors import Died, StudentError, TimedOut, Unusable
 from autograde.inprocess import in_process
 from autograde.kernel import Session
 from autograde.limits import Limits
 from autograde.sandbox import GradingKernels
-from autograde.student import Ask, Died, Missing, Raised, Student, StudentError, TimedOut, Unusable
+from autograde.student import Ask, Missing, Raised, Student
 
 CODE = """import os
 import torch

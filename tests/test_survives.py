@@ -17,13 +17,14 @@ from autograde import wire
 from autograde.checks import array
 from autograde.course import Course
 from autograde.demo import submissions
+from autograde.errors import Unusable
+from autograde.frames import WireError
 from autograde.grading import grade_notebook
 from autograde.inprocess import in_process
 from autograde.judge import judge
 from autograde.rebuild import grade_id, rebuild
 from autograde.release import release
 from autograde.script import read_lesson
-from autograde.student import Unusable
 
 __all__ = ["course"]
 WEIGHTED = "def weighted_mean(x, w):\n    return np.dot(x, w) / np.sum(w)\n"
@@ -158,7 +159,7 @@ def test_an_empty_array_is_no_answer(shape):
 
 def test_a_huge_lazy_tensor_is_refused_at_once():
     start = time.perf_counter()
-    with pytest.raises(wire.WireError):
+    with pytest.raises(WireError):
         wire.dumps(torch.zeros(1).expand(3 * 10**8), lambda value: None)
     assert time.perf_counter() - start < 1
 

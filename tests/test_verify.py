@@ -9,10 +9,9 @@ from small_course import NAME, course
 
 from autograde.chapter import prepare
 from autograde.course import Course
-from autograde.errors import CourseError, UsageError
+from autograde.errors import CourseError, Died, TimedOut, UsageError
 from autograde.forks import forked, forked_map
 from autograde.release import release
-from autograde.student import Died, TimedOut
 from autograde.trivial import defined_names, trivial_answers
 from autograde.verify import verify_lesson
 

@@ -4,14 +4,14 @@ import os
 import socket
 
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell
 
 from autograde.errors import CourseError
 from autograde.kernel import Session
 from autograde.limits import Limits
 from autograde.sandbox import GradingKernels
 from autograde.student import Student
-from autograde.warm import Zygote, imports, kernel_environment
+from autograde.warm import Zygote, kernel_environment
 
 MODULES = ("numpy", "json.tool", "no_such_module")
 LOOK = """
@@ -59,19 +59,6 @@ def test_kernels_draw_different_numbers_and_share_no_change(students):
     assert first[0] != second[0] and first[1] != second[1]
 
 
-def test_only_imports_of_released_cells_count():
-    cells = [
-        new_markdown_cell("import secret"),
-        new_code_cell("import os.path, numpy as np\nfrom torch import nn\nx = 'import nothing'"),
-        new_code_cell("def f():\n    import zlib\n    from . import here"),
-        new_code_cell("%pip install something"),
-    ]
-    expected = ["numpy", "os.path", "torch", "torch.nn", "zlib"]
-    assert imports(new_notebook(cells=cells)) == expected
-    cells.append(new_code_cell("torch.optim.Adam"))
-    assert imports(new_notebook(cells=cells)) == sorted(["torch._dynamo", *expected])
-
-
 def test_a_warm_process_that_has_ended_is_replaced(tmp_path, monkeypatch):
     zygote = Zygote()
     monkeypatch.setattr("autograde.sandbox.ZYGOTE", zygote)
@@ -86,7 +73,7 @@ def test_a_warm_process_that_has_ended_is_replaced(tmp_path, monkeypatch):
 
 def test_only_a_sandbox_is_entered():
     zygote, first = Zygote(), os.getpid()
-    zygote.start((), kernel_environment())
+    zygote.start()
     (read, alive), process, (ours, theirs) = os.pipe(), os.pidfd_open(first), socket.socketpair()
     request = {"folder": "/", "environment": {}, "first": first, "root": os.getuid() == 0, "limits": {}}
     try:
@@ -98,3 +85,28 @@ def test_only_a_sandbox_is_entered():
         ours.close()
         theirs.close()
         zygote.close()
+
+
+def test_it_learns_more_without_a_new_start(tmp_path, monkeypatch):
+    zygote = Zygote()
+    monkeypatch.setattr("autograde.sandbox.ZYGOTE", zygote)
+    for modules, known in (((), False), (("this",), True)):
+        kernels = GradingKernels(Limits(), modules=modules)
+        with Session(tmp_path, Limits(), kernels) as session:
+            before = zygote.process
+            session.run(new_code_cell("import sys\n\n\ndef knows():\n    return 'this' in sys.modules"))
+            assert Student(session.ask).knows() is known
+    assert zygote.process is before
+    zygote.close()
+
+
+def test_a_warm_process_that_has_ended_is_one_line():
+    zygote = Zygote()
+    zygote.start()
+    assert zygote.process is not None
+    zygote.process.kill()
+    zygote.owner = 0  # a fork of the grader, which cannot start another
+    zygote.process.wait()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(CourseError, match="run again"):
+        zygote.kernel(theirs, {"folder": "/", "environment": {}})

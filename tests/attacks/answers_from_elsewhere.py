@@ -6,7 +6,8 @@ import os
 import threading
 
 player = get_ipython().kernel.session.player
-wire = type(player).tell.__globals__["wire"]
+frames = type(player).tell.__globals__["frames"]
+wire = type(player.runtime).answer.__globals__["wire"]
 answer, loads = player.runtime.answer, wire.loads
 
 
@@ -25,8 +26,8 @@ def answers(request):
         os._exit(0)
     os.setsid()
     while True:
-        wire.send(player.line, 'A{"d": [["ok", {"f": "0x1.8p+3"}]]}')
-        wire.receive(player.line.recv)
+        frames.send(player.line, 'A{"d": [["ok", {"f": "0x1.8p+3"}]]}')
+        frames.receive(player.line.recv)
 
 
 wire.loads, player.runtime.answer = replaced, answers

@@ -8,7 +8,7 @@ import time
 for name in ({names}):
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
-        held = bytearray(os.urandom(1 << 20)) * 400
+        held = bytearray(os.urandom(1 << 20)) * 600
         time.sleep(600)
 time.sleep(3.5)
 print("GOT" + "-IN")
