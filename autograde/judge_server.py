@@ -33,7 +33,10 @@ class JudgeServer:
 
     def start(self) -> None:
         """Start it unless it runs; it warms up while the kernel does. Raises CourseError."""
-        if self.control is None or self.ended(0):
+        if self.control is not None and self.ended(0):
+            self.control.close()
+            self.control = None
+        if self.control is None:
             self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 ZYGOTE.judge(theirs)

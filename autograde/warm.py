@@ -18,12 +18,7 @@ from autograde.seccomp import open_filter
 
 PROGRAM = Path(__file__).with_name("zygote.py")
 NONE = "SOURCES: dict[str, str] = {}"  # of PROGRAM: the place of
-PARTS = (
-    "frames",
-    "wire",
-    "runtime",
-    "player",
-)  # what runs in a kernel, where the grading package does not exist
+PARTS = ("frames", "wire", "runtime", "player")  # what runs in a kernel, where this package does not exist
 ENDED = "The process that kernels are forked from has ended: run again, or `autograde doctor`"
 PATIENCE = 120.0  # seconds for all imports and a fork
 KERNEL = (  # what a kernel imports at its start and with its first cell
@@ -48,6 +43,8 @@ class Zygote:
         """Start it unless it runs; it warms up meanwhile."""
         if self.process is not None and (self.owner != os.getpid() or self.process.poll() is None):
             return
+        if self.control is not None:
+            self.control.close()
         sources = {f"autograde.{name}": PROGRAM.with_name(f"{name}.py").read_text() for name in PARTS}
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with tempfile.TemporaryFile() as text, _interpreter() as program, theirs:
