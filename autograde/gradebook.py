@@ -14,6 +14,7 @@ from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, StatementError, 
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from autograde.course import Course
 from autograde.errors import CourseError
@@ -46,9 +47,10 @@ def open_gradebook(course: Course) -> Gradebook:
 def one_engine(course: Course) -> Iterator[None]:
     """Inside, all gradebooks of this process and its forks share an engine, and what it has compiled.
 
-    nbgrader opens ten for each submission, which compile the same queries again.
+    nbgrader opens ten for each submission, which compile the same queries again. No connection outlives its
+    use: one that a fork inherits, as after an error, could harm the file.
     """
-    engine, make = create_engine(course.gradebook), api.create_engine
+    engine, make = create_engine(course.gradebook, poolclass=NullPool), api.create_engine
     api.create_engine = lambda url, **how: engine if url == course.gradebook else make(url, **how)
     try:
         yield
@@ -59,7 +61,7 @@ def one_engine(course: Course) -> Iterator[None]:
 def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None:
     """Ask for what nobody handed in, so that the engine compiles what grading is going to ask for."""
     nobody, place = "", (lesson, lesson)
-    cell = next(cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_grade(cell))
+    cell = next((cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_grade(cell)), "")
     with open_gradebook(course) as gradebook:
         for find, given in (
             (gradebook.find_student, (nobody,)),
