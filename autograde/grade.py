@@ -101,9 +101,7 @@ def _warm_up(course: Course, lesson: str, app: AutogradeApp, released: NotebookN
     for cell in released.cells:  # what nbgrader takes from the gradebook
         cell.metadata.get("nbgrader", {}).update(score=0, points=0, comment="")
     exporter.from_notebook_node(released, {"nbgrader": defaultdict(float)})
-    # should it be locked, each submission says so
-    with contextlib.suppress(CourseError), one_line_errors(course):
-        compile_queries(course, lesson, released)
+    compile_queries(course, lesson, released)
     gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
     gc.enable()
 

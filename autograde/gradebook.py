@@ -1,6 +1,7 @@
 """Lessons in the course's gradebook, entered as nbgrader's own generate_assignment enters them."""
 
 import contextlib
+import gc
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, StatementError, 
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
 from sqlalchemy import create_engine
+from sqlalchemy.orm import close_all_sessions
 from sqlalchemy.pool import NullPool
 
 from autograde.course import Course
@@ -62,18 +64,25 @@ def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None
     """Ask for what nobody handed in, so that the engine compiles what grading is going to ask for."""
     nobody, place = "", (lesson, lesson)
     cell = next((cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_grade(cell)), "")
-    with open_gradebook(course) as gradebook:
-        for find, given in (
-            (gradebook.find_student, (nobody,)),
-            (gradebook.find_submission, (lesson, nobody)),
-            (gradebook.find_submission_notebook, (*place, nobody)),
-            (gradebook.find_source_cell, (cell, *place)),
-            (gradebook.find_graded_cell, (cell, *place)),
-            (gradebook.find_grade, (cell, *place, nobody)),
-            (gradebook.find_comment, (cell, *place, nobody)),
-        ):
-            with contextlib.suppress(MissingEntry):
-                find(*given)
+    try:
+        with one_line_errors(course), open_gradebook(course) as gradebook:
+            for find, given in (
+                (gradebook.find_student, (nobody,)),
+                (gradebook.find_submission, (lesson, nobody)),
+                (gradebook.find_submission_notebook, (*place, nobody)),
+                (gradebook.find_source_cell, (cell, *place)),
+                (gradebook.find_graded_cell, (cell, *place)),
+                (gradebook.find_grade, (cell, *place, nobody)),
+                (gradebook.find_comment, (cell, *place, nobody)),
+            ):
+                with contextlib.suppress(MissingEntry):
+                    find(*given)
+    except CourseError:  # should it be locked, each submission says so
+        pass
+    else:
+        return
+    close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
+    gc.collect()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from autograde.cli import main
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grade import grade
-from autograde.gradebook import open_gradebook
+from autograde.gradebook import compile_queries, one_engine, open_gradebook
 from autograde.grading import course_secret
 from autograde.lms import export
 from autograde.rebuild import grade_id
@@ -236,6 +236,30 @@ def test_a_locked_gradebook_is_a_row_and_a_clean_resume(released):
     assert row["status"] == "failed" and "database is locked" in row["reason"]
     assert done.exit_code == 1 and "Cannot use" in done.stderr and "Traceback" not in done.stderr
     assert outcome(released) == {"ann": ("graded", FULL)}
+
+
+def open_files() -> list[str]:
+    links = Path("/proc/self/fd").iterdir()
+    return sorted(os.readlink(link) for link in links if os.path.lexists(link))
+
+
+LOCK = """import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("BEGIN EXCLUSIVE")
+print(flush=True)
+input()
+"""
+
+
+def test_no_fork_inherits_a_connection_to_the_gradebook(released):
+    line = [sys.executable, "-c", LOCK, str(released.grading / "gradebook.db")]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as lock:
+        assert lock.stdout is not None and lock.stdout.readline()
+        before = open_files()
+        with one_engine(released):
+            compile_queries(released, NAME, nbformat.read(released.released(NAME), 4))
+        assert open_files() == before
+        lock.kill()
 
 
 def test_one_grader_at_a_time_and_nothing_else_in_one_line(released, monkeypatch):
