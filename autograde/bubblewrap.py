@@ -58,7 +58,8 @@ def command(
         *(word for name, value in environment.items() for word in ("--setenv", name, value)),
         *_drop_rights(),
         *_limits(limits),
-        *("/bin/sh", "-c", COPY, "sandbox", *inner),
+        *(("/bin/sh", "-c", COPY, "sandbox") if any(given.iterdir()) else ()),
+        *inner,
     ]
 
 

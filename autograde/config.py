@@ -20,8 +20,7 @@ from autograde.formgrader import ForGraders, NoExchange, protect
 from autograde.inert import Inert, clean, markdown_of_a_page, unchanged
 from autograde.pages import Pages
 from autograde.preprocessors import Rebuild, Record, RunAndJudge, convert_once
-from autograde.regions import STUB
-from autograde.release import ANSWER_STUB
+from autograde.regions import ANSWER_STUB, STUB
 from autograde.unfinished import sweep
 
 

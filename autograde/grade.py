@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from filelock import FileLock, Timeout
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbformat import NotebookNode
@@ -37,7 +36,7 @@ from autograde.forks import forked_map
 from autograde.gradebook import compile_queries, one_engine, one_line_errors, open_gradebook
 from autograde.grading import course_secret
 from autograde.needed import imports
-from autograde.preprocessors import Record, RunAndJudge
+from autograde.preprocessors import Record, RunAndJudge, read_released
 from autograde.sandbox import sandbox_problem
 from autograde.unfinished import alive, sweep
 
@@ -75,7 +74,7 @@ def grade(
         app = _nbgrader(course, lesson)
         sweep(course)
         course_secret(course.grading)
-        released = nbformat.read(course.released(lesson), 4)
+        released = read_released(course, lesson)
         modules = imports(released)
         rows = []
         try:

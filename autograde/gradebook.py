@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from nbformat import NotebookNode
 from nbgrader import api
-from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, StatementError, app_log
+from nbgrader.api import Base, Gradebook, InvalidEntry, MissingEntry, StatementError, app_log
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.orm import close_all_sessions
 from sqlalchemy.pool import NullPool
 
@@ -49,15 +49,29 @@ def open_gradebook(course: Course) -> Gradebook:
 def one_engine(course: Course) -> Iterator[None]:
     """Inside, all gradebooks of this process and its forks share an engine, and what it has compiled.
 
-    nbgrader opens ten for each submission, which compile the same queries again. No connection outlives its
-    use: one that a fork inherits, as after an error, could harm the file.
+    nbgrader opens ten for each submission, which compile the same queries again and look for every table. No
+    connection outlives its use: one that a fork inherits, as after an error, could harm the file.
     """
-    engine, make = create_engine(course.gradebook, poolclass=NullPool), api.create_engine
+    engine, make, tables = (
+        create_engine(course.gradebook, poolclass=NullPool),
+        api.create_engine,
+        Base.metadata,
+    )
+    complete = False
+
+    def create_all(bind: Engine) -> None:
+        nonlocal complete
+        if bind is not engine or not complete:
+            MetaData.create_all(tables, bind)
+        complete = complete or bind is engine
+
     api.create_engine = lambda url, **how: engine if url == course.gradebook else make(url, **how)
+    tables.create_all = create_all  # until it is deleted, before the one of its class
     try:
         yield
     finally:
         api.create_engine = make
+        del tables.create_all
 
 
 def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None:

@@ -17,8 +17,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import Preprocessor
-from nbformat import NotebookNode
-from nbformat.v4 import new_output
+from nbformat import NotebookNode, from_dict
 from traitlets import Bool
 
 from autograde.formulas import mathml
@@ -182,15 +181,18 @@ def _output(output: dict[str, Any], budget: list[int]) -> NotebookNode:
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
-        return new_output("stream", name=name, text=_text(output.get("text")))
+        return NotebookNode(output_type=kind, name=name, text=_text(output.get("text")))
     if kind == "error":
         name, value = _text(output.get("ename")), _text(output.get("evalue"))
         lines = output.get("traceback")
         shown = [_text(line) for line in lines] if isinstance(lines, list) else []
-        return new_output("error", ename=name, evalue=value, traceback=shown)
-    kind = "execute_result" if kind == "execute_result" else "display_data"
+        return NotebookNode(output_type=kind, ename=name, evalue=value, traceback=shown)
     data, metadata = _data(output.get("data"), budget), _metadata(output.get("metadata"))
-    return new_output(kind, data=data, metadata=metadata)
+    result = {"execution_count": None} if kind == "execute_result" else {}
+    made: NotebookNode = from_dict(
+        {"output_type": kind if result else "display_data", "data": data, "metadata": metadata, **result}
+    )
+    return made
 
 
 def _data(data: object, budget: list[int]) -> dict[str, str]:

@@ -12,10 +12,12 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import threading
 from types import SimpleNamespace
 from typing import Any
 
+from ipykernel.compiler import XCachingCompiler
 from ipykernel.ipkernel import IPythonKernel
 from IPython.core import pylabtools
 from jupyter_client.jsonutil import json_default
@@ -43,6 +45,15 @@ class Messages(Session):
         self.player.flush()
         self.player.tell("M", json.dumps(body, default=json_default))
         return message
+
+
+class Compiler(XCachingCompiler):
+    """Names cells by IPython's digest: Jupyter's own, in Python, takes as long as many a cell."""
+
+    def get_code_name(self, raw_code: str, code: str, number: int) -> str:
+        """The name of a cell as a file."""
+        name: str = super(XCachingCompiler, self).get_code_name(raw_code, code, number)
+        return name
 
 
 class Text(io.TextIOBase):
@@ -88,33 +99,51 @@ class Text(io.TextIOBase):
 
 
 class Player:
-    """Does what comes over the line: runs cells, answers questions."""
+    """Does what comes over the line: runs cells, answers questions.
 
-    def __init__(self, line: socket.socket) -> None:
-        self.line, self.process, self.lock = line, os.getpid(), threading.RLock()
+    It is made in the process that kernels are forked from, where it says nothing, and begins in a kernel.
+    """
+
+    line: socket.socket
+    process = 0
+
+    def __init__(self) -> None:
+        self.lock, self.count = threading.RLock(), 0
         sys.stdout, sys.stderr = Text(self, "stdout", 1), Text(self, "stderr", 2)
         self.last = sys.stdout
         session = Messages()
         session.player = self
         own = Config({"HistoryManager": {"hist_file": ":memory:"}})
         log = logging.getLogger("kernel")
-        self.kernel = IPythonKernel.instance(session=session, log=log, config=own)
+        with tempfile.TemporaryDirectory() as folder:  # until it begins
+            os.environ["IPYTHONDIR"] = folder
+            self.kernel = IPythonKernel.instance(
+                session=session, log=log, config=own, compiler_class=Compiler
+            )
+            del os.environ["IPYTHONDIR"]
         # cells that await ask for it: they run in the only thread
         self.kernel.shell_channel_thread = SimpleNamespace(parent_thread=None)
         shell: Any = self.kernel.shell
         shell.ask_exit = lambda: None  # exit() in a cell ends the cell's work, not the kernel
+        self.twice = {name: getattr(shell, name) for name in ("transform_cell", "should_run_async")}
+        self.runtime = Runtime(shell.user_ns)
+
+    def begin(self, line: socket.socket) -> None:
+        """What is of this process alone: the line, folders, environment variables, the event loop."""
+        self.line, self.process = line, os.getpid()
+        shell: Any = self.kernel.shell
+        shell.init_ipython_dir(None)
+        shell.init_profile_dir(None)
+        shell.init_environment()
         if "matplotlib" in sys.modules:  # imported before there was a shell, it shows nothing by itself
             from matplotlib_inline.backend_inline import configure_inline_support
 
             backend = os.environ["MPLBACKEND"]
             pylabtools.activate_matplotlib(backend)
             configure_inline_support(shell, backend)
-        self.transform = shell.transform_cell
-        self.runtime = Runtime(shell.user_ns)
         sys.modules["_autograde_runtime"] = self.runtime  # type: ignore[assignment]
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        self.count = 0
 
     def tell(self, kind: str, body: str) -> None:
         """Send a message of one kind; a child of this process says nothing."""
@@ -147,7 +176,8 @@ class Player:
         """Run a cell and say that it has ended."""
         self.count += 1
         shell: Any = self.kernel.shell
-        shell.transform_cell = functools.lru_cache(1)(self.transform)  # IPython does it twice for each cell
+        for name, method in self.twice.items():  # IPython calls it twice for each cell
+            setattr(shell, name, functools.lru_cache(1)(method))
         self.kernel.set_parent([], {"header": {"msg_id": str(self.count)}, "content": {"silent": False}})
         try:
             done = self.loop.run_until_complete(self.kernel.do_execute(source, False, True, {}, False))

@@ -58,22 +58,26 @@ class Rebuild(_Step):
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises CourseError where the lesson was not released here."""
         names = resources["nbgrader"]
-        path = self.course.released(names["assignment"])
-        if not path.exists():
+        if not self.course.released(names["assignment"]).exists():
             raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
         if len(nb.cells) > MOST_CELLS:
             raise CourseError(f"The notebook has more than {MOST_CELLS} cells: not graded.")
         begin(self.folder(self.coursedir.autograded_directory, names), names["notebook"])
-        nb, notes = rebuild(nb, _read(path, path.stat().st_mtime_ns))
+        nb, notes = rebuild(nb, read_released(self.course, names["assignment"]))
         for note in notes:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
         resources["rebuilt"] = True
         return nb, resources
 
 
+def read_released(course: Course, lesson: str) -> NotebookNode:
+    """The released notebook; it is read once for a class, and nobody changes it."""
+    path = course.released(lesson)
+    return _read(path, path.stat().st_mtime_ns)
+
+
 @functools.cache
 def _read(path: Path, changed: int) -> NotebookNode:
-    """The released notebook; it is read once for a class, and nobody changes it."""
     return nbformat.read(path, 4)
 
 
@@ -89,8 +93,7 @@ class RunAndJudge(_Step):
         seed = f"{names['assignment']}\0{names['student']}"
         secret = course_secret(self.course.grading)
         own = [self.course.grading, self.course.sources, self.course.root / "work"]
-        path = self.course.released(names["assignment"])
-        modules = imports(_read(path, path.stat().st_mtime_ns))
+        modules = imports(read_released(self.course, names["assignment"]))
         tests = hidden_tests(names["assignment"])
         result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
         make_inert(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it

@@ -29,7 +29,7 @@ def is_demo(cell: dict[str, Any]) -> bool:
 def rebuild(submitted: NotebookNode, released: NotebookNode) -> tuple[NotebookNode, list[str]]:
     """The notebook to grade and, for the log, what was mended. Neither argument is changed."""
     graded = {name: cell for cell in released.cells if (name := grade_id(cell)) is not None}
-    plain = [cell for cell in released.cells if grade_id(cell) is None]
+    plain = {(c.cell_type, c.source): c for c in reversed(released.cells) if grade_id(c) is None}
     notes: list[str] = []
     cells: list[NotebookNode] = []
     seen: set[str] = set()
@@ -57,13 +57,14 @@ def _graded(release: NotebookNode, submitted: NotebookNode, notes: list[str]) ->
     return cell
 
 
-def _plain(submitted: NotebookNode, released: list[NotebookNode], number: int) -> NotebookNode:
+def _plain(
+    submitted: NotebookNode, released: dict[tuple[str, str], NotebookNode], number: int
+) -> NotebookNode:
     """An ordinary cell; it keeps the release's tags and id only where its source is the release's."""
-    source, kind = _source(submitted), submitted.get("cell_type")
-    for cell in released:
-        if cell.source == source and cell.cell_type == kind:
-            return copy.deepcopy(cell)
-    cell = MAKERS.get(str(kind), new_raw_cell)(source)
+    source, kind = _source(submitted), str(submitted.get("cell_type"))
+    if (cell := released.get((kind, source))) is not None:
+        return copy.deepcopy(cell)
+    cell = MAKERS.get(kind, new_raw_cell)(source)
     cell.id = f"own-{number}"
     return cell
 

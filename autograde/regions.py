@@ -11,6 +11,7 @@ from autograde.percent import Cell
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = "raise NotImplementedError"
+ANSWER_STUB = "*Write your answer here.*"  # instead of an answer in words
 RESERVED = re.compile(
     r"(?i:(BEGIN|END)\s*(SOLUTION|HIDDEN\s+TESTS?|MARK\s+SCHEME))|AUTOTEST"
 )  # nbgrader's own

@@ -25,11 +25,9 @@ from traitlets.config import Config
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.gradebook import register
-from autograde.regions import BEGIN, END, STUB, gives_away
+from autograde.regions import ANSWER_STUB, BEGIN, END, STUB, gives_away
 from autograde.script import read_lesson
 from autograde.setup_cell import add_setup
-
-ANSWER_STUB = "*Write your answer here.*"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Student:
     """The learner's answers, by name. The methods below are the protocol's own words."""
 
     def __init__(self, ask: Ask) -> None:
-        self._transport = ask
+        self._transport, self._keeps = ask, False
 
     def __getattr__(self, name: str) -> Handle:
         if name.startswith("__"):
@@ -134,12 +134,18 @@ class Student:
 
     def reset(self) -> None:
         """Forget every object kept so far; the judge calls it before each test."""
-        self._ask("reset")
+        if self._keeps:
+            self._ask("reset")
+            self._keeps = False
+
+    def _keep(self, key: str) -> Handle:
+        self._keeps = True
+        return Handle(self, key)
 
     def _ask(self, op: str, **arguments: Any) -> Any:
         request = wire.dumps({"op": op, "arguments": arguments}, _refer)
         try:
-            reply = wire.loads(self._transport(request), lambda key: Handle(self, key))
+            reply = wire.loads(self._transport(request), self._keep)
         except WireError as error:
             raise Unusable(str(error)) from None
         if type(reply) is not dict or len(reply) != 1:

@@ -81,7 +81,7 @@ def load(sources: dict[str, str]) -> dict[str, ModuleType]:
 def serve(control: socket.socket) -> None:
     """Do what the grader asks for until it hangs up."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    parts: dict[str, ModuleType] = {}
+    player = None
     while True:
         message, descriptors, *_ = socket.recv_fds(control, 1 << 16, 5)
         if not message:
@@ -89,7 +89,7 @@ def serve(control: socket.socket) -> None:
         request = json.loads(message)
         if request["do"] == "import":
             warm(request["modules"])
-            parts = parts or load(SOURCES)
+            player = player or load(SOURCES)["autograde.player"].Player()
             continue
         gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
         if os.fork() == 0:
@@ -97,7 +97,7 @@ def serve(control: socket.socket) -> None:
             gc.enable()
             if request["do"] == "judge":
                 become_judge(*descriptors)
-            begin(request, parts, *descriptors)
+            begin(request, player, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -114,25 +114,17 @@ def become_judge(control: int, errors: int) -> NoReturn:
         os._exit(1)
 
 
-def begin(
-    request: dict[str, Any], parts: dict[str, ModuleType], reply: int, line: int, *sandbox: int
-) -> NoReturn:
+def begin(request: dict[str, Any], player: Any, reply: int, line: int, *sandbox: int) -> NoReturn:
     """Become a kernel in the sandbox or, for one's own work, without."""
     os.sched_setaffinity(0, request["cores"])
     if request["isolated"]:
-        enter(request, parts, reply, line, *sandbox)
+        enter(request, player, reply, line, *sandbox)
     os.write(reply, str(os.getpid()).encode())
-    become_kernel(request, parts, line)
+    become_kernel(request, player, line)
 
 
 def enter(
-    request: dict[str, Any],
-    parts: dict[str, ModuleType],
-    reply: int,
-    line: int,
-    first: int,
-    rules: int,
-    alive: int,
+    request: dict[str, Any], player: Any, reply: int, line: int, first: int, rules: int, alive: int
 ) -> NoReturn:
     """Go into the sandbox of the process `first`, fork the kernel there, hold `alive` open while it runs."""
     try:
@@ -142,7 +134,7 @@ def enter(
         check(LIBC.setns(first, SPACES | (0 if request["root"] else USER)))
         kernel = os.fork()
         if kernel == 0:
-            become_kernel(request, parts, line, program)
+            become_kernel(request, player, line, program)
         os.close(line)
         os.write(reply, str(kernel).encode())
         os.close(reply)
@@ -160,12 +152,7 @@ def check_apart(first: int) -> None:
             raise OSError(f"it shares {space} with its grader")
 
 
-def become_kernel(
-    request: dict[str, Any],
-    parts: dict[str, ModuleType],
-    line: int,
-    program: bytes | None = None,
-) -> NoReturn:
+def become_kernel(request: dict[str, Any], player: Any, line: int, program: bytes | None = None) -> NoReturn:
     """Give up every right, as bubblewrap and setpriv do for what they start, and run the kernel.
 
     Without a filter there is no sandbox either: it is one's own work.
@@ -183,7 +170,7 @@ def become_kernel(
             forbid(program)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        run_kernel(socket.socket(fileno=line), parts)
+        run_kernel(socket.socket(fileno=line), player)
     finally:
         os._exit(1)
 
@@ -218,7 +205,7 @@ def forbid(program: bytes) -> None:
     check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filter_), 0, 0))
 
 
-def run_kernel(line: socket.socket, parts: dict[str, ModuleType]) -> None:
+def run_kernel(line: socket.socket, player: Any) -> None:
     """A kernel like one that was started afresh."""
     random.seed()
     if "numpy" in sys.modules:
@@ -227,7 +214,8 @@ def run_kernel(line: socket.socket, parts: dict[str, ModuleType]) -> None:
     sys.argv[:] = ["ipykernel_launcher"]
     own = (number for number, path in enumerate(sys.path) if path.endswith("lib-dynload"))
     sys.path.insert(1 + max(own, default=-1), "")  # behind the standard library, as IPython has it
-    parts["autograde.player"].Player(line).serve()
+    player.begin(line)
+    player.serve()
 
 
 if __name__ == "__main__":

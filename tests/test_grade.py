@@ -17,7 +17,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
+from nbgrader.api import Base, Gradebook
 from small_course import NAME, change, course
+from sqlalchemy import Engine
+from sqlalchemy.event import listen, remove
 from test_nbgrader import FULL, RIGHT, RUNNING, WEIGHTED, autograded, filled, forge, hand_in, scores
 
 from autograde import grade as grading_of_a_class
@@ -260,6 +263,25 @@ def test_no_fork_inherits_a_connection_to_the_gradebook(released):
             compile_queries(released, NAME, nbformat.read(released.released(NAME), 4))
         assert open_files() == before
         lock.kill()
+
+
+def test_a_class_looks_for_its_tables_once_and_other_gradebooks_get_theirs(released, tmp_path):
+    asked: list[str] = []
+
+    def note(connection, cursor, statement, *more):
+        asked.append(statement)
+
+    listen(Engine, "before_cursor_execute", note)
+    with one_engine(released):
+        for looks in (True, False):
+            with open_gradebook(released) as gradebook:
+                assert gradebook.assignments
+            assert any("table_info" in statement for statement in asked) is looks
+            asked.clear()
+        with Gradebook(f"sqlite:///{tmp_path}/other.db") as other:
+            assert other.assignments == []
+    remove(Engine, "before_cursor_execute", note)
+    assert "create_all" not in vars(Base.metadata)
 
 
 def test_one_grader_at_a_time_and_nothing_else_in_one_line(released, monkeypatch):

@@ -13,7 +13,7 @@ from autograde.kernel import Session
 from autograde.limits import Limits
 from autograde.sandbox import GradingKernels, ended
 from autograde.student import Student
-from autograde.warm import Zygote
+from autograde.warm import Zygote, kernel_environment
 
 LIMITS = replace(Limits(), cell=3, call=2, flood_bytes=4 << 20, output_bytes=1 << 16)
 KERNELS = GradingKernels(LIMITS)
@@ -132,9 +132,16 @@ def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
 
 
 def test_a_kernel_that_fails_before_its_first_cell_is_one_line(tmp_path, monkeypatch):
+    environment = {name: value for name, value in kernel_environment().items() if name != "MPLBACKEND"}
+    monkeypatch.setattr("autograde.sandbox.kernel_environment", lambda: environment)
+    with pytest.raises(CourseError, match=r"did not start.*autograde doctor"):
+        Session(tmp_path, LIMITS, replace(KERNELS, modules=["matplotlib"])).__enter__()
+
+
+def test_a_parent_of_kernels_that_lacks_a_part_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("autograde.sandbox.ZYGOTE", zygote := Zygote())
     monkeypatch.setattr("autograde.warm.PARTS", ("frames", "wire", "runtime"))
-    with pytest.raises(CourseError, match=r"did not start.*autograde doctor"):
+    with pytest.raises(CourseError, match=r"its parent ended.*autograde doctor"):
         Session(tmp_path, LIMITS, KERNELS).__enter__()
     zygote.close()
 

@@ -127,6 +127,16 @@ def student(ask: Ask) -> Student:
     return student
 
 
+def test_only_what_is_kept_has_to_be_forgotten(ask):
+    asked = []
+    student = Student(lambda request: asked.append(request) or ask(request))
+    for answer, given, questions in (("double", 3, 0), ("Counter", 5, 1), ("double", 3, 0)):
+        getattr(student, answer)(given)
+        asked.clear()
+        student.reset()
+        assert len(asked) == questions
+
+
 def test_values_come_back_with_their_type(student):
     assert student.double(3) == 6
     assert student.double("ab") == "abab"

@@ -24,7 +24,15 @@ def look():
     own = sorted(name for name in sys.modules if "autograde" in name and not name.startswith("__editable"))
     sockets = [x for x in gc.get_objects() if isinstance(x, socket.socket)]
     held = [str(x) for x in sockets if x.type == socket.SOCK_SEQPACKET and x.fileno() != -1]
-    return [own, held, sorted(os.environ), "json.tool" in sys.modules, sys.argv]
+    return [own, held, dict(os.environ), "json.tool" in sys.modules, sys.argv]
+
+
+def shell():
+    from IPython import get_ipython
+
+    found = get_ipython()
+    folders = found.ipython_dir, found.profile_dir.location, str(found.history_manager.hist_file)
+    return [list(folders), os.path.isdir(folders[1]), found.user_ns["In"]]
 
 
 def draw():
@@ -42,21 +50,29 @@ def students(tmp_path, monkeypatch):
         with Session(tmp_path, Limits(), kernels) as session:
             assert session.run(new_code_cell(LOOK)) and session.run(new_code_cell(poison))
             student = Student(session.ask)
-            found.append((student.look(), student.draw()))
+            found.append((student.look(), student.draw(), student.shell()))
     return found
 
 
 def test_a_kernel_holds_nothing_of_the_graders(students):
-    for (modules, held, environment, imported, line), _ in students:
+    for (modules, held, environment, imported, line), *_ in students:
         assert modules == ["_autograde_runtime"] and not held and imported
-        assert set(environment) >= kernel_environment().keys()
-        assert not {"GRADER_CANARY", "VIRTUAL_ENV"} & set(environment) and line[0] == "ipykernel_launcher"
+        assert environment.items() >= kernel_environment().items() and environment["PAGER"] == "cat"
+        assert not {"GRADER_CANARY", "VIRTUAL_ENV", "IPYTHONDIR"} & set(environment)
+        assert line[0] == "ipykernel_launcher"
+
+
+def test_ipython_has_folders_of_its_own(students):
+    for *_, (folders, there, _) in students:
+        assert folders == ["/tmp/.ipython", "/tmp/.ipython/profile_default", ":memory:"] and there
 
 
 def test_kernels_draw_different_numbers_and_share_no_change(students):
-    (_, first), (_, second) = students
+    (_, first, (*_, cells)), (_, second, (*_, others)) = students
     assert first[2] and not second[2]
     assert first[0] != second[0] and first[1] != second[1]
+    assert [text.strip() for text in cells] == ["", LOOK.strip(), "np.poisoned = random.seed = None"]
+    assert [text.strip() for text in others] == ["", LOOK.strip()]
 
 
 def test_a_warm_process_that_has_ended_is_replaced(tmp_path, monkeypatch):
