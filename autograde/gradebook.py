@@ -1,7 +1,6 @@
 """Lessons in the course's gradebook, entered as nbgrader's own generate_assignment enters them."""
 
 import contextlib
-import gc
 import logging
 import os
 import re
@@ -16,7 +15,6 @@ from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.orm import close_all_sessions
-from sqlalchemy.pool import NullPool
 
 from autograde.course import Course
 from autograde.errors import CourseError
@@ -49,14 +47,10 @@ def open_gradebook(course: Course) -> Gradebook:
 def one_engine(course: Course) -> Iterator[None]:
     """Inside, all gradebooks of this process and its forks share an engine, and what it has compiled.
 
-    nbgrader opens ten for each submission, which compile the same queries again and look for every table. No
-    connection outlives its use: one that a fork inherits, as after an error, could harm the file.
+    nbgrader opens ten for each submission, which compile the same queries again and look for every table.
+    Each closes its connection; one that a fork inherited could harm the file.
     """
-    engine, make, tables = (
-        create_engine(course.gradebook, poolclass=NullPool),
-        api.create_engine,
-        Base.metadata,
-    )
+    engine, make, tables = create_engine(course.gradebook), api.create_engine, Base.metadata
     complete = False
 
     def create_all(bind: Engine) -> None:
@@ -96,7 +90,7 @@ def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None
     else:
         return
     close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
-    gc.collect()
+    api.create_engine(course.gradebook).dispose()
 
 
 @contextmanager
