@@ -1,6 +1,5 @@
 """Lessons in the course's gradebook, entered as nbgrader's own generate_assignment enters them."""
 
-import contextlib
 import logging
 import os
 import re
@@ -69,28 +68,46 @@ def one_engine(course: Course) -> Iterator[None]:
 
 
 def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None:
-    """Ask for what nobody handed in, so that the engine compiles what grading is going to ask for."""
-    nobody, place = "", (lesson, lesson)
-    cell = next((cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_grade(cell)), "")
+    """Record a submission of nobody's and take it back, so that the engine compiles what grading asks for."""
     try:
         with one_line_errors(course), open_gradebook(course) as gradebook:
-            for find, given in (
-                (gradebook.find_student, (nobody,)),
-                (gradebook.find_submission, (lesson, nobody)),
-                (gradebook.find_submission_notebook, (*place, nobody)),
-                (gradebook.find_source_cell, (cell, *place)),
-                (gradebook.find_graded_cell, (cell, *place)),
-                (gradebook.find_grade, (cell, *place, nobody)),
-                (gradebook.find_comment, (cell, *place, nobody)),
-            ):
-                with contextlib.suppress(MissingEntry):
-                    find(*given)
-    except CourseError:  # should it be locked, each submission says so
-        pass
-    else:
-        return
-    close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
-    api.create_engine(course.gradebook).dispose()
+            session = gradebook.db()
+            session.commit = session.flush  # so nothing of it is written
+            try:
+                _rehearse(gradebook, lesson, notebook)
+            finally:
+                session.rollback()
+    except (CourseError, MissingEntry):  # should it be locked, each submission says so
+        close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
+        api.create_engine(course.gradebook).dispose()
+
+
+def _rehearse(gradebook: Gradebook, lesson: str, notebook: NotebookNode) -> None:
+    """What nbgrader does with the gradebook for one submission."""
+    nobody, place = "", (lesson, lesson)
+    marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    graded = next((cell.metadata.nbgrader.grade_id for cell in marked if is_grade(cell)), "")
+    answer = next((cell.metadata.nbgrader.grade_id for cell in marked if is_solution(cell)), "")
+    gradebook.update_or_create_student(nobody)
+    gradebook.find_assignment(lesson)
+    gradebook.update_or_create_submission(lesson, nobody)
+    gradebook.find_notebook(*place)
+    gradebook.find_source_cell(graded, *place)
+    gradebook.find_graded_cell(graded, *place)
+    grade = gradebook.find_grade(graded, *place, nobody)
+    grade.auto_score, grade.needs_manual_grade = 0.0, False
+    comment = gradebook.find_comment(answer, *place, nobody)
+    comment.auto_comment = "No response."
+    gradebook.db.flush()
+    gradebook.db.expire_all()  # as committing does
+    found = gradebook.find_submission_notebook(*place, nobody)
+    for record, names in (
+        (grade, ("score", "max_score")),
+        (found, ("score", "max_score")),
+        (comment, ("comment",)),
+    ):
+        for name in names:
+            getattr(record, name)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode
-from nbformat.v4 import new_output
+from nbformat import NotebookNode, from_dict
 
 from autograde.judge_server import SERVER
 from autograde.kernel import Session
@@ -108,8 +107,12 @@ def record(nb: NotebookNode, result: Result) -> None:
     for name, cell in scored_cells(nb).items():
         row = result.exercises[name]
         number = {"text/plain": repr(float(row["points"]))}
-        text = new_output("stream", name="stdout", text=summary(name, row))
-        cell.outputs = [text, new_output("execute_result", data=number, execution_count=None)]
+        cell.outputs = from_dict(
+            [
+                {"output_type": "stream", "name": "stdout", "text": summary(name, row)},
+                {"output_type": "execute_result", "data": number, "metadata": {}, "execution_count": None},
+            ]
+        )
         cell.execution_count = None
 
 

@@ -251,5 +251,5 @@ def _try_true() -> subprocess.CompletedProcess[str]:
     folder = tempfile.TemporaryDirectory(prefix="k-")
     with folder as name, open_filter() as rules, open(os.devnull, "wb") as status:
         fds = [rules.fileno(), status.fileno()]
-        line = command(["/bin/true"], Path(name), {}, [], Limits(), *fds)
+        line = command(["/bin/true"], Path(name), {}, secrets(), Limits(), *fds)
         return subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)

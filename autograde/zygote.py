@@ -6,7 +6,7 @@ starts no thread. Argument: the number of its socket. SOURCES are the texts of t
 in a kernel; the grader writes them into this one.
 
 A request is JSON. What it has to do is one of:
-- "import" its modules;
+- "import" its modules; and, once, make the IPython that every kernel then has a copy of;
 - "judge": become the judge's server in a fork; with the descriptors of its socket and for its errors;
 - "kernel": in a fork, with the kernel's folder, environment, user and limits, and descriptors: a line for the
   reply (the kernel's process id, or a word on what failed), the kernel's own line and, where there is a

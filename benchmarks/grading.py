@@ -72,7 +72,9 @@ NO_OTTER = (
 OURS = (sys.executable, "-m", "autograde", "grade")
 THEIRS = (sys.executable, "-m", "nbgrader", "autograde")
 LESSONS = ("01_map", "10_vae")
-EVERY = 1.0  # seconds between two looks at the memory: a look takes a core for a tenth of one
+EVERY = (
+    4.0  # seconds between two looks at the memory: one takes a tenth of a second of a core from the graders
+)
 
 
 class FailedError(Exception):
