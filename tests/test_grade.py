@@ -21,6 +21,7 @@ from nbgrader.api import Base, Gradebook
 from small_course import NAME, change, course
 from sqlalchemy import Engine
 from sqlalchemy.event import listen, remove
+from sqlalchemy.sql.compiler import SQLCompiler
 from test_nbgrader import FULL, RIGHT, RUNNING, WEIGHTED, autograded, filled, forge, hand_in, scores
 
 from autograde import grade as grading_of_a_class
@@ -282,6 +283,28 @@ def test_a_class_looks_for_its_tables_once_and_other_gradebooks_get_theirs(relea
             assert other.assignments == []
     remove(Engine, "before_cursor_execute", note)
     assert "create_all" not in vars(Base.metadata)
+
+
+def test_grading_finds_its_queries_compiled_and_nobody_in_the_gradebook(released, monkeypatch):
+    """A rehearsal compiles them; here each submission is graded in this process, where it can be seen."""
+    compiled: list[str] = []
+
+    def one_by_one(work, folders, limit, jobs, pinned):
+        compile_one = SQLCompiler.__init__
+
+        def note(compiler, *given, **named):
+            compile_one(compiler, *given, **named)
+            compiled.append(str(compiler.string))
+
+        monkeypatch.setattr(SQLCompiler, "__init__", note)
+        for index, folder in enumerate(folders):
+            yield index, work(folder)
+
+    monkeypatch.setattr(grading_of_a_class, "forked_map", one_by_one)
+    hand_in(released, "ann", filled(released, RIGHT))
+    assert [row.points for row in grade(released, NAME, 1)] == [FULL] and not compiled
+    with open_gradebook(released) as gradebook:
+        assert [student.id for student in gradebook.students] == ["ann"]
 
 
 def test_one_grader_at_a_time_and_nothing_else_in_one_line(released, monkeypatch):
