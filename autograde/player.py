@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,7 +116,7 @@ class Player:
         session.player = self
         own = Config({"HistoryManager": {"hist_file": ":memory:"}})
         log = logging.getLogger("kernel")
-        with tempfile.TemporaryDirectory() as folder:  # until it begins
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # until it begins
             os.environ["IPYTHONDIR"] = folder
             self.kernel = IPythonKernel.instance(
                 session=session, log=log, config=own, compiler_class=Compiler
@@ -135,6 +136,8 @@ class Player:
         shell.init_ipython_dir(None)
         shell.init_profile_dir(None)
         shell.init_environment()
+        shell.init_pushd_popd_magic()
+        shell.history_manager.dir_hist[:] = [Path.cwd()]
         if "matplotlib" in sys.modules:  # imported before there was a shell, it shows nothing by itself
             from matplotlib_inline.backend_inline import configure_inline_support
 

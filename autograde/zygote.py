@@ -107,6 +107,7 @@ def become_judge(control: int, errors: int) -> NoReturn:
     try:
         check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         os.dup2(errors, 2)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not a kernel's, which says nothing here
         importlib.import_module("autograde.judge_process").serve(socket.socket(fileno=control))
     except Exception:
         traceback.print_exc()

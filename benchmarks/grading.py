@@ -72,9 +72,7 @@ NO_OTTER = (
 OURS = (sys.executable, "-m", "autograde", "grade")
 THEIRS = (sys.executable, "-m", "nbgrader", "autograde")
 LESSONS = ("01_map", "10_vae")
-EVERY = (
-    4.0  # seconds between two looks at the memory: one takes a tenth of a second of a core from the graders
-)
+LOOK, SELDOM = 1.0, 4.0  # seconds between two looks at the memory: one takes a tenth of a second of a core
 
 
 class FailedError(Exception):
@@ -175,12 +173,18 @@ def grade(course: Course, lesson: str, contender: Contender) -> tuple[float, flo
     if contender.otter:
         environment["JUPYTER_PATH"] = str(course.root / "jupyter")
     start = time.perf_counter()
-    peak = max(run(command, course.root, environment) for command in commands(course, lesson, contender))
+    every = LOOK if contender.otter else SELDOM  # its runs are short; two workers would feel the looks
+    peak = max(
+        run(command, course.root, environment, every) for command in commands(course, lesson, contender)
+    )
     return time.perf_counter() - start, peak / 2**20
 
 
-def run(command: list[str], folder: Path, environment: dict[str, str]) -> int:
-    """Runs a command to its end; the peak of its memory in bytes. Raises FailedError."""
+def run(command: list[str], folder: Path, environment: dict[str, str], every: float) -> int:
+    """Runs a command to its end; the peak of its memory in bytes, looked at every so many seconds.
+
+    Raises FailedError.
+    """
     peak, quiet, log = 0, subprocess.DEVNULL, folder / "stderr.txt"
     with (
         log.open("w") as errors,
@@ -191,7 +195,7 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> int:
         while process.poll() is None:
             peak = max(peak, held(process.pid))
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(EVERY)
+                process.wait(every)
     if process.returncode:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise FailedError(*last or [f"exit status {process.returncode}"])

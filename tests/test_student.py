@@ -122,9 +122,7 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def student(ask: Ask) -> Student:
-    student = Student(ask)
-    student.reset()
-    return student
+    return Student(ask)
 
 
 def test_only_what_is_kept_has_to_be_forgotten(ask):

@@ -32,7 +32,8 @@ def shell():
 
     found = get_ipython()
     folders = found.ipython_dir, found.profile_dir.location, str(found.history_manager.hist_file)
-    return [list(folders), os.path.isdir(folders[1]), found.user_ns["In"]]
+    places = [found.home_dir, *map(str, found.user_ns["_dh"])]
+    return [list(folders), os.path.isdir(folders[1]), places, found.user_ns["In"]]
 
 
 def draw():
@@ -63,8 +64,9 @@ def test_a_kernel_holds_nothing_of_the_graders(students):
 
 
 def test_ipython_has_folders_of_its_own(students):
-    for *_, (folders, there, _) in students:
+    for *_, (folders, there, places, _) in students:
         assert folders == ["/tmp/.ipython", "/tmp/.ipython/profile_default", ":memory:"] and there
+        assert places == ["/tmp", "/work"]
 
 
 def test_kernels_draw_different_numbers_and_share_no_change(students):
@@ -126,3 +128,15 @@ def test_a_warm_process_that_has_ended_is_one_line():
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(CourseError, match="run again"):
         zygote.kernel(theirs, {"folder": "/", "environment": {}})
+
+
+def test_a_judge_that_fails_says_why_though_kernels_have_been_made():
+    zygote = Zygote()
+    zygote.learn([])
+    (no_socket, end), (told, says) = os.pipe(), os.pipe()
+    zygote._send({"do": "judge"}, no_socket, says)
+    for descriptor in (no_socket, end, says):
+        os.close(descriptor)
+    with open(told) as errors:
+        assert "Socket operation on non-socket" in errors.read()
+    zygote.close()
