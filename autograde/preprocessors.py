@@ -7,6 +7,7 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
@@ -111,10 +112,22 @@ class Record(SaveAutoGrades):
     """Saves the scores, but only those that the judge gave in this run: no verdict is an error."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
-        """Raises NoVerdict where a test cell does not show the judge's own number."""
+        """Raises NoVerdict where a test cell does not show the judge's own number.
+
+        All are one change of the gradebook. nbgrader makes two for each exercise, and waits for the disk.
+        """
         result = resources.get("verdict")
         for name, cell in scored_cells(nb).items():
             shown = [o.data["text/plain"] for o in cell.outputs if o.output_type == "execute_result"]
             if result is None or shown != [repr(float(result.exercises[name]["points"]))]:
                 raise NoVerdict("There is no verdict of the judge for this submission; nothing was recorded.")
-        return super().preprocess(nb, resources)
+        names = resources["nbgrader"]
+        self.notebook_id, self.assignment_id = names["notebook"], names["assignment"]
+        self.student_id = names["student"]
+        with Gradebook(names["db_url"]) as self.gradebook:
+            session = self.gradebook.db()
+            commit, session.commit = session.commit, session.flush
+            for index, cell in enumerate(nb.cells):
+                self.preprocess_cell(cell, resources, index)
+            commit()
+        return nb, resources

@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
+from nbgrader import utils
 from nbgrader.api import Base, Gradebook
 from small_course import NAME, change, course
 from sqlalchemy import Engine
@@ -199,7 +200,6 @@ def test_a_killed_worker_is_a_row_and_is_graded_next_time(released, monkeypatch)
     rows = {row.student: row for row in grade(released, NAME, 2)}
     assert rows["bob"].status == "failed" and "run again" in rows["bob"].reason
     assert (rows["ann"].status, rows["cid"].status) == ("graded", "graded")
-    monkeypatch.undo()
     monkeypatch.setattr("autograde.course.HIDDEN", released.root / "hidden")
     assert outcome(released)["bob"] == ("graded", FULL)
 
@@ -305,6 +305,26 @@ def test_grading_finds_its_queries_compiled_and_nobody_in_the_gradebook(released
     assert [row.points for row in grade(released, NAME, 1)] == [FULL] and not compiled
     with open_gradebook(released) as gradebook:
         assert [student.id for student in gradebook.students] == ["ann"]
+
+
+def test_scores_are_recorded_all_or_none(released, monkeypatch):
+    determine, asked = utils.determine_grade, list[None]()
+
+    def fails(*given):
+        asked.append(None)
+        if len(asked) == 2:
+            raise OSError(5, "the disk is gone", "gradebook.db")
+        return determine(*given)
+
+    hand_in(released, "ann", filled(released, RIGHT))
+    with monkeypatch.context() as patch:
+        patch.setattr(utils, "determine_grade", fails)
+        (row,) = grade(released, NAME, 1)
+    assert row.status == "failed" and "disk is gone" in row.reason
+    with open_gradebook(released) as gradebook:
+        grades = gradebook.find_submission_notebook(NAME, NAME, "ann").grades
+        assert len(grades) > 1 and {grade.auto_score for grade in grades} == {None}
+    assert [row.points for row in grade(released, NAME, 1)] == [FULL]
 
 
 def test_one_grader_at_a_time_and_nothing_else_in_one_line(released, monkeypatch):
