@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from nbformat import NotebookNode
@@ -67,16 +67,22 @@ def one_engine(course: Course) -> Iterator[None]:
         del tables.create_all
 
 
+@contextmanager
+def held_back(gradebook: Gradebook) -> Iterator[Callable[[], None]]:
+    """Inside, nothing that nbgrader commits is written; what is yielded writes it, else it is taken back."""
+    session = gradebook.db()
+    commit, session.commit = session.commit, session.flush
+    try:
+        yield commit
+    finally:
+        session.rollback()
+
+
 def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None:
     """Record a submission of nobody's and take it back, so that the engine compiles what grading asks for."""
     try:
-        with one_line_errors(course), open_gradebook(course) as gradebook:
-            session = gradebook.db()
-            session.commit = session.flush  # so nothing of it is written
-            try:
-                _rehearse(gradebook, lesson, notebook)
-            finally:
-                session.rollback()
+        with one_line_errors(course), open_gradebook(course) as gradebook, held_back(gradebook):
+            _rehearse(gradebook, lesson, notebook)
     except (CourseError, MissingEntry):  # should it be locked, each submission says so
         close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
         api.create_engine(course.gradebook).dispose()

@@ -18,6 +18,7 @@ from autograde import whole
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.files import MOST_CELLS
+from autograde.gradebook import held_back
 from autograde.grading import course_secret, grade_notebook, record, scored_cells
 from autograde.inert import make_inert
 from autograde.needed import imports
@@ -124,9 +125,7 @@ class Record(SaveAutoGrades):
         names = resources["nbgrader"]
         self.notebook_id, self.assignment_id = names["notebook"], names["assignment"]
         self.student_id = names["student"]
-        with Gradebook(names["db_url"]) as self.gradebook:
-            session = self.gradebook.db()
-            commit, session.commit = session.commit, session.flush
+        with Gradebook(names["db_url"]) as self.gradebook, held_back(self.gradebook) as commit:
             for index, cell in enumerate(nb.cells):
                 self.preprocess_cell(cell, resources, index)
             commit()

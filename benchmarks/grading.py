@@ -6,8 +6,8 @@ those that grading leaves out (training, figures, widgets); it may stall on a wi
 cell, by default 30 s, for nbclient can lose a reply there. Otter-Grader gets the class without demo cells
 only: one `otter run` a submission, as that command works, the public tests in its autograder zip, neither
 hidden tests nor a sandbox; its kernel is the Python that runs this file. Ours runs sandboxed, with hidden
-tests and feedback, with one worker and with two. The last line compares stock on the class as it is with one
-worker of ours, for the last lesson.
+tests and feedback, with one worker and with two. Memory is looked at every four seconds, Otter's every
+second. The last line compares stock on the class as it is with one worker of ours, for the last lesson.
 Usage: python benchmarks/grading.py [--lesson 01_map --lesson 10_vae] [--submissions 40] [--otter PATH]
 """
 

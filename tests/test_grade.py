@@ -200,6 +200,7 @@ def test_a_killed_worker_is_a_row_and_is_graded_next_time(released, monkeypatch)
     rows = {row.student: row for row in grade(released, NAME, 2)}
     assert rows["bob"].status == "failed" and "run again" in rows["bob"].reason
     assert (rows["ann"].status, rows["cid"].status) == ("graded", "graded")
+    monkeypatch.undo()
     monkeypatch.setattr("autograde.course.HIDDEN", released.root / "hidden")
     assert outcome(released)["bob"] == ("graded", FULL)
 
