@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import hashlib
 import json
 import logging
 import os
@@ -28,10 +27,10 @@ from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from sqlalchemy.exc import SAWarning
 
-from autograde import ready, whole
-from autograde.course import Course, hidden_tests, submitted
+from autograde import fresh, ready, whole
+from autograde.course import Course, submitted
 from autograde.errors import CourseError, StudentError
-from autograde.files import NAME, PLAIN, plain_files
+from autograde.files import NAME, PLAIN
 from autograde.forks import forked_map
 from autograde.gradebook import compile_queries, one_engine, one_line_errors, open_gradebook
 from autograde.grading import course_secret
@@ -80,7 +79,7 @@ def grade(
         try:
             ready.start(modules)
             _warm_up(course, lesson, app, released)
-            work = _Work(course, lesson, app, _ingredients(course, lesson))
+            work = _Work(course, lesson, app, fresh.ingredients(course, lesson))
             for index, outcome in forked_map(work, folders, LIMIT, jobs, pinned=True):
                 rows.append(_row(folders[index].parent.name, outcome))
                 if done is not None:
@@ -114,9 +113,8 @@ class _Work:
     def __call__(self, folder: Path) -> dict[str, Any]:
         student, start = folder.parent.name, time.monotonic()
         try:
-            key = self._key(student, folder)
-            marker = self.course.grading / "autograded" / student / self.lesson / f"{self.lesson}.graded.json"
-            if (before := _read(marker)).get("key") == key and self._recorded(student):
+            key, marker = self._key(student, folder), fresh.marker(self.course, student, self.lesson)
+            if (before := fresh.read(marker)).get("key") == key and self._recorded(student):
                 return {**before["row"], "status": "unchanged", "seconds": None}
             exercises = self._grade(student)
             points, maximum = (sum(row[part] for row in exercises.values()) for part in ("points", "max"))
@@ -144,11 +142,7 @@ class _Work:
             raise CourseError(f"Rename the folder: {PLAIN}.")
         if not (folder / f"{self.lesson}.ipynb").exists():
             raise CourseError(f"There is no {self.lesson}.ipynb in {folder}.")
-        digest = hashlib.sha256(self.ingredients)
-        for path in sorted(plain_files(str(folder))):
-            content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            digest.update(f"{os.path.relpath(path, folder)}\0{content}\0".encode(errors="surrogatepass"))
-        return digest.hexdigest()
+        return fresh.key(self.ingredients, folder)
 
     def _grade(self, student: str) -> dict[str, dict[str, Any]]:
         """Let nbgrader grade it and write its feedback. Raises CourseError."""
@@ -188,12 +182,6 @@ def _row(student: str, outcome: Any) -> Row:
     if isinstance(outcome, StudentError):
         return Row(student, "failed", reason=f"Its grader was stopped ({outcome.reason.strip()}): run again.")
     return Row(**outcome)
-
-
-def _ingredients(course: Course, lesson: str) -> bytes:
-    """A digest of what all submissions of a lesson are held against."""
-    files = (course.released(lesson), hidden_tests(lesson), course.root / "nbgrader_config.py")
-    return b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)
 
 
 def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
@@ -236,12 +224,3 @@ def _scratch() -> Iterator[None]:
     finally:
         tempfile.tempdir = before
         shutil.rmtree(own, ignore_errors=True)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The JSON in a file; nothing where there is none, or no whole one."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

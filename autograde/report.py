@@ -39,7 +39,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Failing:
-    """A property (a hidden test's sentence) and how many of the graded did not have it."""
+    """A property (a hidden test's sentence) and how many of those who answered did not have it."""
 
     exercise: str
     test: str
@@ -53,8 +53,8 @@ class Failing:
 class Exercise:
     """An exercise over the class.
 
-    difficulty: the mean share of its points, so that a low one is hard. discrimination: see there. none and
-    full: the share of submissions with no points and with all.
+    difficulty: the mean share of its points, so that a low one is hard. discrimination: see there.
+    blank, none and full: the share of submissions that left it as it was, with no points and with all.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Exercise:
     maximum: float
     difficulty: float
     discrimination: float | None
+    blank: float
     none: float
     full: float
     failing: Failing | None
@@ -99,12 +100,13 @@ class Book:
 
 @dataclass(frozen=True)
 class Report:
-    """All of it. `unreadable` names verdict files and why each cannot be read."""
+    """All of it. `unreadable` names verdict files and why each cannot be read; `stale` see Class."""
 
     lesson: str
     submitted: int
     graded: int
     without_verdict: list[str]
+    stale: list[str]
     unreadable: dict[str, str]
     versions: int
     maximum: float
@@ -145,6 +147,7 @@ def summarise(found: Class, unreadable: dict[str, str]) -> Report:
         submitted=len(found.submitted),
         graded=len(graded),
         without_verdict=[name for name in found.submitted if name not in known | set(found.unreadable)],
+        stale=found.stale,
         unreadable=unreadable,
         versions=len({tuple((name, m.maximum) for name, m in each.marks.items()) for each in graded}),
         **_scores(graded),
@@ -184,6 +187,7 @@ def exercise(graded: Sequence[Graded], name: str) -> Exercise:
         maximum=max(mark.maximum for mark in marks),
         difficulty=float(shares.mean()),
         discrimination=discrimination(shares, [_rest(each, name) for each in having]),
+        blank=float(np.mean([not mark.answered for mark in marks])),
         none=float(np.mean(shares <= FLAT)),
         full=float(np.mean(shares >= 1 - FLAT)),
         failing=fails[0] if fails else None,
@@ -209,13 +213,13 @@ def discrimination(shares: npt.ArrayLike, rest: npt.ArrayLike) -> float | None:
 
 
 def failing(graded: Sequence[Graded], name: str | None = None) -> list[Failing]:
-    """The properties (of one exercise, or of all) that a submission failed, most often failed first."""
+    """The properties (of one exercise, or of all) that an answer failed, most often failed first."""
     failed: Counter[tuple[str, str]] = Counter()
     of: Counter[tuple[str, str]] = Counter()
     sentences = {}
     for each in graded:
         for exercise_name, mark in each.marks.items():
-            for test in mark.tests if name in (None, exercise_name) else []:
+            for test in mark.tests if mark.answered and name in (None, exercise_name) else []:
                 key = (exercise_name, test.name)
                 of[key] += 1
                 failed[key] += not test.passed

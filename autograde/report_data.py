@@ -1,5 +1,6 @@
 """What grading left of one lesson: folders of submissions, verdict files, rows of nbgrader's gradebook."""
 
+import contextlib
 import json
 import math
 import re
@@ -10,20 +11,23 @@ from typing import Any
 from nbgrader.api import InvalidEntry, MissingEntry, SubmittedAssignment
 from sqlalchemy.exc import SQLAlchemyError
 
+from autograde import fresh
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.gradebook import open_gradebook
+from autograde.student import UNANSWERED
 
 SLUG = re.compile(r"[\w-]+")  # names of exercises, tests and phases: ours, never a learner's
 
 
 @dataclass(frozen=True)
 class Property:
-    """One hidden test of one submission: did the property that its sentence names hold?"""
+    """One hidden test of one submission: did the property that its sentence names hold, was it answered?"""
 
     name: str
     sentence: str
     passed: bool
+    answered: bool
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Mark:
     def share(self) -> float:
         """Points as a share of the maximum, 0 to 1."""
         return self.points / self.maximum
+
+    @property
+    def answered(self) -> bool:
+        """Whether the learner wrote anything: a cell left as it was released answers no test."""
+        return any(test.answered for test in self.tests)
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Class:
-    """Everything about a lesson. `unreadable` has a reason for each student with a broken verdict file."""
+    """Everything about a lesson. `unreadable` has a reason for each student with a broken verdict file.
+
+    stale: of whom the verdict is on something else than what is there now.
+    """
 
     lesson: str
     submitted: list[str]
     graded: list[Graded]
+    stale: list[str]
     unreadable: dict[str, str]
     book: list[Entry] | None
 
@@ -102,7 +115,28 @@ def read_class(course: Course, lesson: str) -> Class:
             graded.append(read_verdict(path))
         except ValueError as error:
             unreadable[student] = str(error)
-    return Class(lesson, sorted(handed_in | set(paths)), graded, unreadable, read_book(course, lesson))
+    stale = _stale(course, lesson, sorted(handed_in & set(paths)))
+    return Class(lesson, sorted(handed_in | set(paths)), graded, stale, unreadable, read_book(course, lesson))
+
+
+def _stale(course: Course, lesson: str, students: list[str]) -> list[str]:
+    """Those whose submission, lesson or hidden tests have changed since `autograde grade` graded them."""
+    found = []
+    with contextlib.suppress(OSError):  # a part is gone: then nobody can say
+        held_against = fresh.ingredients(course, lesson)
+        for student in students:
+            key = fresh.read(fresh.marker(course, student, lesson)).get("key")
+            if key and key != _key(held_against, course.grading / "submitted" / student / lesson):
+                found.append(student)
+    return found
+
+
+def _key(held_against: bytes, folder: Path) -> str:
+    """The key of a folder; none where it cannot be graded any more."""
+    try:
+        return fresh.key(held_against, folder)
+    except (CourseError, OSError):
+        return ""
 
 
 def _verdict_file(lesson: str) -> Path:
@@ -135,10 +169,15 @@ def read_verdict(path: Path) -> Graded:
 
 def _mark(row: Any) -> Mark:
     maximum, points = _number(row["max"]), _number(row["points"])
-    tests = [Property(_slug(test["name"]), str(test["sentence"]), test["passed"]) for test in row["tests"]]
+    tests = [_property(test) for test in row["tests"]]
     if not 0 <= points <= maximum or not maximum or not all(type(test.passed) is bool for test in tests):
         raise ValueError
     return Mark(points, maximum, tests)
+
+
+def _property(test: dict[str, Any]) -> Property:
+    answered = not str(test["message"]).endswith(UNANSWERED)
+    return Property(_slug(test["name"]), str(test["sentence"]), test["passed"], answered)
 
 
 def _number(value: Any) -> float:

@@ -14,7 +14,8 @@ LEGEND = (
     "Difficulty: the mean share of an exercise's points, so a low one is hard. Discrimination: the "
     f"correlation of that share with the share of all other points; below {WEAK} the exercise hardly tells "
     f"strong from weak; – where it cannot be known (fewer than {FEWEST} graded, or everybody got the same). "
-    "None and full: who got no points, and all."
+    "Blank: who left the cell as it was; what fails is counted without them. None and full: who got no "
+    "points, and all."
 )
 
 
@@ -56,6 +57,11 @@ def notes(report: Report) -> list[str]:
     found = []
     if report.without_verdict:
         found.append(f"Submitted, not graded: {listed(report.without_verdict)}.")
+    if report.stale:
+        found.append(
+            f"Graded before the submission, the lesson or its hidden tests changed: {listed(report.stale)}. "
+            f"Run `autograde grade {report.lesson}`."
+        )
     if report.unreadable:
         found.append(f"Left out, for their verdict cannot be read: {listed(list(report.unreadable))}.")
     if report.versions > 1:
@@ -145,10 +151,10 @@ def _scores(report: Report) -> Table:
 
 def _exercises(report: Report) -> Table:
     table = Table("exercise")
-    for name in ("points", "difficulty", "discrimination", "none", "full"):
+    for name in ("points", "difficulty", "discrimination", "blank", "none", "full"):
         table.add_column(name, justify="right")
     for row in report.exercises:
-        shares = f"{row.none:.0%}", f"{row.full:.0%}"
+        shares = (f"{share:.0%}" for share in (row.blank, row.none, row.full))
         table.add_row(
             row.name, points(row), f"{row.difficulty:.2f}", correlation(row.discrimination), *shares
         )

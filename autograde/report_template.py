@@ -115,13 +115,14 @@ PAGE = """<!DOCTYPE html>
 <h2>Exercises</h2>
 <div class="wide">
 <table class="dense">
-{{ head("exercise", ("points", "difficulty", "discrimi\u00adnation", "none", "full")) }}
+{{ head("exercise", ("points", "difficulty", "discrimi\u00adnation", "blank", "none", "full")) }}
 <tbody>
 {%- for row in r.exercises %}
 {%- set weak = row.discrimination is not none and row.discrimination < limit %}
 <tr><th scope="row">{{ row.name }}</th><td class="number">{{ row | points }}</td>
 <td class="number">{{ "%.2f" | format(row.difficulty) }}</td>
 <td class="number{{ " weak" if weak }}">{{ row.discrimination | correlation }}</td>
+<td class="number">{{ "{:.0%}".format(row.blank) }}</td>
 <td class="number">{{ "{:.0%}".format(row.none) }}</td>
 <td class="number">{{ "{:.0%}".format(row.full) }}</td></tr>
 {%- endfor %}
@@ -140,7 +141,7 @@ PAGE = """<!DOCTYPE html>
 <h3>By exercise</h3>
 {{ properties(worst) }}
 {%- else %}
-<p>Every property holds for everybody.</p>
+<p>Every property holds for everybody who answered.</p>
 {%- endif %}
 <h2>Time and memory</h2>
 {%- if r.seconds %}

@@ -15,6 +15,7 @@ from autograde.frames import WireError
 
 Ask = Callable[[str], str]
 
+UNANSWERED = "Not answered yet: the cell still raises NotImplementedError."
 MOST_LINES = 1000  # a larger line number could carry a whole input out
 ENDINGS = ("Error", "Exit", "Interrupt", "Iteration")
 SHOWN = frozenset(name for name in dir(builtins) if name.endswith(ENDINGS))  # exceptions named in feedback
@@ -38,7 +39,7 @@ class Raised(StudentError):
         where = f" at line {line} of its cell" if line else ""
         self.reason = f"Your code raised {name}{where}."
         if "NotImplementedError" in kinds:
-            self.reason = "Not answered yet: the cell still raises NotImplementedError."
+            self.reason = UNANSWERED
 
 
 def _refuse(operation: str) -> Callable[..., NoReturn]:

@@ -36,6 +36,7 @@ from autograde.grading import course_secret
 from autograde.lms import export
 from autograde.rebuild import grade_id
 from autograde.release import release
+from autograde.report import report
 
 __all__ = ["course"]
 ROOT = Path(__file__).parents[1]
@@ -147,10 +148,14 @@ def test_only_what_changed_is_graded_anew(released):
         hand_in(released, student, filled(released, {"running-mean": RUNNING}))
     assert outcome(released) == {"ann": ("graded", 8), "bob": ("graded", 8)}
     assert outcome(released) == {"ann": ("unchanged", 8), "bob": ("unchanged", 8)}
+    assert report(released, NAME).stale == []
+    assert {row.name: row.blank for row in report(released, NAME).exercises}["weighted-mean"] == 1
     hand_in(released, "ann", filled(released, RIGHT))
+    assert report(released, NAME).stale == ["ann"]
     assert outcome(released) == {"ann": ("graded", FULL), "bob": ("unchanged", 8)}
     tests = released.root / "hidden" / f"test_{NAME}.py"
     tests.write_text(tests.read_text().replace("== 1.5", "== 1.25"))
+    assert report(released, NAME).stale == ["ann", "bob"]
     assert outcome(released) == {"ann": ("graded", 12), "bob": ("graded", 0)}
     with open_gradebook(released) as gradebook:
         gradebook.remove_submission(NAME, "bob")

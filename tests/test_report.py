@@ -14,12 +14,14 @@ from small_course import NAME, course
 from test_cli import refused, run
 from test_nbgrader import released
 
+from autograde import fresh
 from autograde.cli import main
 from autograde.course import Course
 from autograde.gradebook import open_gradebook
 from autograde.report import FEWEST, Report, discrimination, report, spread
 from autograde.report_data import read_class, verdict_path
 from autograde.report_page import page
+from autograde.student import UNANSWERED
 
 __all__ = ["course", "released"]
 FAILED = 'The <b>mean</b> & [red]its[/red] "weights".'
@@ -111,9 +113,36 @@ def test_without_memory_seconds_failures_or_a_second_submission(released):
     found = report(released, NAME)
     assert found.memory is None and found.seconds == {} and found.failing == []
     assert found.scores.deviation is None and found.exercises[0].discrimination is None
-    assert "Every property holds for everybody." in page(found) and "not measured" in page(found)
+    assert "Every property holds for everybody who answered." in page(found) and "not measured" in page(found)
     output = run("report", NAME).output
     assert "not measured" in output and "Failed most" not in output
+
+
+def test_what_nobody_wrote_fails_nothing(graded):
+    for student in ("d", "e"):
+        content = json.loads(json.dumps(CLASS[student]))
+        for test in content["exercises"]["weighted-mean"]["tests"]:
+            test["message"] = f"{test['sentence']} {UNANSWERED}"
+        write(graded, student, content)
+    first, second = report(graded, NAME).exercises
+    assert (first.blank, first.none, second.blank) == (0.4, 0.4, 0)
+    assert (first.failing.test, first.failing.failed, first.failing.of) == ("test_1", 2, 3)
+    assert "2 of 3, 67%" in run("report", NAME).output and "2 of 3, 67%" in page(report(graded, NAME))
+
+
+def test_a_verdict_on_something_older_is_said(graded):
+    folder = graded.grading / "submitted" / "a" / NAME
+    folder.joinpath("notes.txt").write_text("one")
+    graded.root.joinpath("nbgrader_config.py").touch()
+    key = fresh.key(fresh.ingredients(graded, NAME), folder)
+    fresh.marker(graded, "a", NAME).write_text(json.dumps({"key": key}))
+    assert report(graded, NAME).stale == []
+    folder.joinpath("notes.txt").write_text("two")
+    found = report(graded, NAME)
+    assert found.stale == ["a"] and "hidden tests changed: a." in page(found)
+    assert f"hidden tests changed: a. Run `autograde grade {NAME}`." in " ".join(
+        run("report", NAME).output.split()
+    )
 
 
 def test_verdicts_on_two_versions_of_a_lesson_are_said(graded):
