@@ -223,7 +223,7 @@ print(f"approximate density (KDE): p(x in [-0.5, 0.5]) ≈ {mass_kde:.4f}   exac
 # for a density, but not for $p$ itself. (A histogram blurs too, within each bin; for an interval of
 # whole bins that does no harm.)
 
-# %%
+# %% tags=["demo"]
 for width in (0.1, 0.25, 0.3, 0.447, 0.6):
     blurred = float(mixture_mass(a, b, math.hypot(SIGMA, width)))  # std sqrt(sigma^2 + h^2)
     ours = kde_mass(a, b, x_train, width)
@@ -376,6 +376,8 @@ def nearest_generator(points, n, h, generator):
 
 # %%
 P = torch.tensor(x_train, dtype=torch.float32, device=device)[:, None]  # (N, 1)
+
+# %% tags=["demo"]
 x_few = torch.linspace(-2, 2, 200, device=device)[:, None]
 gap = log_kde(x_few, P, h).cpu().numpy() - np.log(kde(x_few[:, 0].cpu().numpy(), x_train, h))
 print(f"largest difference from NumPy, in nats: {np.abs(gap).max():.1e}")
