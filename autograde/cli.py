@@ -22,8 +22,9 @@ from autograde.errors import CourseError, StudentError
 if TYPE_CHECKING:  # it imports nbgrader, for seconds
     from autograde.grade import Row
 
-# JupyterLab brings it along for jsonschema, which takes a second to import it and works without it.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+# JupyterLab brings them along for jsonschema, which takes a second to import them and works without them.
+for unneeded in ("rfc3987_syntax", "isoduration"):
+    sys.modules.setdefault(unneeded, None)  # type: ignore[arg-type]
 OUT = Console()
 ERR = Console(stderr=True)
 LESSON = 1200.0  # seconds that verifying one lesson may take
@@ -133,8 +134,8 @@ def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: boo
     course = Course.find()
     course.select((lesson,))
     counted = len(submitted(course, lesson, students))
-    ready.start_early(course, lesson)
     gc.disable()  # it would look through all that is imported; grading enables it when all is there
+    ready.start_early(course, lesson)
     from autograde.grade import grade as grade_all
 
     with _Bar(counted) as bar:

@@ -10,7 +10,11 @@ from typing import Any
 
 from autograde.rebuild import is_demo
 
-OPTIMIZER = "torch._dynamo"  # what the first optimizer imports, for more than a second
+SHAPES = "torch.fx.experimental.symbolic_shapes"
+LATER = {  # what parts of torch import when they are first used, the optimizers for more than a second
+    "torch.optim": "torch._dynamo",
+    **dict.fromkeys(("torch.distributions", "torch.broadcast_shapes"), SHAPES),
+}
 CELLS = "__main__"  # the module that cells run in
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -55,8 +59,9 @@ class _Reading:
         """Read what is used, in the cells and in genmap, until there is nothing new."""
         while self._resolve() or self._open_used() or self._read_genmap():
             pass
-        if any(name.startswith("torch.optim") for name in self.used):
-            self.modules.add(OPTIMIZER)
+        for part, module in LATER.items():
+            if any(name.startswith(part) for name in self.used):
+                self.modules.add(module)
 
     def _resolve(self) -> bool:
         """Add what the used names stand for; says whether that is new."""

@@ -1,6 +1,7 @@
 """The exporter of the formgrader's and the feedback's pages: they load nothing from the network."""
 
 import functools
+import re
 from typing import Any
 
 from jinja2 import BytecodeCache, ChoiceLoader, DictLoader, Environment
@@ -8,6 +9,9 @@ from jinja2.bccache import Bucket
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
 from nbformat import NotebookNode
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 # nbgrader's script waits for MathJax to be done; formulas are there before it starts (formulas.py).
 NO_MATHJAX = """<script>
@@ -24,6 +28,9 @@ POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"
 FEEDBACK = f"""<meta http-equiv="Content-Security-Policy" content="{POLICY}">"""
 KEPT = 500  # sources whose highlighting is remembered: most of a notebook is what the last one had
 LONGEST = 10_000  # characters of such a source: as HTML it is up to 24 times as long
+PYTHON, BOX = PythonLexer(), HtmlFormatter(cssclass=" highlight hl-ipython3")
+# What each rule of IPython's lexer for magics asks for: without it, the one for Python says the same, sooner.
+MAGIC = re.compile(r"%[%\w]|\?|!(?!=)")
 MACRO = "{%- macro mathjax(url='') -%}%s{%- endmacro -%}"
 
 
@@ -51,7 +58,9 @@ def highlighted(source: str) -> str:
 
 @functools.lru_cache(maxsize=KEPT)
 def _kept(source: str) -> str:
-    return str(Highlight2HTML(pygments_lexer="ipython3")(source))
+    if MAGIC.search(source):
+        return str(Highlight2HTML(pygments_lexer="ipython3")(source))
+    return highlight(source or " ", PYTHON, BOX)
 
 
 class Pages(HTMLExporter):

@@ -26,13 +26,12 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
 SOURCES: dict[str, str] = {}
-# What judge and kernels need. The last one is imported by torch.broadcast_shapes, for a quarter of a second.
-SHARED = ("numpy", "numpy.random", "torch", "torch.fx.experimental.symbolic_shapes")
+SHARED = ("numpy", "numpy.random", "torch")  # what judge and kernels need
 LIBC = ctypes.CDLL(None, use_errno=True)
 # of linux/sched.h: mount, cgroup, uts, ipc, user, pid, net
 SPACES, USER = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000, 0x10000000
@@ -58,6 +57,16 @@ def warm(modules: Iterable[str]) -> None:
     for name in modules:
         with contextlib.suppress(Exception):  # it fails again in the kernel, where it counts
             importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def missing(name: str) -> Iterator[None]:
+    """Inside, as if this module were not installed."""
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 def load(sources: dict[str, str]) -> dict[str, ModuleType]:
@@ -88,7 +97,8 @@ def serve(control: socket.socket) -> None:
             return
         request = json.loads(message)
         if request["do"] == "import":
-            warm(request["modules"])
+            with missing("debugpy"):  # ipykernel would take it along, for nothing
+                warm(request["modules"])
             player = player or load(SOURCES)["autograde.player"].Player()
             continue
         gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone

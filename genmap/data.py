@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
-
 import numpy as np
 
 from genmap.download import DataError
@@ -74,12 +72,9 @@ def digits() -> Splits[Images]:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998 (its test part), as scikit-learn ships it.
     """
-    # the file itself: sklearn.datasets, which reads the same, takes a second to import
-    path = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-    table = np.loadtxt(
-        str(path), delimiter=",", dtype=np.float32
-    )  # (N, 65): the pixels row by row, the class
-    x = table[:, :-1].reshape(-1, 1, 8, 8) / np.float32(16)
-    y = table[:, -1].astype(np.int64)
+    from genmap.digits_table import TABLE
+
+    x = TABLE[:, :-1].reshape(-1, 1, 8, 8) / np.float32(16)
+    y = TABLE[:, -1].astype(np.int64)
     parts = hold_out(y, DIGITS_HELD_OUT, DIGITS_HELD_OUT)
     return Splits(*(Images(x[part], y[part]) for part in parts))

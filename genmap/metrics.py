@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
 
 from genmap.arrays import real_array
 
@@ -153,6 +152,8 @@ def precision_recall(real: Any, generated: Any, k: int = 3) -> PrecisionRecall:
 
 def _covered(points: Points, by: Points, k: int) -> float:
     """Return the share of points that lie within the k-th-neighbour distance of one of `by`."""
+    from scipy.spatial.distance import cdist  # here: it takes a quarter of a second to import
+
     reach = np.concatenate([_kth(cdist(part, by), k) for part in _parts(by)])
     return float(np.concatenate([(cdist(part, by) <= reach).any(axis=1) for part in _parts(points)]).mean())
 

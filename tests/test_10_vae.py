@@ -1,20 +1,36 @@
 """Lesson 10_vae: its definitions agree with PyTorch's own and with the laws that they claim."""
 
+import importlib.util
 import math
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from test_lessons import COURSE
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
 from autograde.chapter import definitions
+from autograde.course import hidden_tests
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
     return definitions(COURSE, "10_vae")
+
+
+@pytest.fixture
+def hidden(pytestconfig: pytest.Config) -> ModuleType:
+    known = pytestconfig.getini("markers")
+    known.append("exercise(name, weight=1): as the judge has it")
+    spec = importlib.util.spec_from_file_location("hidden_10_vae", hidden_tests("10_vae"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    known.pop()
+    return module
 
 
 def draws(*shape: int) -> torch.Tensor:
@@ -27,6 +43,17 @@ def test_kl_and_density_are_torchs(lesson):
     prior = Normal(torch.zeros_like(mu), 1.0)
     assert torch.allclose(lesson["kl_to_prior"](mu, log_var), kl_divergence(q, prior))
     assert torch.allclose(lesson["log_normal"](x, mu, log_var), q.log_prob(x))
+
+
+def test_the_oracles_of_the_hidden_tests_are_torchs_and_scipys(hidden):
+    rng = np.random.default_rng(5)
+    for N, D in ((1, 1), (9, 3), (500, 6)):
+        pair = hidden.normal_pair(rng, N, D)
+        mu_q, L_q, mu_p, L_p = map(torch.tensor, pair)
+        q, p = MultivariateNormal(mu_q, scale_tril=L_q), MultivariateNormal(mu_p, scale_tril=L_p)
+        assert hidden.kl_reference(*pair) == pytest.approx(kl_divergence(q, p).numpy(), rel=1e-9)
+    u = np.concatenate([rng.uniform(size=50), [1e-300, 1e-12, 0.5, 1 - 1e-12]])
+    assert hidden.deviations(u) == pytest.approx(stats.laplace.ppf(u), rel=1e-12)
 
 
 def test_elbo_and_kl_add_up_to_log_p(lesson):

@@ -42,14 +42,20 @@ def test_names_are_followed_into_genmap_and_through_it():
     assert COSTLY & needed("import genmap.data as d\n\n\ndef f():\n    d.melodies(1)", "f()") == {
         "scipy.signal"
     }
+    score = "from genmap import metrics\nmetrics.{}(a, b)"
+    assert not COSTLY & needed(score.format("frechet_distance"))
+    assert COSTLY & needed(score.format("precision_recall")) == {"scipy.spatial.distance"}
+    assert "genmap.whole_map" in needed("from genmap import taxonomy", "ATLAS = taxonomy.load()")
     assert not COSTLY & needed(wave, "plucks = melodies = 1\nprint(plucks, melodies)")
 
 
-def test_an_optimizer_takes_more_than_its_import():
+def test_parts_of_torch_take_more_than_their_import():
     train = "def train():\n    return torch.optim.Adam([])"
     assert needed("import torch", train) == {"torch"}
     assert needed("import torch", train, "train()") == {"torch", "torch._dynamo"}
     assert "torch._dynamo" in needed("from torch.optim import SGD", "SGD([])")
+    for use in ("distributions.MultivariateNormal(mean, covariance)", "broadcast_shapes(a, b)"):
+        assert needed("import torch", f"torch.{use}") == {"torch", "torch.fx.experimental.symbolic_shapes"}
 
 
 GRADER = """

@@ -2,20 +2,46 @@
 
 import time
 
+import nbformat
 import pytest
+from nbconvert.filters.highlight import Highlight2HTML
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
 from small_course import course
 from test_inert import Page, exported
+from test_lessons import COURSE
 from test_nbgrader import filled, hand_in, released, run, scores
 
+from autograde import pages
 from autograde.brief import CELLS, OUTPUTS, PAGE, PART, PICTURES, Brief
 from autograde.formulas import TAGS as FORMULAS
 from autograde.inert import TAGS, render_markdown
+from autograde.pages import highlighted
 
 __all__ = ["course", "released"]
+IPYTHON = Highlight2HTML(pygments_lexer="ipython3")
+LINES = """
+%matplotlib inline
+%%time
+%%html
+x = %sx ls
+?open
+open?
+open??
+!ls
+!!ls
+x = !ls
+a != b
+7 % 2
+7 %two
+"50 %"
+f"{a!r}"
+%%!
+# why?
+it's = $
+% time""".splitlines()
 
 
 @pytest.mark.parametrize("student", ["<b>x", 'a"b', "a#b", "a\nb", "a'b", "a&b", "a`b"])
@@ -56,6 +82,25 @@ def test_a_formula_runs_nothing(tex):
         page = Page(render_markdown(text))
         assert page.scripts == page.handlers == page.ids == []
         assert page.tags <= {*TAGS, *FORMULAS} and {*page.addresses} <= {"plot.png", "https://a.b"}
+
+
+@pytest.mark.parametrize("lesson", COURSE.names())
+def test_code_is_coloured_as_nbconvert_does(lesson):
+    sources = [cell.source for cell in nbformat.read(COURSE.lesson(lesson), 4).cells]
+    assert [highlighted(text) for text in sources] == [IPYTHON(text) for text in sources]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_magics_are_coloured_as_nbconvert_does(line):
+    for text in (line, f"{line}\n", f"x = 1\r\n{line}\r\ny = 2", f"if x:\n    {line}\n", f"\ufeff{line}"):
+        assert highlighted(text) == IPYTHON(text)
+
+
+def test_where_no_magic_can_be_the_lexer_for_them_is_left_alone(monkeypatch):
+    monkeypatch.setattr(pages, "Highlight2HTML", None)
+    assert "hl-ipython3" in highlighted("left = a != b and 7 % 2  # alone")
+    with pytest.raises(TypeError):
+        highlighted("%left alone")
 
 
 def shown(*cells: NotebookNode) -> list[NotebookNode]:

@@ -24,7 +24,8 @@ def look():
     own = sorted(name for name in sys.modules if "autograde" in name and not name.startswith("__editable"))
     sockets = [x for x in gc.get_objects() if isinstance(x, socket.socket)]
     held = [str(x) for x in sockets if x.type == socket.SOCK_SEQPACKET and x.fileno() != -1]
-    return [own, held, dict(os.environ), "json.tool" in sys.modules, sys.argv]
+    hidden = [name for name, module in sys.modules.items() if module is None or name == "debugpy"]
+    return [own, held, dict(os.environ), "json.tool" in sys.modules, sys.argv, hidden]
 
 
 def shell():
@@ -56,11 +57,11 @@ def students(tmp_path, monkeypatch):
 
 
 def test_a_kernel_holds_nothing_of_the_graders(students):
-    for (modules, held, environment, imported, line), *_ in students:
+    for (modules, held, environment, imported, line, hidden), *_ in students:
         assert modules == ["_autograde_runtime"] and not held and imported
         assert environment.items() >= kernel_environment().items() and environment["PAGER"] == "cat"
         assert not {"GRADER_CANARY", "VIRTUAL_ENV", "IPYTHONDIR"} & set(environment)
-        assert line[0] == "ipykernel_launcher"
+        assert line[0] == "ipykernel_launcher" and hidden == []
 
 
 def test_ipython_has_folders_of_its_own(students):
