@@ -152,7 +152,7 @@ def precision_recall(real: Any, generated: Any, k: int = 3) -> PrecisionRecall:
 
 def _covered(points: Points, by: Points, k: int) -> float:
     """Return the share of points that lie within the k-th-neighbour distance of one of `by`."""
-    from scipy.spatial.distance import cdist  # here: it takes a quarter of a second to import
+    from scipy.spatial.distance import cdist  # here: it is slow to import, and few need it
 
     reach = np.concatenate([_kth(cdist(part, by), k) for part in _parts(by)])
     return float(np.concatenate([(cdist(part, by) <= reach).any(axis=1) for part in _parts(points)]).mean())
