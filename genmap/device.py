@@ -16,7 +16,7 @@ SETTINGS = ("smoke", "quick", "full")
 
 def device() -> torch.device:
     """Return the fastest device that torch finds: CUDA, else Apple's MPS, else the CPU."""
-    import torch  # here, because it takes a second and much of genmap does without
+    import torch  # here: it takes a second to import, and much of genmap does without
 
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -30,6 +30,7 @@ def setting() -> str:
 
     "smoke": every cell runs, in seconds; "quick": recognisable results on two CPU cores; "full": for a GPU.
     The environment variable GENMAP_SETTING decides; without it, it is "full" on CUDA and "quick" elsewhere.
+
     Raises ValueError if GENMAP_SETTING is none of the three.
     """
     name = os.environ.get("GENMAP_SETTING", "")
@@ -40,27 +41,32 @@ def setting() -> str:
     return name
 
 
-def settings(
-    *, smoke: Mapping[str, Any], quick: Mapping[str, Any], full: Mapping[str, Any]
-) -> SimpleNamespace:
-    """Return the active one of three sets of values, as attributes: `settings(...).steps`.
+def settings(**columns: Any) -> SimpleNamespace:
+    """Return the active value of each name as an attribute: `settings(updates=(3, 1_000, 20_000)).updates`.
 
-    Raises ValueError unless the three have the same names: a lesson that runs here must run elsewhere.
+    columns: for each name its values in "smoke", "quick" and "full", in this order.
+        Lessons begun with an earlier version pass three mappings, `smoke={"updates": 3}, quick=…, full=…`.
+
+    Raises ValueError where a name has not three values: a lesson that runs here must run elsewhere.
+
+    >>> settings(updates=(3, 1_000, 20_000), width=(8, 64, 128))  # doctest: +ELLIPSIS
+    namespace(updates=..., width=...)
     """
-    sets = {"smoke": smoke, "quick": quick, "full": full}
-    names = {name for values in sets.values() for name in values}
-    for which, values in sets.items():
-        if missing := sorted(names - set(values)):
+    if set(columns) == set(SETTINGS) and all(isinstance(values, Mapping) for values in columns.values()):
+        names = dict.fromkeys(name for values in columns.values() for name in values)
+        rows = [columns[which] for which in SETTINGS]
+        columns = {name: tuple(row[name] for row in rows if name in row) for name in names}
+    for name, values in columns.items():
+        if not isinstance(values, tuple) or len(values) != len(SETTINGS):
             raise ValueError(
-                f"the setting {which!r} lacks {', '.join(missing)}: give all three the same names"
+                f"the setting {name!r} is {values!r}: give it three values, {', '.join(SETTINGS)}"
             )
-    return SimpleNamespace(**sets[setting()])
+    active = SETTINGS.index(setting())
+    return SimpleNamespace(**{name: values[active] for name, values in columns.items()})
 
 
 def notebook_shell() -> Any | None:
     """Return IPython's shell where this runs in a notebook's kernel (Jupyter, Colab, VS Code), else None."""
-    ipython = sys.modules.get(
-        "IPython"
-    )  # a kernel has imported it; a plain script need not have it installed
+    ipython = sys.modules.get("IPython")  # a kernel has imported it; a plain script may be without it
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if hasattr(shell, "kernel") else None

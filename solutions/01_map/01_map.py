@@ -11,8 +11,8 @@
 # | Time on two CPU cores | a minute to run; two hours to read and six to solve, best in three sittings; no GPU needed |
 
 # %% [markdown]
-# Below the set-up cell, every lesson has the same two cells. The first imports what is used. The second chooses
-# the device and the amount of work: `smoke` runs every cell in seconds, `quick` is made for two CPU
+# Below the set-up cell, every lesson has the same two cells. The first imports what is used. The second
+# chooses the device and the amount of work: `smoke` runs every cell in seconds, `quick` is made for two CPU
 # cores, `full` for a GPU.
 
 # %%
@@ -32,9 +32,11 @@ from genmap import board, data, plot, progress, selfcheck, taxonomy
 # %%
 device = genmap.device()
 S = genmap.settings(
-    smoke={"queries": 20_000, "chunk": 1_000, "widths": 13, "doublings": 6},
-    quick={"queries": 1_000_000, "chunk": 1_000, "widths": 40, "doublings": 11},
-    full={"queries": 1_000_000, "chunk": 50_000, "widths": 40, "doublings": 15},
+    # smoke, quick, full
+    queries=(20_000, 1_000_000, 1_000_000),
+    chunk=(1_000, 1_000, 50_000),
+    widths=(13, 40, 40),
+    doublings=(6, 11, 15),
 )
 print(f"{genmap.setting()} on {device}")
 
@@ -60,8 +62,8 @@ plt.show()
 #
 # - **Explicit density, tractable.** It computes $p(x)$ and pays with a restricted shape.
 # - **Explicit density, approximate.** It has a formula, but not for $p(x)$ itself: for a blurred version of
-#   it, as below, for a number that is certain to lie under it (a *lower bound*; lesson 10 derives one), or for
-#   a multiple of it by a factor that nobody knows (lesson 12).
+#   it, as below, for a number that is certain to lie under it (a *lower bound*; lesson 10 derives one), or
+#   for a multiple of it by a factor that nobody knows (lesson 12).
 # - **Implicit.** It draws samples and has no $p(x)$ at all.
 #
 # This lesson builds one small model of each kind. The second is old: Rosenblatt (1956) and Parzen
@@ -274,12 +276,12 @@ print("implicit (nearest-sample gen): 20 new samples printed, no p(x)")
 print(np.array2string(drawn, precision=3, max_line_width=75, suppress_small=True))
 
 # %% [markdown]
-# They look right: most lie near the modes, few far out. (*New* is a kind word: section 7 looks at
-# how new they are.) But it has no density: every draw is one of the 2,000 training samples, and between them there is
-# nothing. (How often each of them comes up is an integral over all noise that lands near it, easy on the line, out of reach in 64 dimensions.) A generative adversarial
-# network is in the same position; there the map from noise to samples is a neural network. All that
-# can be done with such a model is to draw from it and to count, which tells the probability of a
-# *set*, never the density at a *point*.
+# They look right: most lie near the modes, few far out. (*New* is a kind word: section 7 looks at how new
+# they are.) But it has no density: every draw is one of the 2,000 training samples, and between them there is
+# nothing. (How often each of them comes up is an integral over all noise that lands near it, easy on the
+# line, out of reach in 64 dimensions.) A generative adversarial network is in the same position; there the
+# map from noise to samples is a neural network. All that can be done with such a model is to draw from it and
+# to count, which tells the probability of a *set*, never the density at a *point*.
 
 # %% tags=["demo"]
 fig, axes = plot.figure(1, 3, height=3.0)
@@ -436,12 +438,12 @@ plt.show()
 # A density is no probability: it may exceed 1, and its logarithm 0. And nats in different spaces, the line,
 # the plane and these 64 dimensions, cannot be compared with each other.
 #
-# The noise can only make a model look worse; here is why. A model of $y$ is also a model of the 17-level digit
-# $x$: $P(x)$ is the integral of $p(y)$ over the cell of side 1/17 that belongs to $x$, which is
-# $17^{-64}$ times the average of $p(y)$ over $u$. The logarithm of an average is at least the
-# average of the logarithms, so $\log P(x) \ge \mathbb E_u \log p(y) - 64 \log 17$ (Theis and
-# others, 2016). Turn the sign, divide by the 64 pixels, and by $\log 2$ to count in bits: that is a bound on the
-# *bits per dimension*, where lower is better:
+# The noise can only make a model look worse; here is why. A model of $y$ is also a model of the 17-level
+# digit $x$: $P(x)$ is the integral of $p(y)$ over the cell of side 1/17 that belongs to $x$, which is
+# $17^{-64}$ times the average of $p(y)$ over $u$. The logarithm of an average is at least the average of the
+# logarithms, so $\log P(x) \ge \mathbb E_u \log p(y) - 64 \log 17$ (Theis and others, 2016). Turn the sign,
+# divide by the 64 pixels, and by $\log 2$ to count in bits: that is a bound on the *bits per dimension*,
+# where lower is better:
 #
 # $$\text{bits per dimension} = \frac{64 \log 17 - \text{nats per digit}}{64 \log 2} .$$
 
@@ -767,7 +769,9 @@ ceiling = float(np.log(mixture_pdf(x_held)).mean())
 
 
 def held_out_nats(delta, h, x=H):
-    """Mean log-likelihood of x (M, 1) under the histogram with bins `delta` and the KDE with bandwidth `h`."""
+    """Mean log-likelihood of x (M, 1) under the histogram with bins `delta`
+    and the KDE with bandwidth `h`.
+    """
     by_histogram = log_histogram(x[:, 0], P[:, 0], delta, alpha=1.0).mean()
     return by_histogram.item(), log_kde(x, P, h).mean().item()
 
@@ -841,13 +845,13 @@ ax.legend(loc="lower center")
 plt.show()
 
 # %% [markdown]
-# A score that chose the width flatters it, if only a little with one number to choose; the printed line on further samples does not. Near
-# the top both models forgive: over a wide range of spreads they lose a few hundredths of a nat. Far from it, at
-# equal spread, they part. Too narrow, the KDE is the stricter one: a held-out sample at distance $d$
-# from its nearest training sample pays about $d^2 / 2h^2$ nats, without limit, where $\alpha$ gives
-# the histogram a floor. Too wide, the KDE forgives more: its bumps still follow the data, while the
-# bins lie where they lie. That is also why the histogram's curve goes up and down on the right: with
-# the width the edges move, and sometimes they fit the two modes. The dotted line shows why the
+# A score that chose the width flatters it, if only a little with one number to choose; the printed line on
+# further samples does not. Near the top both models forgive: over a wide range of spreads they lose a few
+# hundredths of a nat. Far from it, at equal spread, they part. Too narrow, the KDE is the stricter one: a
+# held-out sample at distance $d$ from its nearest training sample pays about $d^2 / 2h^2$ nats, without
+# limit, where $\alpha$ gives the histogram a floor. Too wide, the KDE forgives more: its bumps still follow
+# the data, while the bins lie where they lie. That is also why the histogram's curve goes up and down on the
+# right: with the width the edges move, and sometimes they fit the two modes. The dotted line shows why the
 # training data cannot choose: for them the narrowest kernel is the best.
 
 # %% [markdown]
@@ -920,10 +924,10 @@ for ax, width in zip(axes, (0.0, 0.04, h_digits, 0.3), strict=True):
 plt.show()
 
 # %% [markdown]
-# At $h$ near the held-out choice the draws are as far from the training set as real new digits are.
-# They are no longer copies, but no new digits either: each is an old digit under noise, and you can
-# still read which. Noise moves a copy in a random direction of 64; a new digit lies in one of the few directions that keep
-# it a digit. Within this family there is no repair. It takes a model that learns those directions.
+# At $h$ near the held-out choice the draws are as far from the training set as real new digits are. They are
+# no longer copies, but no new digits either: each is an old digit under noise, and you can still read which.
+# Noise moves a copy in a random direction of 64; a new digit lies in one of the few directions that keep it a
+# digit. Within this family there is no repair. It takes a model that learns those directions.
 #
 # A distance alone is a weak alarm, for nobody knows which value is suspicious. Exercise 5 builds a
 # test that compares with held-out digits and needs no threshold.
@@ -976,8 +980,9 @@ for name, (kept, score, draw) in models.items():
         board.record("01_map", name, data="digits 8x8", **costs, **figures)
 
 # %% [markdown]
-# Rows with a finite likelihood also go onto the common board of the course, which every lesson extends; its other columns come into
-# use there. A number in parentheses is a target: what this model is held to whenever the lesson is tested.
+# Rows with a finite likelihood also go onto the common board of the course, which every lesson extends; its
+# other columns come into use there. A number in parentheses is a target: what this model is held to whenever
+# the lesson is tested.
 
 # %% tags=["demo"]
 sizes = math.ceil((HIGH - LOW) / best_delta), len(x_train)
@@ -1008,19 +1013,19 @@ plt.show()
 # $p(x \mid y)$. Bayes' rule turns the second kind into the first, and lesson 02 does so; no rule
 # leads back.
 #
-# **Two views of score models.** A *score* is the gradient $\nabla_x \log p(x)$: it says in which
-# direction a sample gets likelier, and leaves out how likely it is. Some authors therefore count
-# score models as implicit: they know directions, not probabilities, and Langevin dynamics turns
-# directions into samples (Song and Ermon, 2019). Others give them a bucket of their own, because who knows
-# the score of the data blurred by *every* amount of noise can follow a differential equation from a picture
-# to pure noise, and compute the density on the way (Song and others, 2021; take it on trust until lesson 21). Both are right, for different questions. The figure draws both edges;
-# lessons 18 and 21 make either point with numbers.
+# **Two views of score models.** A *score* is the gradient $\nabla_x \log p(x)$: it says in which direction a
+# sample gets likelier, and leaves out how likely it is. Some authors therefore count score models as
+# implicit: they know directions, not probabilities, and Langevin dynamics turns directions into samples (Song
+# and Ermon, 2019). Others give them a bucket of their own, because who knows the score of the data blurred by
+# *every* amount of noise can follow a differential equation from a picture to pure noise, and compute the
+# density on the way (Song and others, 2021; take it on trust until lesson 21). Both are right, for different
+# questions. The figure draws both edges; lessons 18 and 21 make either point with numbers.
 #
-# *Flow matching* learns a close relative of the score, a *velocity*: in which direction, and how fast, a point must move so that noise turns
-# into data. **Diffusion stands in two places**, too. DDPM (Ho, Jain and Abbeel, 2020) was derived as a bound on
-# $\log p(x)$, which puts it beside the VAE in bucket 2. Trained as everybody trains it, it is a score
-# model in disguise, and a cousin of flow matching in bucket 4. Lessons 19 to 23 use one notation for
-# both.
+# *Flow matching* learns a close relative of the score, a *velocity*: in which direction, and how fast, a
+# point must move so that noise turns into data. **Diffusion stands in two places**, too. DDPM (Ho, Jain and
+# Abbeel, 2020) was derived as a bound on $\log p(x)$, which puts it beside the VAE in bucket 2. Trained as
+# everybody trains it, it is a score model in disguise, and a cousin of flow matching in bucket 4. Lessons 19
+# to 23 use one notation for both.
 
 # %% [markdown]
 # ## 12 · How it came about
@@ -1032,15 +1037,16 @@ taxonomy.timeline()
 plt.show()
 
 # %% [markdown]
-# Read a lane from left to right and you see a family's life. The adversarial lane is busy until 2019
-# and then goes quiet; about then the lane of diffusion, score and flow fills (diffusion itself was published in 2015, and waited), and it soon feeds
-# text-to-image, video and sound. (The dots are landmarks, chosen by hand: the map has more models than this.) And
-# look at who publishes: on the left papers with code, on the right more and more products of which
-# the maker says little. For those the map says *undisclosed* and does not
-# guess: a hollow dot is a model whose bucket its maker has not published. (That of ChatGPT's images is said to be autoregressive; over what, is not said.)
+# Read a lane from left to right and you see a family's life. The adversarial lane is busy until 2019 and then
+# goes quiet; about then the lane of diffusion, score and flow fills (diffusion itself was published in 2015,
+# and waited), and it soon feeds text-to-image, video and sound. (The dots are landmarks, chosen by hand: the
+# map has more models than this.) And look at who publishes: on the left papers with code, on the right more
+# and more products of which the maker says little. For those the map says *undisclosed* and does not guess: a
+# hollow dot is a model whose bucket its maker has not published. (That of ChatGPT's images is said to be
+# autoregressive; over what, is not said.)
 #
-# Tables of this history often carry dates, and methods, that the papers do not. Where they disagree, the map has
-# what the paper or its maker says, and a note:
+# Tables of this history often carry dates, and methods, that the papers do not. Where they disagree, the map
+# has what the paper or its maker says, and a note:
 
 # %% tags=["demo"]
 taxonomy.table("dates")
@@ -1048,11 +1054,11 @@ taxonomy.table("dates")
 # %% [markdown]
 # ## 13 · Five questions, three famous models
 #
-# The five questions of the start, now for models that you may have heard of. Some words first. A *latent* is a
-# smaller, hidden version of a picture from which a decoder restores it; a *codec* does the same for sound, in
-# whole numbers called *tokens*. *FID*, the Fréchet inception distance, compares the mean and the covariance of
-# a network's features between generated and real pictures: 0 is best. Read one column at a time, and note the
-# last row: each measure can be satisfied by something you do not want.
+# The five questions of the start, now for models that you may have heard of. Some words first. A *latent* is
+# a smaller, hidden version of a picture from which a decoder restores it; a *codec* does the same for sound,
+# in whole numbers called *tokens*. *FID*, the Fréchet inception distance, compares the mean and the
+# covariance of a network's features between generated and real pictures: 0 is best. Read one column at a
+# time, and note the last row: each measure can be satisfied by something you do not want.
 #
 # | | StyleGAN 2 (2019) | MusicGen (2023) | Stable Diffusion 3 (2024) |
 # |---|---|---|---|
@@ -1070,8 +1076,8 @@ taxonomy.table("dates")
 # %% [markdown]
 # ## 14 · What each family is good for
 #
-# Before you read on: which of the three models of this lesson would you use to find the odd digit in a pile, and which
-# to print a pretty one? Then find the row of the table whose weakness would hurt you most.
+# Before you read on: which of the three models of this lesson would you use to find the odd digit in a pile,
+# and which to print a pretty one? Then find the row of the table whose weakness would hurt you most.
 
 # %% tags=["demo"]
 taxonomy.table("families")
@@ -1089,9 +1095,9 @@ taxonomy.table("tasks")
 # %% [markdown]
 # ## 16 · In production: five inference shapes
 #
-# How long does it take until a sample is there? Every family answers with one of five equations. Their letters are
-# their own, said in the column *where*. The column *knobs* names what later lessons explain (07 for
-# transformers, 20 for samplers, 24 for distillation, 25 for codes); skip it at first.
+# How long does it take until a sample is there? Every family answers with one of five equations. Their
+# letters are their own, said in the column *where*. The column *knobs* names what later lessons explain (07
+# for transformers, 20 for samplers, 24 for distillation, 25 for codes); skip it at first.
 
 # %% tags=["demo"]
 taxonomy.table("shapes")
@@ -1118,6 +1124,7 @@ CALLS = {  # evaluations that wait for each other, for one sample
 }
 
 
+# %% tags=["demo"]
 @torch.no_grad()
 def draw_seconds(calls, batch, repeats=9):
     """Seconds for `calls` evaluations, each on the result of the one before: the fastest of `repeats`."""
@@ -1183,9 +1190,10 @@ taxonomy.table("terms")
 # %% [markdown]
 # ## Exercises
 #
-# Twenty points, and seven more for two answers that are graded by hand: three in exercise 7, four in exercise 8. Exercises 1 to 5 are about the
-# three small models, 6 to 9 about the map. Each comes with a cell to fill in and a cell that tests a few
-# cases you can read. The grade comes from further tests of the same properties on other inputs.
+# Twenty points, and seven more for two answers that are graded by hand: three in exercise 7, four in
+# exercise 8. Exercises 1 to 5 are about the three small models, 6 to 9 about the map. Each comes with a cell
+# to fill in and a cell that tests a few cases you can read. The grade comes from further tests of the same
+# properties on other inputs.
 
 # %% [markdown]
 # ### 1 · Any interval, any bins (easy, 15 minutes)
@@ -1311,11 +1319,12 @@ except TypeError as refusal:
 #
 # $$\text{score}(h) = \frac1N \sum_{i=1}^N \log\, \frac{1}{N-1} \sum_{j \ne i} \mathcal N(x_i;\, x_j,\, h^2 I) .$$
 #
-# No refitting is needed: one table of distances serves all $i$ and all $h$. Leave out the sample
-# itself, not its equals: if two samples coincide, each still sees the other. Stay in log space: a
-# lonely sample, far from all others, must not give $-\infty$. Subtract first, then square: the route
-# through $\lVert x\rVert^2 - 2x^\top y + \lVert y\rVert^2$, which `torch.cdist` takes for more than 25 points, loses digits. And keep the digits: from
-# samples in float64 come scores in float64, which `torch.tensor` of a list of floats would not give.
+# No refitting is needed: one table of distances serves all $i$ and all $h$. Leave out the sample itself, not
+# its equals: if two samples coincide, each still sees the other. Stay in log space: a lonely sample, far from
+# all others, must not give $-\infty$. Subtract first, then square: the route through
+# $\lVert x\rVert^2 - 2x^\top y + \lVert y\rVert^2$, which `torch.cdist` takes for more than 25 points, loses
+# digits. And keep the digits: from samples in float64 come scores in float64, which `torch.tensor` of a list
+# of floats would not give.
 
 
 # %% exercise="bandwidth"
@@ -1465,18 +1474,18 @@ assert 0.4 < share < 0.6, "honest new digits must not be accused"
 # ### 6 · Five products (easy, 35 minutes)
 #
 # What are these, and how do you know? *ChatGPT image* (the image generation that came with GPT-4o in
-# March 2025), *Midjourney v7*, *Sora* (the report of February 2024), *Runway Gen-3* (Alpha),
-# *ElevenLabs* (its text-to-speech). Many pages on the web will tell you. Most of them guess. The
-# course's own map has a reading of all five, too; do not take its word. What counts is what the maker, or a paper by the
-# maker, has published; where it has not, the right answer is
-# `"undisclosed"`, for the family and for the backbone. A thing may be half disclosed.
+# March 2025), *Midjourney v7*, *Sora* (the report of February 2024), *Runway Gen-3* (Alpha), *ElevenLabs*
+# (its text-to-speech). Many pages on the web will tell you. Most of them guess. The course's own map has a
+# reading of all five, too; do not take its word. What counts is what the maker, or a paper by the maker, has
+# published; where it has not, the right answer is `"undisclosed"`, for the family and for the backbone. A
+# thing may be half disclosed.
 #
 # For each product give
 #
 # - `family`: one of `"autoregressive"`, `"diffusion"`, `"flow matching"`, `"GAN"`, `"VAE"`, `"undisclosed"`;
 # - `backbone`: one of `"transformer"`, `"U-Net"`, `"convolutional"`, `"undisclosed"`;
-# - `url`: the maker's own page, report or paper (on arXiv, say) that you rely on; for what is undisclosed, the
-#   maker's page where it ought to stand;
+# - `url`: the maker's own page, report or paper (on arXiv, say) that you rely on; for what is undisclosed,
+#   the maker's page where it ought to stand;
 # - `quote`: words copied from there that contain the family and the backbone that you give; `""` if
 #   both are undisclosed, for nothing can be quoted.
 
@@ -1489,6 +1498,7 @@ def identify(product):
     Returns a dict of strings: family, backbone, url, quote.
     """
     ### BEGIN SOLUTION
+    # long: five products, each with its evidence
     unknown = {"family": "undisclosed", "backbone": "undisclosed", "quote": ""}
     answers = {
         "ChatGPT image": {
@@ -1555,10 +1565,12 @@ for word in {sora["family"], sora["backbone"]} - {"undisclosed"}:
 # %% [markdown]
 # ### 8 · The triage of a domain of your own (hard, 70 minutes)
 #
-# Choose a domain that you care about and that is not pictures, film, speech, music or text for readers: protein structure,
-# molecules, CAD, trajectories, weather, tables, graphs, source code that must compile. Find *one* paper that held the state
-# of the art when it came out. Answer the five questions for its model, in your own words; with its name, its domain, its source and how its
-# measure fails these are nine entries. The point below is for completeness; the thinking is graded by hand, from these answers and the cell after them.
+# Choose a domain that you care about and that is not pictures, film, speech, music or text for readers:
+# protein structure, molecules, CAD, trajectories, weather, tables, graphs, source code that must compile.
+# Find *one* paper that held the state of the art when it came out. Answer the five questions for its model,
+# in your own words; with its name, its domain, its source and how its measure fails these are nine entries.
+# The point below is for completeness; the thinking is graded by hand, from these answers and the cell after
+# them.
 
 
 # %% exercise="triage"
@@ -1575,12 +1587,13 @@ def my_triage(question):
     answers = {
         "domain": "protein structure",
         "model": "RFdiffusion",
-        "modelled": "one rigid frame for each residue: where it lies and how it is turned, without side chains",
+        "modelled": "one rigid frame for each residue: where it lies and how it is turned, "
+        "without side chains",
         "density": "approximate",
         "sampling": "iterative",
         "condition": "a motif to build around, a target to bind, a symmetry, or only the length of the chain",
-        "evaluation": "a sequence is designed for each backbone and folded by a predictor; the two are compared, "
-        "and some designs are made in the laboratory",
+        "evaluation": "a sequence is designed for each backbone and folded by a predictor; "
+        "the two are compared, and some designs are made in the laboratory",
         "failure": "the judge was trained on the same proteins, so it favours familiar helices, and little "
         "variety still scores well",
         "source": "https://doi.org/10.1038/s41586-023-06415-8",
@@ -1603,10 +1616,10 @@ assert my_triage("source").startswith("https://"), f"not an https address: {my_t
 #
 # ### BEGIN SOLUTION
 # Read the answers of exercise 8 together with this cell. 1 point: the five answers fit the paper (density and
-# sampling above all). 1 point: the failure of the measure is specific, a model could exploit it. 1 point:
-# the thing that cannot be done today is concrete, and follows from the answer that is named. 1 point: the other
-# family is one that gives this, and what it gives up is named (a density, speed, sharpness, an order, freedom of
-# architecture).
+# sampling above all). 1 point: the failure of the measure is specific, a model could exploit it. 1 point: the
+# thing that cannot be done today is concrete, and follows from the answer that is named. 1 point: the other
+# family is one that gives this, and what it gives up is named (a density, speed, sharpness, an order, freedom
+# of architecture).
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1626,16 +1639,17 @@ assert my_triage("source").startswith("https://"), f"not an https address: {my_t
 #
 # - Case does not matter. A domain's word is a whole word, with or without a plural s: *surface* names no
 #   face, *faces* does. It names its domain wherever it stands.
-# - A sentence that contains *no*, *not* or *without* as a whole word denies the needs (not the domain) that it
-#   names. A sentence ends with `.`, `!` or `?`. Needs are spelt as above: *real time*, not *real-time*.
+# - A sentence that contains *no*, *not* or *without* as a whole word denies the needs (not the domain) that
+#   it names. A sentence ends with `.`, `!` or `?`. Needs are spelt as above: *real time*, not *real-time*.
 # - Likelihood goes before speed where both are asked for.
 # - A brief that names no domain, or two, gets a `ValueError`: better no advice than a guess.
 #
-# The rest is in the map: `ATLAS.tasks[task]` has `family`, `open` and `hosted` (ids, in the order of section 15) and
-# `failure`; `ATLAS.models[id].openness` says `"open weights"`, `"code"`, `"hosted"`, `"withdrawn"` or `"paper only"`.
-# What training and a sample may cost is yours to estimate. For the order of magnitude: fine-tuning an open model by a small
-# adapter takes from one to some ten GPU hours, training one from scratch from hundreds to hundreds of thousands; a large
-# model takes seconds for a sample, a distilled one tenths of a second.
+# The rest is in the map: `ATLAS.tasks[task]` has `family`, `open` and `hosted` (ids, in the order of
+# section 15) and `failure`; `ATLAS.models[id].openness` says `"open weights"`, `"code"`, `"hosted"`,
+# `"withdrawn"` or `"paper only"`. What training and a sample may cost is yours to estimate. For the order of
+# magnitude: fine-tuning an open model by a small adapter takes from one to some ten GPU hours, training one
+# from scratch from hundreds to hundreds of thousands; a large model takes seconds for a sample, a distilled
+# one tenths of a second.
 #
 # `write_skill` writes a Markdown file. For each word of `DOMAINS` it has a heading `## word`, and below
 # it what `choose` says to a brief that names this domain and no need: the family, the open and the
@@ -1670,6 +1684,7 @@ def choose(task):
     Raises ValueError if the brief does not name exactly one domain.
     """
     ### BEGIN SOLUTION
+    # long: the chooser and the file that it ships, which must say the same
     said = [s for s in re.split(r"[.!?]", task.lower()) if not re.search(r"\b(no|not|without)\b", s)]
 
     def needs(*words):
@@ -1719,7 +1734,8 @@ def write_skill(path):
         "## Refusals",
         "",
         "- No GAN where a likelihood is needed: it has none.",
-        "- No autoregression over pixels for high resolution in real time: a million steps wait for each other.",
+        "- No autoregression over pixels for high resolution in real time: "
+        "a million steps wait for each other.",
         "- No training from scratch where an open backbone covers the domain: fine-tuning costs a hundredth.",
     ]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -1768,11 +1784,14 @@ assert all(f"## {word}\n" in skill for word in [*DOMAINS, "Refusals"]), (
 #   generative models.* 2020, arXiv:2004.05675.
 # - L. Theis, A. van den Oord, M. Bethge. *A note on the evaluation of generative models.* 2016,
 #   arXiv:1511.01844.
-# - Y. Song, S. Ermon. *Generative Modeling by Estimating Gradients of the Data Distribution.* 2019, arXiv:1907.05600.
-# - Y. Song and others. *Score-Based Generative Modeling through Stochastic Differential Equations.* 2020, arXiv:2011.13456.
+# - Y. Song, S. Ermon. *Generative Modeling by Estimating Gradients of the Data Distribution.* 2019,
+#   arXiv:1907.05600.
+# - Y. Song and others. *Score-Based Generative Modeling through Stochastic Differential Equations.* 2020,
+#   arXiv:2011.13456.
 # - T. Karras and others. *Analyzing and Improving the Image Quality of StyleGAN.* 2019, arXiv:1912.04958.
 # - J. Copet and others. *Simple and Controllable Music Generation.* 2023, arXiv:2306.05284.
-# - P. Esser and others. *Scaling Rectified Flow Transformers for High-Resolution Image Synthesis.* 2024, arXiv:2403.03206.
+# - P. Esser and others. *Scaling Rectified Flow Transformers for High-Resolution Image Synthesis.* 2024,
+#   arXiv:2403.03206.
 # - D. P. Kingma, M. Welling. *Auto-Encoding Variational Bayes.* 2013, arXiv:1312.6114.
 # - I. Goodfellow and others. *Generative Adversarial Networks.* 2014, arXiv:1406.2661.
 # - J. Ho, A. Jain, P. Abbeel. *Denoising Diffusion Probabilistic Models.* 2020, arXiv:2006.11239.

@@ -29,23 +29,13 @@ if device.type == "mps":
 
 # %%
 S = genmap.settings(
-    smoke={"sizes": (1, 2, 5), "steps": 10, "seeds": 2, "left_out": (1, 8), "draws": 270, "crowd": 4},
-    quick={
-        "sizes": (1, 2, 5, 10, 20, 40),
-        "steps": 60,
-        "seeds": 10,
-        "left_out": range(10),
-        "draws": 1_000,
-        "crowd": 20,
-    },
-    full={
-        "sizes": (1, 2, 5, 10, 20, 40, 80),
-        "steps": 300,
-        "seeds": 50,
-        "left_out": range(10),
-        "draws": 9_990,
-        "crowd": 20,
-    },
+    # smoke, quick, full
+    sizes=((1, 2, 5), (1, 2, 5, 10, 20, 40), (1, 2, 5, 10, 20, 40, 80)),
+    steps=(10, 60, 300),
+    seeds=(2, 10, 50),
+    left_out=((1, 8), range(10), range(10)),
+    draws=(270, 1_000, 9_990),
+    crowd=(4, 20, 20),
 )
 print(f"{genmap.setting()} on {device}")
 
@@ -85,14 +75,15 @@ plt.show()
 # %% [markdown]
 # ## 1 · The label is known: naive Bayes
 #
-# Let $x \in \{0, 1\}^D$ be a binary picture and $c$ its class. A general table of $p(x \mid c)$ has $2^D$ entries.
-# Naive Bayes keeps $D$: every pixel is a coin of its own.
+# Let $x \in \{0, 1\}^D$ be a binary picture and $c$ its class. A general table of $p(x \mid c)$ has $2^D$
+# entries. Naive Bayes keeps $D$: every pixel is a coin of its own.
 #
 # $$p(x, c) = \pi_c \prod_{d=1}^D \theta_{cd}^{\,x_d}\,(1 - \theta_{cd})^{1 - x_d}$$
 #
 # $\pi_c$ is the share of class $c$, and $\theta_{cd}$ the probability that pixel $d$ is inked in it. The most
-# likely values are the shares that we count: of the $N$ training pictures, $N_c$ are of class $c$. $\alpha$ is a count added to both sides of each coin (*Laplace smoothing*),
-# so that no coin is two-headed only because few were thrown:
+# likely values are the shares that we count: of the $N$ training pictures, $N_c$ are of class $c$. $\alpha$
+# is a count added to both sides of each coin (*Laplace smoothing*), so that no coin is two-headed only
+# because few were thrown:
 #
 # $$\theta_{cd} = \frac{\alpha + \sum_{n:\,c_n = c} x_{nd}}{2\alpha + N_c} .$$
 #
@@ -114,8 +105,8 @@ def log_joint(x, log_pi, theta):
 
 
 # %% [markdown]
-# First a case whose truth is known: two classes of pictures with four pixels. There are only 16 such pictures, so
-# that the sum over all of them can be taken.
+# First a case whose truth is known: two classes of pictures with four pixels. There are only 16 such
+# pictures, so that the sum over all of them can be taken.
 
 # %%
 pi_true = torch.tensor([0.3, 0.7], dtype=torch.float64)
@@ -168,8 +159,8 @@ print(f"wrong and yet more than 0.99 sure: {((sure > 0.99) & ~right).sum()} of {
 print(f"held-out: {log_p_b.mean():.2f} nats per binary digit (the uniform density: {-64 * math.log(2):.2f})")
 
 # %% [markdown]
-# With coins alone it reads about seven digits of eight. But look at how sure it is. Ten pixels of one stroke are one piece
-# of evidence; naive Bayes counts them ten times.
+# With coins alone it reads about seven digits of eight. But look at how sure it is. Ten pixels of one stroke
+# are one piece of evidence; naive Bayes counts them ten times.
 #
 # **What $\alpha$ is for.** Without it, a pixel that was never inked in a class is impossible there. One such
 # pixel in a new digit, and the class is ruled out for ever, whatever all other pixels say.
@@ -185,10 +176,10 @@ for alpha in (0.0, 0.01, 0.1, 1.0, 10.0):
     print(f"alpha = {alpha:5}: {text}; the true class is ruled out for {own} of {len(c_test)} test digits")
 
 # %% [markdown]
-# Here the damage is small: a hundred digits of each class are enough for 64 coins, and where the true class is ruled out another one
-# explains the digit. With a picture that *no* class allows, $\log p(x)$ would be $-\infty$, and with it the mean over all pictures. The
-# more features and the fewer examples, as in the classification of texts, the sooner that comes. The price of too
-# large an $\alpha$ shows in the last line.
+# Here the damage is small: a hundred digits of each class are enough for 64 coins, and where the true class
+# is ruled out another one explains the digit. With a picture that *no* class allows, $\log p(x)$ would be
+# $-\infty$, and with it the mean over all pictures. The more features and the fewer examples, as in the
+# classification of texts, the sooner that comes. The price of too large an $\alpha$ shows in the last line.
 
 # %% [markdown]
 # **As a sampler.** Choose a class, or draw one from $\pi$; then throw 64 coins. That is all.
@@ -213,8 +204,9 @@ axes[1].set_title("Real digits, held out")
 plt.show()
 
 # %% [markdown]
-# Most can be guessed, and none looks written: the strokes are frayed, with holes in them and crumbs beside them. Each
-# pixel is inked as often as it should be, but none knows of its neighbours. Section 9 measures that.
+# Most can be guessed, and none looks written: the strokes are frayed, with holes in them and crumbs beside
+# them. Each pixel is inked as often as it should be, but none knows of its neighbours. Section 9 measures
+# that.
 
 # %% [markdown]
 # ## 2 · The label is hidden: a mixture
@@ -225,9 +217,9 @@ plt.show()
 # $$p(x) = \sum_{k=1}^K \pi_k\, \mathcal N(x;\, \mu_k, \Sigma_k),\qquad
 # \log \mathcal N = -\tfrac12\big(\lVert L^{-1}(x - \mu)\rVert^2 + 2 \textstyle\sum_d \log L_{dd} + D \log 2\pi\big) .$$
 #
-# $\Sigma_k$ is a full covariance matrix, and $L$ its Cholesky factor: lower triangular, with $LL^\top = \Sigma$. It
-# gives both things that the formula needs, the distance (by solving a triangular system, without an inverse) and the
-# determinant (the product of its diagonal, squared).
+# $\Sigma_k$ is a full covariance matrix, and $L$ its Cholesky factor: lower triangular, with
+# $LL^\top = \Sigma$. It gives both things that the formula needs, the distance (by solving a triangular
+# system, without an inverse) and the determinant (the product of its diagonal, squared).
 
 
 # %%
@@ -243,9 +235,9 @@ def log_normal(x, mu, Sigma):
 
 
 # %% [markdown]
-# If somebody told us which component each $x$ came from, the fit would again be counting: a share, a mean and a
-# covariance for each. If somebody told us the parameters, Bayes' rule would tell the component, as it told the
-# class in section 1. Neither is known. *EM* starts with a guess and alternates:
+# If somebody told us which component each $x$ came from, the fit would again be counting: a share, a mean and
+# a covariance for each. If somebody told us the parameters, Bayes' rule would tell the component, as it told
+# the class in section 1. Neither is known. *EM* starts with a guess and alternates:
 #
 # - **E-step.** The *responsibility* $r_{nk} = p(k \mid x_n)$ of component $k$ for $x_n$, by Bayes' rule.
 # - **M-step.** Count, with $r_{nk}$ as the share of $x_n$ that belongs to component $k$:
@@ -253,8 +245,9 @@ def log_normal(x, mu, Sigma):
 # $$N_k = \sum_n r_{nk},\quad \pi_k = \frac{N_k}{N},\quad \mu_k = \frac1{N_k}\sum_n r_{nk}\, x_n,\quad
 # \Sigma_k = \frac{\sum_n r_{nk}(x_n - \mu_k)(x_n - \mu_k)^\top + \nu\, T}{N_k + \nu} + \varepsilon I .$$
 #
-# With $\nu = \varepsilon = 0$ this is the counting, and the best fit. Both are repairs for later: $\varepsilon$ is a floor under every
-# variance, and $\nu$ a number of imagined samples whose covariance is $T$, that of all data.
+# With $\nu = \varepsilon = 0$ this is the counting, and the best fit. Both are repairs for later:
+# $\varepsilon$ is a floor under every variance, and $\nu$ a number of imagined samples whose covariance is
+# $T$, that of all data.
 
 
 # %%
@@ -278,9 +271,9 @@ def m_step(x, r, floor=0.0, nu=0.0):
 
 
 # %% [markdown]
-# Where to start? *k-means++* (Arthur and Vassilvitskii, 2007) takes a sample as the first centre, and each further
-# one at random with probability proportional to its squared distance to the nearest centre so far. So the centres lie apart. Each
-# sample then belongs to the nearest one.
+# Where to start? *k-means++* (Arthur and Vassilvitskii, 2007) takes a sample as the first centre, and each
+# further one at random with probability proportional to its squared distance to the nearest centre so far. So
+# the centres lie apart. Each sample then belongs to the nearest one.
 
 
 # %%
@@ -309,9 +302,10 @@ def em(x, r, steps, floor=0.0, nu=0.0, tol=1e-5):
 # %% [markdown]
 # ### One dimension, where the truth is known
 #
-# These are the two modes of lesson 01: 2,000 numbers from $\tfrac12 \mathcal N(-0.6, 0.4^2) + \tfrac12 \mathcal N(0.6, 0.4^2)$.
-# The modes overlap, so that no label can be told for sure. We start badly on purpose: the second component gets the
-# right tail and the first all the rest.
+# These are the two modes of lesson 01: 2,000 numbers from
+# $\tfrac12 \mathcal N(-0.6, 0.4^2) + \tfrac12 \mathcal N(0.6, 0.4^2)$. The modes overlap, so that no label
+# can be told for sure. We start badly on purpose: the second component gets the right tail and the first all
+# the rest.
 
 # %%
 MU, SIGMA = 0.6, 0.4
@@ -364,18 +358,19 @@ for ax, step in zip(axes, (0, 10, 50, 400), strict=True):
 plt.show()
 
 # %% [markdown]
-# The components (blue, vermilion) find the two modes of the truth (grey). It takes some fifty steps, because the modes
-# overlap: where both components claim a sample, a step moves its responsibility only a little. That is EM's price for never
-# overshooting.
+# The components (blue, vermilion) find the two modes of the truth (grey). It takes some fifty steps, because
+# the modes overlap: where both components claim a sample, a step moves its responsibility only a little. That
+# is EM's price for never overshooting.
 #
 # **Why the curve never falls.** For any responsibilities $r$,
 #
 # $$\log p(x) = \underbrace{\sum_k r_k \log \frac{\pi_k\, \mathcal N(x; \mu_k, \Sigma_k)}{r_k}}_{\text{lower bound}}
 # + \underbrace{\sum_k r_k \log \frac{r_k}{p(k \mid x)}}_{\text{KL divergence},\ \ge 0} .$$
 #
-# The E-step makes the second term 0, so that the bound touches $\log p(x)$. The M-step raises the bound, and $\log p(x)$
-# lies above it. The same bound, with a network in the place of Bayes' rule, will train the variational
-# autoencoder in lesson 10. So it can be checked: with $\nu = \varepsilon = 0$, a single fall would be a bug.
+# The E-step makes the second term 0, so that the bound touches $\log p(x)$. The M-step raises the bound, and
+# $\log p(x)$ lies above it. The same bound, with a network in the place of Bayes' rule, will train the
+# variational autoencoder in lesson 10. So it can be checked: with $\nu = \varepsilon = 0$, a single fall
+# would be a bug.
 
 # %% tags=["demo"]
 falls = 0
@@ -387,18 +382,19 @@ print(f"held-out: EM {e_step(line_held, *parameters)[1].mean():.4f} nats,", end=
 print(f"the truth {e_step(line_held, *truth)[1].mean():.4f}")
 
 # %% [markdown]
-# Lesson 01's KDE, with 2,000 stored samples and its best bandwidth, reached −1.051 on the same held-out numbers. The mixture stores
-# five.
+# Lesson 01's KDE, with 2,000 stored samples and its best bandwidth, reached −1.051 on the same held-out
+# numbers. The mixture stores five.
 
 # %% [markdown]
 # ## 3 · How many components? BIC
 #
-# More components never fit the training data worse. The *Bayesian information criterion* (Schwarz, 1978) charges for each
-# parameter $\tfrac12 \log N$ nats. (The formula has both sides times two.)
+# More components never fit the training data worse. The *Bayesian information criterion* (Schwarz, 1978)
+# charges for each parameter $\tfrac12 \log N$ nats. (The formula has both sides times two.)
 #
 # $$\text{BIC}(K) = -2 \sum_n \log p(x_n) + P_K \log N,\qquad P_K = (K - 1) + KD + K\,\tfrac{D(D+1)}2 .$$
 #
-# Lower is better. It needs no held-out data. It is derived for many samples for each parameter; keep that in mind.
+# Lower is better. It needs no held-out data. It is derived for many samples for each parameter; keep that in
+# mind.
 
 
 # %%
@@ -421,8 +417,8 @@ def fit(x, K, steps, seeds=1, **how):
 # %% [markdown]
 # ### The plane of digits
 #
-# The same question on real data with two dimensions: the training digits, dequantised as in lesson 01 and projected
-# on their first two principal components.
+# The same question on real data with two dimensions: the training digits, dequantised as in lesson 01 and
+# projected on their first two principal components.
 
 
 # %%
@@ -468,9 +464,10 @@ axes[1].legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Both axes show nats for each sample, so BIC is drawn divided by $-2N$: higher is better. The training curve rises with every component. On the line BIC finds the
-# two modes that are there, without having seen a held-out sample. On the plane nobody knows the truth; BIC's curve turns flat where
-# a component only just pays for its six numbers, and the held-out curve is flat from about there.
+# Both axes show nats for each sample, so BIC is drawn divided by $-2N$: higher is better. The training curve
+# rises with every component. On the line BIC finds the two modes that are there, without having seen a
+# held-out sample. On the plane nobody knows the truth; BIC's curve turns flat where a component only just
+# pays for its six numbers, and the held-out curve is flat from about there.
 
 
 # %% tags=["demo"]
@@ -507,16 +504,17 @@ for ax, steps in zip(axes, (1, 5, 10 * S.steps), strict=True):
 plt.show()
 
 # %% [markdown]
-# EM in the plane. Dots are training digits, ellipses the components at two standard deviations, and the blue ground the
-# density that they add up to. The title has the nats per training digit. The cloud of dots is not made of ellipses, and with a few of them the density
-# still bends round it.
+# EM in the plane. Dots are training digits, ellipses the components at two standard deviations, and the blue
+# ground the density that they add up to. The title has the nats per training digit. The cloud of dots is not
+# made of ellipses, and with a few of them the density still bends round it.
 #
 # ## 4 · All 64 dimensions
 #
-# The model is the same; only $D$ is 64. Each component now has 64 means and 2,080 covariances, for 1,257 digits in all. That
-# is far too much, and section 9 shows what happens. Here the repair is on from the start: $\nu = 30$ imagined digits with
-# the covariance of all digits in each component. With them EM climbs the likelihood *and* what the imagined digits say; $\log p(x)$ alone
-# may slip back by a hair near the top. Watch it climb, and samples improve.
+# The model is the same; only $D$ is 64. Each component now has 64 means and 2,080 covariances, for 1,257
+# digits in all. That is far too much, and section 9 shows what happens. Here the repair is on from the start:
+# $\nu = 30$ imagined digits with the covariance of all digits in each component. With them EM climbs the
+# likelihood *and* what the imagined digits say; $\log p(x)$ alone may slip back by a hair near the top. Watch
+# it climb, and samples improve.
 
 
 # %%
@@ -562,9 +560,10 @@ for ax, (title, y) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# At step 0 all components are one normal distribution and draw clouds. At the end each has a kind of digit for itself. (EM finds *a* top, not the
-# highest; which one, the start decides. Compare the validation nats with those of $K = 20$ below, from the other start.) Now the number of
-# components. We fit several sizes, each from the k-means++ start, and ask BIC and the validation digits.
+# At step 0 all components are one normal distribution and draw clouds. At the end each has a kind of digit
+# for itself. (EM finds *a* top, not the highest; which one, the start decides. Compare the validation nats
+# with those of $K = 20$ below, from the other start.) Now the number of components. We fit several sizes,
+# each from the k-means++ start, and ask BIC and the validation digits.
 
 # %% tags=["demo"]
 models, began = {}, time.perf_counter()
@@ -577,16 +576,18 @@ scores = {
 print(f"{len(models)} fits in {fit_seconds:.1f} s")
 for K, (criterion, nats) in scores.items():
     print(
-        f"K = {K:3}: {free_parameters(K, 64):7,} parameters, BIC {criterion:10,.0f}, {nats:5.1f} nats (validation)"
+        f"K = {K:3}: {free_parameters(K, 64):7,} parameters, "
+        f"BIC {criterion:10,.0f}, {nats:5.1f} nats (validation)"
     )
 by_bic, by_nats = min(scores, key=lambda K: scores[K][0]), max(scores, key=lambda K: scores[K][1])
 gmm = models[by_nats]
 print(f"BIC says {by_bic}, the validation digits say {by_nats}")
 
 # %% [markdown]
-# They disagree, and BIC is wrong: it charges each component 2,145 parameters at $\tfrac12 \log 1257 = 3.6$ nats, 7,650 nats in all, as if
-# the data had to determine each of them. But the imagined digits hold most directions in place. BIC's derivation
-# assumes many samples for each parameter; here it is fewer than one. Where you can afford held-out data, believe them.
+# They disagree, and BIC is wrong: it charges each component 2,145 parameters at $\tfrac12 \log 1257 = 3.6$
+# nats, 7,650 nats in all, as if the data had to determine each of them. But the imagined digits hold most
+# directions in place. BIC's derivation assumes many samples for each parameter; here it is fewer than one.
+# Where you can afford held-out data, believe them.
 
 # %% tags=["demo"]
 drawn = sample(30, *gmm, torch.Generator().manual_seed(6))
@@ -601,15 +602,15 @@ plot.images(to_pixels(drawn), columns=15, ax=axes[1], title="Thirty draws")
 plt.show()
 
 # %% [markdown]
-# Nobody told the model about classes, yet most components' means are a digit in one way of writing it; the largest stand for several. The draws have strokes: the covariance
-# knows which pixels go together.
+# Nobody told the model about classes, yet most components' means are a digit in one way of writing it; the
+# largest stand for several. The draws have strokes: the covariance knows which pixels go together.
 
 # %% [markdown]
 # ## 5 · A digit that was asked for: p(x given class)
 #
-# With labels nothing is hidden, and EM has nothing to alternate: the responsibilities *are* the labels, and one M-step
-# is the whole fit. A component for each class, full covariance, the same imagined digits. To draw a seven, draw from
-# component 7. And the E-step of this model is a classifier.
+# With labels nothing is hidden, and EM has nothing to alternate: the responsibilities *are* the labels, and
+# one M-step is the whole fit. A component for each class, full covariance, the same imagined digits. To draw
+# a seven, draw from component 7. And the E-step of this model is a classifier.
 
 # %%
 NU = 30.0
@@ -631,22 +632,24 @@ plot.images(coins.reshape(-1, 8, 8), ax=axes[1], title="Naive Bayes, the same cl
 plt.show()
 
 # %% [markdown]
-# Same labels, same kind of fit. Two things changed: grey levels for black and white, and pixels that may depend on each other. The second
-# line keeps the grey and takes the dependence away: nearly all of the gain goes with it. With it the strokes hold together, and the classifier
-# makes a fraction of the errors.
+# Same labels, same kind of fit. Two things changed: grey levels for black and white, and pixels that may
+# depend on each other. The second line keeps the grey and takes the dependence away: nearly all of the gain
+# goes with it. With it the strokes hold together, and the classifier makes a fraction of the errors.
 
 # %% [markdown]
 # ## 6 · The unknown digit: anomalies
 #
-# A density can do what a classifier cannot: say *I have never seen such a thing*. Take one digit out of the training
-# data altogether, fit, and rank the test digits by $-\log p(x)$, the *surprise*. The digits of the class left out should surprise most.
+# A density can do what a classifier cannot: say *I have never seen such a thing*. Take one digit out of the
+# training data altogether, fit, and rank the test digits by $-\log p(x)$, the *surprise*. The digits of the
+# class left out should surprise most.
 #
-# How well a score separates is measured without choosing a threshold. The **ROC-AUC** is the probability that a random
-# anomaly has a higher score than a random normal digit: ½ is guessing, 1 is perfect.
+# How well a score separates is measured without choosing a threshold. The **ROC-AUC** is the probability that
+# a random anomaly has a higher score than a random normal digit: ½ is guessing, 1 is perfect.
 #
 # $$\text{AUC} = \frac1{M_a M_n} \sum_{i \in \text{anomalies}}\ \sum_{j \in \text{normal}} [\,s_i > s_j\,]$$
 #
-# $s$ is the score, $M_a$ and $M_n$ are the numbers of anomalies and of normal digits, and $[\cdot]$ is 1 where the statement holds, else 0.
+# $s$ is the score, $M_a$ and $M_n$ are the numbers of anomalies and of normal digits, and $[\cdot]$ is 1
+# where the statement holds, else 0.
 
 
 # %%
@@ -706,11 +709,11 @@ ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=9.5, 
 plt.show()
 
 # %% [markdown]
-# A surprise of another kind. The mixture with the best nats (dark blue) is not the best alarm: the one with a floor of $\varepsilon = 0.01$
-# is, and lesson 01's clumsy KDE is as good. (Bandwidth, $\nu$ and $\varepsilon$ were chosen once, not anew for each digit left out.) Why?
-# A log density is a sum over directions, and a narrow direction speaks loudest: a gap of
-# $\delta$ costs $\delta^2/2\sigma^2$. Ask both models about a grey speck in the quietest pixel, and about a missing stroke: the eight
-# darkest pixels, erased.
+# A surprise of another kind. The mixture with the best nats (dark blue) is not the best alarm: the one with a
+# floor of $\varepsilon = 0.01$ is, and lesson 01's clumsy KDE is as good. (Bandwidth, $\nu$ and $\varepsilon$
+# were chosen once, not anew for each digit left out.) Why? A log density is a sum over directions, and a
+# narrow direction speaks loudest: a gap of $\delta$ costs $\delta^2/2\sigma^2$. Ask both models about a grey
+# speck in the quietest pixel, and about a missing stroke: the eight darkest pixels, erased.
 
 # %% tags=["demo"]
 speck, erased = y_test.clone(), y_test.clone()
@@ -742,8 +745,9 @@ plt.show()
 # %% [markdown]
 # ## 7 · Held-out nats: against lesson 01
 #
-# All densities of $y \in [0, 1]^{64}$, on the same digits and the same split as in lesson 01. One more model joins them: naive
-# Bayes whose pixels have 17 sides instead of 2. It is a mixture, too: ten classes, independent *levels* in each, added up.
+# All densities of $y \in [0, 1]^{64}$, on the same digits and the same split as in lesson 01. One more model
+# joins them: naive Bayes whose pixels have 17 sides instead of 2. It is a mixture, too: ten classes,
+# independent *levels* in each, added up.
 
 
 # %%
@@ -790,17 +794,19 @@ ax.grid(axis="y", visible=False)
 plt.show()
 
 # %% [markdown]
-# The mixture leaves the KDE far behind: from the same ball round every digit to a few ellipsoids that know their directions. Read the blue bars as a ladder. The same
-# normal pixels gain from covariances, that is from strokes, and gain again from components. The orange ladder starts higher, for a
-# reason that has nothing to do with digits: a pixel is white or nearly so most of the time and anything else otherwise. A
-# table of 17 levels has that shape; no normal curve has. (A normal curve also spends part of its mass outside $[0, 1)$, where no digit is.) The best model of the page would know both, the shape of a
-# pixel and the strokes. Lessons 03 and 04 build it.
+# The mixture leaves the KDE far behind: from the same ball round every digit to a few ellipsoids that know
+# their directions. Read the blue bars as a ladder. The same normal pixels gain from covariances, that is from
+# strokes, and gain again from components. The orange ladder starts higher, for a reason that has nothing to
+# do with digits: a pixel is white or nearly so most of the time and anything else otherwise. A table of 17
+# levels has that shape; no normal curve has. (A normal curve also spends part of its mass outside $[0, 1)$,
+# where no digit is.) The best model of the page would know both, the shape of a pixel and the strokes.
+# Lessons 03 and 04 build it.
 
 # %% [markdown]
 # ## 8 · Play: components and floor
 #
-# *Question: what does the floor do to many components?* Every position fits a mixture to a hundred training digits of the plane, from scratch, and
-# scores it on the validation digits.
+# *Question: what does the floor do to many components?* Every position fits a mixture to a hundred training
+# digits of the plane, from scratch, and scores it on the validation digits.
 
 # %%
 z_few = z_train[:100]
@@ -846,15 +852,17 @@ for row, size in zip(axes, (3, 15), strict=True):
 plt.show()
 
 # %% [markdown]
-# Three components need little of a floor, and too large a one makes one blob of them. With many it is what keeps them from shrinking onto a handful of dots: on
-# the lower left the training nats are the best of the figure and the held-out nats the worst.
+# Three components need little of a floor, and too large a one makes one blob of them. With many it is what
+# keeps them from shrinking onto a handful of dots: on the lower left the training nats are the best of the
+# figure and the held-out nats the worst.
 
 # %% [markdown]
 # ## 9 · What breaks
 #
-# **A component collapses onto one point.** The likelihood of a mixture has no maximum. Put one component on a single sample $x_1$ and
-# let its width $\sigma$ shrink. At $x_1$ the density grows like $1/\sigma$ without limit, and the other samples lose nothing, for
-# the other component looks after them. Two components on the line, the first with one sample of 2,000:
+# **A component collapses onto one point.** The likelihood of a mixture has no maximum. Put one component on a
+# single sample $x_1$ and let its width $\sigma$ shrink. At $x_1$ the density grows like $1/\sigma$ without
+# limit, and the other samples lose nothing, for the other component looks after them. Two components on the
+# line, the first with one sample of 2,000:
 
 
 # %%
@@ -872,14 +880,15 @@ for step in range(4):
     r, log_p = e_step(line, *parameters)
     width, total = parameters[2][0].sqrt().item(), log_p.sum().item()
     print(
-        f"EM step {step}: width {width:.1e}, highest log p {log_p.max():5.1f} nats, sum over the data {total:.1f}"
+        f"EM step {step}: width {width:.1e}, highest log p {log_p.max():5.1f} nats, "
+        f"sum over the data {total:.1f}"
     )
     parameters = m_step(line, r, floor=1e-300)
 print(f"the fit of section 2, with two real modes: {2_000 * e_step(line, *snapshots[400])[1].mean():.1f}")
 
 # %% [markdown]
-# EM falls into the hole in one or two steps. It stops at a width of about $10^{-15}$ only because `m_step` adds a number of that size to
-# every $N_k$, against a division by 0. In the formula nothing stops it:
+# EM falls into the hole in one or two steps. It stops at a width of about $10^{-15}$ only because `m_step`
+# adds a number of that size to every $N_k$, against a division by 0. In the formula nothing stops it:
 
 # %% tags=["demo"]
 sigmas = np.logspace(0, -150, 31)
@@ -901,9 +910,9 @@ axes[1].set(title=r"The density at $\sigma = 10^{-4}$", xlabel="$x$", ylim=(0, N
 plt.show()
 
 # %% [markdown]
-# In 64 dimensions it needs no bad luck: a component with fewer than 65 digits has directions in which its digits do not vary at
-# all. There the width is 0, and the matrix has no Cholesky factor. Below, twenty components with floors and imagined digits
-# of several sizes.
+# In 64 dimensions it needs no bad luck: a component with fewer than 65 digits has directions in which its
+# digits do not vary at all. There the width is 0, and the matrix has no Cholesky factor. Below, twenty
+# components with floors and imagined digits of several sizes.
 
 # %% tags=["demo"]
 try:
@@ -932,12 +941,15 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# A floor of $10^{-12}$ makes the error message go away, and nothing else: held-out digits do worse than under the uniform density, which has 0 nats. The floor has to be of the
-# size of real noise. The imagined digits do better still, for they know in *which* directions digits vary. How much of either, held-out digits
-# must say (an alarm wants more than nats do: section 6); the training column would choose the worst of them every time.
+# A floor of $10^{-12}$ makes the error message go away, and nothing else: held-out digits do worse than under
+# the uniform density, which has 0 nats. The floor has to be of the size of real noise. The imagined digits do
+# better still, for they know in *which* directions digits vary. How much of either, held-out digits must say
+# (an alarm wants more than nats do: section 6); the training column would choose the worst of them every
+# time.
 #
-# **Independence blurs strokes.** We provoked it in section 1. Now the measure: take what the class explains out of each
-# pixel, and correlate what remains with the neighbour's. And count *crumbs*, inked pixels without an inked neighbour.
+# **Independence blurs strokes.** We provoked it in section 1. Now the measure: take what the class explains
+# out of each pixel, and correlate what remains with the neighbour's. And count *crumbs*, inked pixels without
+# an inked neighbour.
 
 
 # %%
@@ -971,15 +983,16 @@ for name, (correlation, share) in measured.items():
     print(f"{name:16} correlation of neighbours {correlation:6.3f}, crumbs {share:.2%}")
 
 # %% [markdown]
-# Naive Bayes has no correlation, as it must, and many times the crumbs. The repair is to model what it leaves out: a full
-# covariance for each class brings most of the correlation back, from the same labels. (Exercise 6 repairs it
-# another way: more than one set of coins.)
+# Naive Bayes has no correlation, as it must, and many times the crumbs. The repair is to model what it leaves
+# out: a full covariance for each class brings most of the correlation back, from the same labels. (Exercise 6
+# repairs it another way: more than one set of coins.)
 
 # %% [markdown]
 # ## 10 · How good is it?
 #
-# Nats and alarms are measured. For the samples, the course's measuring net reads draws of which we know the wanted
-# class: which share does it recognise? Its accuracy on real digits is the ceiling; on black and white ones it is lower.
+# Nats and alarms are measured. For the samples, the course's measuring net reads draws of which we know the
+# wanted class: which share does it recognise? Its accuracy on real digits is the ceiling; on black and white
+# ones it is lower.
 
 # %% tags=["demo"]
 judge = features.digits()
@@ -1001,12 +1014,14 @@ for nu in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
     looks = judge.compare(drawn.cpu(), wanted, real, digits.test.y)
     found = f"{e_step(y_val, *parameters)[1].mean():.1f} nats (validation)"
     print(
-        f"ν = {nu:5}: {found}, recognised {looks['class_accuracy']:.3f}, Fréchet distance {looks['frechet']:.2f}"
+        f"ν = {nu:5}: {found}, recognised {looks['class_accuracy']:.3f}, "
+        f"Fréchet distance {looks['frechet']:.2f}"
     )
 
 # %% [markdown]
-# The last table turns one knob, the number of imagined digits. The nats want some thirty of them: better to be vague than
-# surprised. The looks want as few as possible: imagined digits are of all classes, and blur the one that was asked for.
+# The last table turns one knob, the number of imagined digits. The nats want some thirty of them: better to
+# be vague than surprised. The looks want as few as possible: imagined digits are of all classes, and blur the
+# one that was asked for.
 
 
 # %% tags=["demo"]
@@ -1065,8 +1080,8 @@ put("Gaussian mixture", e_step(line_held, *snapshots[400])[1].mean().item(), 5, 
 board.table("digits 8x8")
 
 # %% [markdown]
-# Three questions, three winners: the best nats for 17-level coins, the best alarm for the floor, the best-looking digits, of the two that we
-# drew, for one covariance a class. A model is good *at* something.
+# Three questions, three winners: the best nats for 17-level coins, the best alarm for the floor, the
+# best-looking digits, of the two that we drew, for one covariance a class. A model is good *at* something.
 
 # %% [markdown]
 # ## 11 · In production
@@ -1076,8 +1091,8 @@ board.table("digits 8x8")
 # $$t_{\text{sample}} = t_{\text{choose}} + D^2\, t_{\text{mul}}, \qquad
 # t_{\text{density}} = K\,D^2\, t_{\text{mul}}, \qquad \text{memory} = K\,\tfrac{D(D+3)}2 .$$
 #
-# Nothing waits for anything else: latency is one pass. No term has $N$ in it, the number of training samples, which the KDE
-# carries for ever. The term to fear is $D^2$.
+# Nothing waits for anything else: latency is one pass. No term has $N$ in it, the number of training samples,
+# which the KDE carries for ever. The term to fear is $D^2$.
 
 # %% tags=["demo"]
 per = {K: seconds(lambda p=p: e_step(y_test, *p)) / len(y_test) for K, p in models.items()}
@@ -1087,13 +1102,15 @@ for K, value in per.items():
     print(f"K = {K:3}: density of a digit {1e6 * value:7.1f} µs, predicted {1e6 * K * unit:7.1f} µs")
 kde_time = seconds(lambda: log_kde(y_test, y_train, H_DIGITS)) / len(y_test)
 print(
-    f"KDE: {1e6 * kde_time:.1f} µs; a draw from the mixture: {1e6 * costs['Gaussian mixture']['sample_seconds']:.1f} µs"
+    f"KDE: {1e6 * kde_time:.1f} µs; "
+    f"a draw from the mixture: {1e6 * costs['Gaussian mixture']['sample_seconds']:.1f} µs"
 )
 print(f"at 256 x 256 pixels one full covariance would fill {(256**2) ** 2 * 8 / 2**30:,.0f} GiB")
 
 # %% [markdown]
-# The prediction from the largest model holds roughly down to one component: the cost is linear in $K$. At the size of a photograph the covariance alone is the end. The
-# rest of this course is about densities that need no such matrix.
+# The prediction from the largest model holds roughly down to one component: the cost is linear in $K$. At the
+# size of a photograph the covariance alone is the end. The rest of this course is about densities that need
+# no such matrix.
 
 # %% [markdown]
 # ## Exercises
@@ -1104,10 +1121,11 @@ print(f"at 256 x 256 pixels one full covariance would fill {(256**2) ** 2 * 8 / 
 # %% [markdown]
 # ### 1 · A mean that never sees all its terms (easy, 15 minutes)
 #
-# `torch.logsumexp` needs all terms at once. A server that scores a picture under a mixture spread over machines gets them
-# block by block. Compute the logarithm of the *mean* of $e^{a}$ over all terms $a$ of all blocks, in one pass. Keep the largest term so far,
-# and the sum relative to it; when a larger one comes, rescale. (Attention kernels on GPUs do the same.) A block may be empty, and a term may be
-# $-\infty$; if all are, so is the answer, and never NaN.
+# `torch.logsumexp` needs all terms at once. A server that scores a picture under a mixture spread over
+# machines gets them block by block. Compute the logarithm of the *mean* of $e^{a}$ over all terms $a$ of all
+# blocks, in one pass. Keep the largest term so far, and the sum relative to it; when a larger one comes,
+# rescale. (Attention kernels on GPUs do the same.) A block may be empty, and a term may be $-\infty$; if all
+# are, so is the answer, and never NaN.
 
 
 # %% exercise="log-mean-exp"
@@ -1143,9 +1161,10 @@ assert log_mean_exp([torch.tensor([-math.inf])]) == -math.inf, "all terms -inf: 
 # %% [markdown]
 # ### 2 · One covariance for all, and samples that count more (medium, 20 minutes)
 #
-# With little data, let the components share a single covariance matrix: a *tied* mixture. And let sample $n$ count
-# $w_n \ge 0$ times, as if it stood $w_n$ times in the data; $w_n$ need not be whole. Derive the M-step: start from that of section 2 and ask where
-# each sum gets its $w_n$. The data may lie far from the origin, so that $\overline{x x^\top} - \mu\mu^\top$ would lose all its digits.
+# With little data, let the components share a single covariance matrix: a *tied* mixture. And let sample $n$
+# count $w_n \ge 0$ times, as if it stood $w_n$ times in the data; $w_n$ need not be whole. Derive the M-step:
+# start from that of section 2 and ask where each sum gets its $w_n$. The data may lie far from the origin, so
+# that $\overline{x x^\top} - \mu\mu^\top$ would lose all its digits.
 
 
 # %% exercise="tied-m-step"
@@ -1183,8 +1202,8 @@ assert torch.allclose(Sigma_t, torch.tensor([[0.5]], dtype=torch.float64)), (
 # ### 3 · BIC across shapes (medium, 20 minutes)
 #
 # Section 3 counted parameters of full covariances. Three cheaper shapes: `tied` (one full matrix for all
-# components), `diag` (a variance for each coordinate of each component), `spherical` (one variance for each component).
-# Compare fits of different shapes *and* sizes.
+# components), `diag` (a variance for each coordinate of each component), `spherical` (one variance for each
+# component). Compare fits of different shapes *and* sizes.
 
 
 # %% exercise="bic"
@@ -1216,9 +1235,9 @@ assert index == 1, "641.4 against 639.9: the second is lower"
 # %% [markdown]
 # ### 4 · ROC-AUC with ties and weights (medium, 20 minutes)
 #
-# The `auc` of section 6 gives a tie no credit, so that a detector with one score for everything gets 0. A tie should count one half. And
-# let each sample have a weight: a pair then counts the product of its two. Scores may be $\pm\infty$ (a model that rules a sample out),
-# and two equal infinities are a tie.
+# The `auc` of section 6 gives a tie no credit, so that a detector with one score for everything gets 0. A tie
+# should count one half. And let each sample have a weight: a pair then counts the product of its two. Scores
+# may be $\pm\infty$ (a model that rules a sample out), and two equal infinities are a tie.
 
 
 # %% exercise="auc"
@@ -1249,14 +1268,17 @@ assert math.isclose(got, 4.5 / 8), f"of weight 8: a tie of weight 1, 1 and 3 won
 # %% [markdown]
 # ### 5 · Half a digit (hard, 45 minutes)
 #
-# A Gaussian mixture knows every marginal and every conditional. For one component, split the coordinates of $x$ into observed ones $o$ and missing ones $m$:
+# A Gaussian mixture knows every marginal and every conditional. For one component, split the coordinates of
+# $x$ into observed ones $o$ and missing ones $m$:
 #
 # $$p(x_o) = \mathcal N(x_o; \mu_o, \Sigma_{oo}), \qquad
 # p(x_m \mid x_o) = \mathcal N\big(\mu_m + \Sigma_{mo}\Sigma_{oo}^{-1}(x_o - \mu_o),\ \Sigma_{mm} - \Sigma_{mo}\Sigma_{oo}^{-1}\Sigma_{om}\big).$$
 #
-# Write the E-step for data with holes, marked by NaN: responsibilities and log density given what is *observed*. Each row has holes of its own; a row may have none,
-# or nothing else. (The density of nothing is 1, and what nothing tells about the component is $\pi$.) Then fill the holes: for each row draw a component given
-# the observed part, then the missing part given the observed part *and* the component. Observed values stay as they are.
+# Write the E-step for data with holes, marked by NaN: responsibilities and log density given what is
+# *observed*. Each row has holes of its own; a row may have none, or nothing else. (The density of nothing is
+# 1, and what nothing tells about the component is $\pi$.) Then fill the holes: for each row draw a component
+# given the observed part, then the missing part given the observed part *and* the component. Observed values
+# stay as they are.
 
 
 # %% exercise="missing"
@@ -1313,19 +1335,25 @@ assert 0.35 < whole[:, 1].std() < 0.53, (
 )
 
 # %% [markdown]
-# When it is done, try it on digits: set the lower half of some `y_test` to NaN, and fill it in with `by_class` or `gmm`.
+# When it is done, try it on digits: set the lower half of some `y_test` to NaN, and fill it in with
+# `by_class` or `gmm`.
 #
 # ### 6 · Repair a broken EM (hard, 35 minutes)
 #
-# Naive Bayes with *hidden* labels is a mixture of coins: pictures $x \in \{0, 1\}^D$, components $\theta_k$. Somebody wrote one EM step for it. It returns
-# the new parameters and $\log p(x)$ under the old ones. On toys of three pixels it even seems to learn. It has **three** faults; on pictures of a
-# thousand pixels it returns NaN. Run it, find them, and write the step that works: from hundreds of pixels up, with `theta` that may be exactly 0 or 1, and with $\alpha > 0$ as in section
-# 1. (With coins at 0 or 1, `0 * log 0` is NaN in floating point and 0 in the formula.) Every picture is possible under some component.
+# Naive Bayes with *hidden* labels is a mixture of coins: pictures $x \in \{0, 1\}^D$, components $\theta_k$.
+# Somebody wrote one EM step for it. It returns the new parameters and $\log p(x)$ under the old ones. On toys
+# of three pixels it even seems to learn. It has **three** faults; on pictures of a thousand pixels it returns
+# NaN. Run it, find them, and write the step that works: from hundreds of pixels up, with `theta` that may be
+# exactly 0 or 1, and with $\alpha > 0$ as in section 1.
+# (With coins at 0 or 1, `0 * log 0` is NaN in floating point and 0 in the formula.) Every picture is possible
+# under some component.
 
 
 # %%
 def broken_step(x, log_pi, theta, alpha):
-    """One EM step of a mixture of coins, with three faults: (N, D), (K,), (K, D) -> log pi, theta, log p (N,)."""
+    """One EM step of a mixture of coins, with three faults:
+    (N, D), (K,), (K, D) -> log pi, theta, log p (N,).
+    """
     p_x_given_k = (theta ** x[:, None] * (1 - theta) ** (1 - x[:, None])).prod(dim=2)  # (N, K)
     joint = log_pi.exp() * p_x_given_k
     r = joint / joint.sum(dim=0)
@@ -1372,19 +1400,21 @@ assert torch.allclose(new_coins[0], torch.tensor([9 / 14, 5 / 14], dtype=torch.f
 # %% [markdown]
 # ## Further reading
 #
-# - K. Pearson. *Contributions to the mathematical theory of evolution.* Philosophical Transactions of the Royal Society A 185, 1894.
+# - K. Pearson. *Contributions to the mathematical theory of evolution.* Philosophical Transactions of the
+#   Royal Society A 185, 1894.
 # - M. E. Maron. *Automatic indexing: an experimental inquiry.* Journal of the ACM 8, 1961.
-# - A. P. Dempster, N. M. Laird, D. B. Rubin. *Maximum likelihood from incomplete data via the EM algorithm.* Journal of the Royal
-#   Statistical Society B 39, 1977.
+# - A. P. Dempster, N. M. Laird, D. B. Rubin. *Maximum likelihood from incomplete data via the EM algorithm.*
+#   Journal of the Royal Statistical Society B 39, 1977.
 # - G. Schwarz. *Estimating the dimension of a model.* Annals of Statistics 6, 1978. BIC.
-# - R. M. Neal, G. E. Hinton. *A view of the EM algorithm that justifies incremental, sparse, and other variants.* 1998. EM as
-#   ascent of one bound.
-# - C. Fraley, A. E. Raftery. *Bayesian regularization for normal mixture estimation and model-based clustering.* Journal of
-#   Classification 24, 2007. Imagined samples against the collapse.
+# - R. M. Neal, G. E. Hinton. *A view of the EM algorithm that justifies incremental, sparse, and other
+#   variants.* 1998. EM as ascent of one bound.
+# - C. Fraley, A. E. Raftery. *Bayesian regularization for normal mixture estimation and model-based
+#   clustering.* Journal of Classification 24, 2007. Imagined samples against the collapse.
 # - D. Arthur, S. Vassilvitskii. *k-means++: the advantages of careful seeding.* SODA, 2007.
-# - E. Nalisnick and others. *Do deep generative models know what they don't know?* 2018, arXiv:1810.09136. The surprise of section
-#   6, in deep models.
-# - E. Richardson, Y. Weiss. *On GANs and GMMs.* 2018, arXiv:1805.12462. Mixtures at the size of photographs, with low-rank covariances.
+# - E. Nalisnick and others. *Do deep generative models know what they don't know?* 2018, arXiv:1810.09136.
+#   The surprise of section 6, in deep models.
+# - E. Richardson, Y. Weiss. *On GANs and GMMs.* 2018, arXiv:1805.12462. Mixtures at the size of photographs,
+#   with low-rank covariances.
 
 # %% tags=["demo"]
 selfcheck.run("02_mixtures")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 06 · The transformer in its three shapes
 #
-# > **Every place looks at the others, takes a weighted mean of what it finds, and thinks. Who may look at whom makes
-# > it a writer, a reader or a translator.**
+# > **Every place looks at the others, takes a weighted mean of what it finds, and thinks. Who may look at
+# > whom makes it a writer, a reader or a translator.**
 #
 # | | |
 # |---|---|
@@ -38,22 +38,31 @@ torch.set_num_threads(1)  # on a CPU: these layers are small, and a second threa
 
 # %%
 S = genmap.settings(
-    smoke={
-        "merges": 40, "width": 16, "layers": 2, "heads": 2, "context": 64, "batch": 4, "dropout": 0.0, "bf16": False,
-        "byte_steps": 12, "pair_steps": 12, "adam_steps": 6, "short_steps": 6, "fill_steps": 6, "pig_width": 16,
-        "pig_steps": 6, "pig_batch": 8, "muon": 1.5e-2, "adam": 1e-2, "adamw": 2e-3, "newton": 3, "drift": 8, "plays_steps": 0, "plays_width": 16,
-    },
-    quick={
-        "merges": 256, "width": 96, "layers": 3, "heads": 4, "context": 64, "batch": 16, "dropout": 0.0, "bf16": False,
-        "byte_steps": 800, "pair_steps": 550, "adam_steps": 220, "short_steps": 220, "fill_steps": 600, "pig_width": 64,
-        "pig_steps": 450, "pig_batch": 64, "muon": 1.5e-2, "adam": 1e-2, "adamw": 2e-3, "newton": 3, "drift": 64, "plays_steps": 0, "plays_width": 96,
-    },
-    full={
-        "merges": 768, "width": 256, "layers": 6, "heads": 8, "context": 256, "batch": 64, "dropout": 0.2, "bf16": True,
-        "byte_steps": 3_000, "pair_steps": 3_000, "adam_steps": 1_000, "short_steps": 500, "fill_steps": 2_000, "pig_width": 128,
-        "pig_steps": 3_000, "pig_batch": 256, "muon": 5e-3, "adam": 3e-3, "adamw": 1e-3, "newton": 5, "drift": 256, "plays_steps": 3_000, "plays_width": 384,
-    },
-)  # fmt: skip
+    # smoke, quick, full
+    merges=(40, 256, 768),
+    width=(16, 96, 256),
+    layers=(2, 3, 6),
+    heads=(2, 4, 8),
+    context=(64, 64, 256),
+    batch=(4, 16, 64),
+    dropout=(0.0, 0.0, 0.2),
+    bf16=(False, False, True),
+    byte_steps=(12, 800, 3_000),
+    pair_steps=(12, 550, 3_000),
+    adam_steps=(6, 220, 1_000),
+    short_steps=(6, 220, 500),
+    fill_steps=(6, 600, 2_000),
+    pig_width=(16, 64, 128),
+    pig_steps=(6, 450, 3_000),
+    pig_batch=(8, 64, 256),
+    muon=(1.5e-2, 1.5e-2, 5e-3),
+    adam=(1e-2, 1e-2, 3e-3),
+    adamw=(2e-3, 2e-3, 1e-3),
+    newton=(3, 3, 5),
+    drift=(8, 64, 256),
+    plays_steps=(0, 0, 3_000),
+    plays_width=(16, 96, 384),
+)
 print(f"{genmap.setting()} on {device}")
 
 # %% [markdown]
@@ -66,12 +75,14 @@ plt.show()
 # %% [markdown]
 # ## The compromise
 #
-# Bucket 1: the density is explicit and exact. A text $x_1, \dots, x_N$ gets its probability by the chain rule, one factor for each place:
+# Bucket 1: the density is explicit and exact. A text $x_1, \dots, x_N$ gets its probability by the chain
+# rule, one factor for each place:
 #
 # $$p(x_1, \dots, x_N) = \prod_{i=1}^{N} p(x_i \mid x_1, \dots, x_{i-1}).$$
 #
-# What is given up is speed at sampling: a text is written one token after the other, and each waits for the one before. *Training* waits for nothing: the true
-# text is there, so all $N$ factors are computed at once. That is the trick of the transformer. A recurrent network reads step by step even while it learns.
+# What is given up is speed at sampling: a text is written one token after the other, and each waits for the
+# one before. *Training* waits for nothing: the true text is there, so all $N$ factors are computed at once.
+# That is the trick of the transformer. A recurrent network reads step by step even while it learns.
 #
 # | question | answer |
 # |---|---|
@@ -81,12 +92,15 @@ plt.show()
 # | What conditions it? | a prefix; or another sequence, read by an encoder and looked up by cross-attention |
 # | How is it evaluated, and how does that fail? | bits per byte on held-out text. The perplexity *per token* does not compare across tokenizers; and any likelihood is measured on true prefixes, while a sample grows on its own (section 9) |
 #
-# Bahdanau, Cho and Bengio (2014) let a recurrent translator look back at the source by attention. Vaswani and others (2017) kept only the attention, and called it the Transformer: an encoder
-# and a decoder. Radford and others (2018) kept only the decoder: GPT. Devlin and others (2018) kept only the encoder: BERT. One block, three shapes. This lesson builds all three.
+# Bahdanau, Cho and Bengio (2014) let a recurrent translator look back at the source by attention. Vaswani and
+# others (2017) kept only the attention, and called it the Transformer: an encoder and a decoder. Radford and
+# others (2018) kept only the decoder: GPT. Devlin and others (2018) kept only the encoder: BERT. One block,
+# three shapes. This lesson builds all three.
 #
 # ## 1 · Bytes
 #
-# Text in a computer is bytes, whole numbers from 0 to 255. They are the smallest vocabulary that can write everything: any language, any emoji, any program. Our text is the manual that comes inside Python. Its
+# Text in a computer is bytes, whole numbers from 0 to 255. They are the smallest vocabulary that can write
+# everything: any language, any emoji, any program. Our text is the manual that comes inside Python. Its
 # paragraphs are in training, validation or test by a hash of their text.
 
 # %%
@@ -102,14 +116,20 @@ def to_bytes(text):
 
 
 # %% [markdown]
-# **How good is a model of text?** It gives a held-out text a probability. Take its logarithm to base 2, change the sign, and divide by the number of *bytes*:
+# **How good is a model of text?** It gives a held-out text a probability. Take its logarithm to base 2,
+# change the sign, and divide by the number of *bytes*:
 #
 # $$\text{bits per byte} = -\frac{1}{B} \sum_{i=1}^{N} \log_2 p(x_i \mid x_{<i}).$$
 #
-# $B$ is the number of bytes and $N$ the number of tokens, and $x_{<i}$ is short for all tokens before the $i$-th. It is also the size of the file after an ideal compressor with this model in it, in bits for each byte of the file. $B$ does not depend on how
-# the text is cut into tokens, so models with different tokens compare. Perplexity per token, $\exp$ of the mean nats per *token*, does not: longer tokens are harder to guess, and there are fewer.
+# $B$ is the number of bytes and $N$ the number of tokens, and $x_{<i}$ is short for all tokens before the
+# $i$-th. It is also the size of the file after an ideal compressor with this model in it, in bits for each
+# byte of the file. $B$ does not depend on how the text is cut into tokens, so models with different tokens
+# compare. Perplexity per token, $\exp$ of the mean nats per *token*, does not: longer tokens are harder to
+# guess, and there are fewer.
 #
-# Three numbers to beat: a byte without any context, a byte given the one before (tables of counts), and zlib, the compressor behind zip files. The tables count on the training text; zlib has no training and learns from the test text as it reads.
+# Three numbers to beat: a byte without any context, a byte given the one before (tables of counts), and zlib,
+# the compressor behind zip files. The tables count on the training text; zlib has no training and learns from
+# the test text as it reads.
 
 
 # %%
@@ -135,9 +155,12 @@ print({name: f"{bits:.2f} bits per byte" for name, bits in simple.items()})
 # %% [markdown]
 # ## 2 · Byte pairs
 #
-# Bytes make long sequences, and a network pays for every place. *Byte-pair encoding* (Gage 1994; for translation, Sennrich, Haddow and Birch 2015) makes them shorter: find the pair of
-# neighbours that occurs most often, give it a new number, replace it everywhere, and begin again. Each round is a *merge*; $m$ merges give a vocabulary of $256 + m$. As in GPT-2, the text is first cut into words with the space before
-# them, and no merge crosses a cut. Of pairs that occur equally often we take the one with the smallest numbers.
+# Bytes make long sequences, and a network pays for every place. *Byte-pair encoding* (Gage 1994; for
+# translation, Sennrich, Haddow and Birch 2015) makes them shorter: find the pair of neighbours that occurs
+# most often, give it a new number, replace it everywhere, and begin again. Each round is a *merge*; $m$
+# merges give a vocabulary of $256 + m$. As in GPT-2, the text is first cut into words with the space before
+# them, and no merge crosses a cut. Of pairs that occur equally often we take the one with the smallest
+# numbers.
 
 
 # %%
@@ -158,7 +181,8 @@ print(PIECE.findall("The 3 dogs  don't bark."))
 print(merge((1, 1, 1, 2), (1, 1), 9), "- the first pair wins where two overlap")
 
 # %% [markdown]
-# A word that occurs a thousand times need be cut only once. So we keep the different words with their counts, and how often each pair occurs, and of each pair which words hold it: a merge touches only those.
+# A word that occurs a thousand times need be cut only once. So we keep the different words with their counts,
+# and how often each pair occurs, and of each pair which words hold it: a merge touches only those.
 
 
 # %%
@@ -198,7 +222,8 @@ print([token.decode(errors="replace") for token in spelled[-12:]])
 
 
 # %% [markdown]
-# To encode a new text, cut it into words, and in each word carry out the merges in the order in which they were learned: always the pair with the smallest rank next.
+# To encode a new text, cut it into words, and in each word carry out the merges in the order in which they
+# were learned: always the pair with the smallest rank next.
 
 
 # %%
@@ -235,17 +260,23 @@ print(
 # %% [markdown]
 # ## 3 · Attention
 #
-# A place $i$ in the sequence holds a vector. It wants something of the other places. So it asks a *query* $q_i$; each place $j$ offers a *key* $k_j$, what it has to do with, and a *value* $v_j$, what it has to
-# say. The match is the scalar product. A softmax turns the matches into weights that add up to 1, and what comes back is the weighted mean of the values:
+# A place $i$ in the sequence holds a vector. It wants something of the other places. So it asks a *query*
+# $q_i$; each place $j$ offers a *key* $k_j$, what it has to do with, and a *value* $v_j$, what it has to say.
+# The match is the scalar product. A softmax turns the matches into weights that add up to 1, and what comes
+# back is the weighted mean of the values:
 #
 # $$\text{Attention}(Q, K, V) = A V, \qquad A = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt d}\right).$$
 #
-# $Q$, $K$ and $V$ have a row for each place, $d$ is the width of a key, and the softmax runs along each row. A *mask* says who may look at whom: where it forbids, the match becomes $-\infty$ and the weight 0.
+# $Q$, $K$ and $V$ have a row for each place, $d$ is the width of a key, and the softmax runs along each row.
+# A *mask* says who may look at whom: where it forbids, the match becomes $-\infty$ and the weight 0.
 
 
 # %%
 def attention_weights(q, k, mask=None):
-    """A of queries (..., T, d) and keys (..., S, d): (..., T, S), rows add up to 1. mask: True where allowed."""
+    """A of queries (..., T, d) and keys (..., S, d): (..., T, S), rows add up to 1.
+
+    mask: True where allowed.
+    """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
@@ -258,8 +289,10 @@ def causal_mask(T):
 
 
 # %% [markdown]
-# A case whose truth is known. Let a head *copy the letter before*. The query of place $i$ is $c$ times the unit vector of place $i - 1$, the key of place $j$ is the unit vector of place $j$, and the value is the
-# unit vector of the letter at $j$. With $T$ places, $d = T$, the match with the place before is $c / \sqrt T$ and with all others 0. So in a row without a mask the weight on the right place is
+# A case whose truth is known. Let a head *copy the letter before*. The query of place $i$ is $c$ times the
+# unit vector of place $i - 1$, the key of place $j$ is the unit vector of place $j$, and the value is the
+# unit vector of the letter at $j$. With $T$ places, $d = T$, the match with the place before is $c / \sqrt T$
+# and with all others 0. So in a row without a mask the weight on the right place is
 #
 # $$A_{i, i-1} = \frac{e^{c/\sqrt T}}{e^{c/\sqrt T} + T - 1} .$$
 
@@ -287,11 +320,14 @@ axes[0].set_ylabel("place")
 plt.show()
 
 # %% [markdown]
-# With a small $c$ the head takes a mean of everything, with a large one it picks. A lookup that can be sharp or soft, and has a gradient everywhere, is all that attention is. Right: the causal mask.
-# The upper triangle is gone, and every row shares its weight among what is left; the first place can only look at itself.
+# With a small $c$ the head takes a mean of everything, with a large one it picks. A lookup that can be sharp
+# or soft, and has a gradient everywhere, is all that attention is. Right: the causal mask. The upper triangle
+# is gone, and every row shares its weight among what is left; the first place can only look at itself.
 #
-# **Why divide by $\sqrt d$?** Let the numbers in $q$ and $k$ be independent, with mean 0 and variance 1. Then $q \cdot k$ is a sum of $d$ products and has variance $d$. Without the division a wide head starts with matches so far apart that
-# the softmax gives nearly everything to one place, and its gradient is nearly 0. The division makes the variance 1 for every $d$.
+# **Why divide by $\sqrt d$?** Let the numbers in $q$ and $k$ be independent, with mean 0 and variance 1. Then
+# $q \cdot k$ is a sum of $d$ products and has variance $d$. Without the division a wide head starts with
+# matches so far apart that the softmax gives nearly everything to one place, and its gradient is nearly 0.
+# The division makes the variance 1 for every $d$.
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -303,10 +339,14 @@ for d in (4, 64, 1024):
     )
 
 # %% [markdown]
-# **Many heads.** One head gives one weighted mean. So the width is split among $H$ heads, each with queries, keys and values of its own, made by learned matrices; their results are put side by side and mixed once more. And no matrix of
-# weights need ever be stored: `scaled_dot_product_attention` is the same formula as *one* kernel that works through the keys in tiles (Dao and others 2022). On a GPU that saves most of the memory traffic.
+# **Many heads.** One head gives one weighted mean. So the width is split among $H$ heads, each with queries,
+# keys and values of its own, made by learned matrices; their results are put side by side and mixed once
+# more. And no matrix of weights need ever be stored: `scaled_dot_product_attention` is the same formula as
+# *one* kernel that works through the keys in tiles (Dao and others 2022). On a GPU that saves most of the
+# memory traffic.
 #
-# `Attention` below is for all three shapes. In *self*-attention queries, keys and values come from the same sequence $x$. In *cross*-attention keys and values come from a second one, the `memory`.
+# `Attention` below is for all three shapes. In *self*-attention queries, keys and values come from the same
+# sequence $x$. In *cross*-attention keys and values come from a second one, the `memory`.
 
 
 # %%
@@ -342,16 +382,21 @@ print(f"fused against by hand, three heads: {(layer(x, causal=True) - by_hand).a
 # %% [markdown]
 # ## 4 · One block, and a GPT
 #
-# A block has two parts, and each *adds* to the vector that runs through: attention, which moves information between places, and a small network (MLP), which works at each place alone.
+# A block has two parts, and each *adds* to the vector that runs through: attention, which moves information
+# between places, and a small network (MLP), which works at each place alone.
 #
 # $$x \leftarrow x + \text{Attention}(\text{norm}(x)), \qquad x \leftarrow x + \text{MLP}(\text{norm}(x)).$$
 #
-# The norm (LayerNorm) gives each vector mean 0 and variance 1 before it is read, and the sum itself is left alone, so that gradients pass straight through. In the encoder–decoder there is a third part between the two: cross-attention.
+# The norm (LayerNorm) gives each vector mean 0 and variance 1 before it is read, and the sum itself is left
+# alone, so that gradients pass straight through. In the encoder–decoder there is a third part between the
+# two: cross-attention.
 
 
 # %%
 class Block(nn.Module):
-    """Attention and MLP, each behind a norm and added (GPT-2's order); with `cross`, cross-attention between."""
+    """Attention and MLP, each behind a norm and added (GPT-2's order);
+    with `cross`, cross-attention between.
+    """
 
     def __init__(self, width, heads, dropout=0.0, cross=False):
         super().__init__()
@@ -371,11 +416,14 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# Attention is a mean over a *set*: it does not know which place is which. So each place gets a learned vector of its position, added to that of its token. At the end a norm, and the scalar product with every token's vector: the same table reads
-# and writes (*tied*). The result is a *logit* for each token of the vocabulary; a softmax makes it a probability.
+# Attention is a mean over a *set*: it does not know which place is which. So each place gets a learned vector
+# of its position, added to that of its token. At the end a norm, and the scalar product with every token's
+# vector: the same table reads and writes (*tied*). The result is a *logit* for each token of the vocabulary;
+# a softmax makes it a probability.
 #
-# This class is GPT-2 (Radford and others 2019), layer for layer; a test of the course copies its weights into the `transformers` library's and compares the logits. The two switches make the other shapes: without `causal` it is the
-# encoder of section 7; without `positions` a decoder of section 9.
+# This class is GPT-2 (Radford and others 2019), layer for layer; a test of the course copies its weights into
+# the `transformers` library's and compares the logits. The two switches make the other shapes: without
+# `causal` it is the encoder of section 7; without `positions` a decoder of section 9.
 
 
 # %%
@@ -416,12 +464,16 @@ class Transformer(nn.Module):
 
 
 # %% [markdown]
-# Does the mask hold, through all layers? Ask the gradient: of the logits at place $i$ (one random mix of the vector they are made of will do), with respect to the vector at place $j$. It must be exactly 0 for every $j > i$, and it should not be 0 for any other.
+# Does the mask hold, through all layers? Ask the gradient: of the logits at place $i$ (one random mix of the
+# vector they are made of will do), with respect to the vector at place $j$. It must be exactly 0 for every
+# $j > i$, and it should not be 0 for any other.
 
 
 # %%
 def influence(model, tokens):
-    """How much the logits at place i feel the vector at place j, |gradient| summed: tokens (1, T) -> (T, T)."""
+    """How much the logits at place i feel the vector at place j, |gradient| summed:
+    tokens (1, T) -> (T, T).
+    """
     x = model.embed(tokens).detach().requires_grad_()
     h = x
     for block in model.blocks:
@@ -449,20 +501,30 @@ axes[0].set_ylabel("logits at place $i$")
 plt.show()
 
 # %% [markdown]
-# The darker, the more influence (a logarithm of the gradient, white is none). The decoder's upper triangle is empty: the logits at place $i$ know $x_1, \dots, x_i$ and nothing later, so they may be trained to say $x_{i+1}$. The encoder's square is full.
+# The darker, the more influence (a logarithm of the gradient, white is none). The decoder's upper triangle is
+# empty: the logits at place $i$ know $x_1, \dots, x_i$ and nothing later, so they may be trained to say
+# $x_{i+1}$. The encoder's square is full.
 
 # %% [markdown]
 # ## 5 · Train: Muon beside AdamW
 #
-# One window of $T + 1$ tokens makes $T$ exercises: from each place, guess the next token. The loss is their mean cross-entropy, which is minus the log-likelihood of the chain rule. Dividing nats by $\log 2$ gives bits.
+# One window of $T + 1$ tokens makes $T$ exercises: from each place, guess the next token. The loss is their
+# mean cross-entropy, which is minus the log-likelihood of the chain rule. Dividing nats by $\log 2$ gives
+# bits.
 #
-# AdamW divides the gradient of every single weight by its own recent size. Muon (Jordan and others 2024) treats a weight *matrix* as one thing. Let $G$ be its gradient, $M \leftarrow \mu M + G$ the running sum ($\mu = 0.95$; PyTorch then takes $G + \mu M$ for $M$), and $\eta$ the learning rate. Then
+# AdamW divides the gradient of every single weight by its own recent size. Muon (Jordan and others 2024)
+# treats a weight *matrix* as one thing. Let $G$ be its gradient, $M \leftarrow \mu M + G$ the running sum
+# ($\mu = 0.95$; PyTorch then takes $G + \mu M$ for $M$), and $\eta$ the learning rate. Then
 #
 # $$M = U \Sigma V^\top \quad\Rightarrow\quad W \leftarrow W - \eta\, s\, U V^\top .$$
 #
-# $U \Sigma V^\top$ is the singular value decomposition. A gradient's $\Sigma$ is dominated by a few large values: most directions hardly move. Muon sets all of them to 1, so that every direction moves equally far. ($s$ is a fixed factor for the
-# matrix's shape; with $s = 0.2\sqrt{\max(\text{rows}, \text{columns})}$ an update is about as large as AdamW's, so that the two share a scale of learning rates, Liu and others 2025.) The decomposition itself is never computed. An odd polynomial of a matrix acts on its singular values
-# alone, and a few rounds of $x \mapsto ax + bx^3 + cx^5$ drive every $x$ between 0 and 1 to the neighbourhood of 1, the larger ones first.
+# $U \Sigma V^\top$ is the singular value decomposition. A gradient's $\Sigma$ is dominated by a few large
+# values: most directions hardly move. Muon sets all of them to 1, so that every direction moves equally far.
+# ($s$ is a fixed factor for the matrix's shape; with $s = 0.2\sqrt{\max(\text{rows}, \text{columns})}$ an
+# update is about as large as AdamW's, so that the two share a scale of learning rates, Liu and others 2025.)
+# The decomposition itself is never computed. An odd polynomial of a matrix acts on its singular values alone,
+# and a few rounds of $x \mapsto ax + bx^3 + cx^5$ drive every $x$ between 0 and 1 to the neighbourhood of 1,
+# the larger ones first.
 
 
 # %%
@@ -507,8 +569,11 @@ ax.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# After five rounds all but the last are roughly 1 (a half at least); after three, only the larger ones are. Three are cheaper and were good enough here, so `quick` takes three. (The last value is 0 from the start: what an untrained LayerNorm gives has mean 0, so that one direction of the matrix is not used yet.) Muon is for the matrices inside the
-# blocks. Embeddings are tables of which a batch touches a few rows, and vectors have no singular values: these stay with AdamW.
+# After five rounds all but the last are roughly 1 (a half at least); after three, only the larger ones are.
+# Three are cheaper and were good enough here, so `quick` takes three. (The last value is 0 from the start:
+# what an untrained LayerNorm gives has mean 0, so that one direction of the matrix is not used yet.) Muon is
+# for the matrices inside the blocks. Embeddings are tables of which a batch touches a few rows, and vectors
+# have no singular values: these stay with AdamW.
 #
 # The learning rate rises for 20 steps, holds until 30 % of the run, then falls to 0 in a straight line.
 
@@ -547,7 +612,9 @@ def update(model, optimizers, loss_of):
 
 # %%
 def fit(model, loss_of, steps, title, kind="muon", stop=None, watch=None):
-    """Train by a schedule of `steps`, up to step `stop`: the losses (stop,) and the seconds, watching left out."""
+    """Train by a schedule of `steps`, up to step `stop`:
+    the losses (stop,) and the seconds, watching left out.
+    """
     optimizers, losses, watching = make_optimizers(model.train(), kind), [], 0.0
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     curve, began = progress.Curve(title, "step", "bits"), time.perf_counter()
@@ -571,16 +638,20 @@ def text_loss(tokens, seed=0):
 
 
 # %% [markdown]
-# To measure, cut the held-out text into windows that do not overlap and score every token once. A token at the start of a window has little to go by, so the figure is a bit pessimistic; exercise 4 does it better.
+# To measure, cut the held-out text into windows that do not overlap and score every token once. A token at
+# the start of a window has little to go by, so the figure is a bit pessimistic; exercise 4 does it better.
 #
-# To sample: take the logits of the last place, draw a token, append it, and begin again. A learned table of positions ends at `context`, so only the last so many tokens are looked at. (Every step computes everything anew. Lesson 07
-# keeps keys and values, and makes this fast.)
+# To sample: take the logits of the last place, draw a token, append it, and begin again. A learned table of
+# positions ends at `context`, so only the last so many tokens are looked at. (Every step computes everything
+# anew. Lesson 07 keeps keys and values, and makes this fast.)
 
 
 # %%
 @torch.no_grad()
 def bits_per_byte(model, tokens, n_bytes):
-    """Bits per byte of a text of so many bytes, in windows of the model's context; its end may be left out."""
+    """Bits per byte of a text of so many bytes, in windows of the model's context;
+    its end may be left out.
+    """
     T = model.position.num_embeddings
     n = (len(tokens) - 1) // T
     pieces = torch.cat([tokens[: n * T].view(n, T), tokens[T : n * T + 1 : T, None]], dim=1)  # (n, T + 1)
@@ -606,7 +677,9 @@ prompt, growth = 'The "while" statement is used to', {}
 
 
 def watcher(model, encode, growth, steps):
-    """At a few moments of a run: bits per byte on validation text, and how the model goes on from the prompt."""
+    """At a few moments of a run: bits per byte on validation text,
+    and how the model goes on from the prompt.
+    """
     text = prose.validation[:8_000]
     moments = {max(1, steps // k) for k in (20, 5, 2, 1)}
 
@@ -659,8 +732,10 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Same weights at the start, same batches, same schedule, and for AdamW the best of four learning rates that were tried. Muon needs far fewer steps. Each costs more, but less than what the fewer steps save, so it wins by the clock, too. Both curves have a shoulder a little above the bits of section 1 for one byte of context: there the network
-# knows which byte follows which, and has yet to learn to look further back.
+# Same weights at the start, same batches, same schedule, and for AdamW the best of four learning rates that
+# were tried. Muon needs far fewer steps. Each costs more, but less than what the fewer steps save, so it wins
+# by the clock, too. Both curves have a shoulder a little above the bits of section 1 for one byte of context:
+# there the network knows which byte follows which, and has yet to learn to look further back.
 #
 # Now the same network with byte pairs. A window of the same length covers more text.
 
@@ -693,7 +768,8 @@ ax.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# Per token the model of byte pairs looks far worse; per byte it is better. Only the second comparison means anything: both figures there are the size of the same file.
+# Per token the model of byte pairs looks far worse; per byte it is better. Only the second comparison means
+# anything: both figures there are the size of the same file.
 #
 # ### Look inside: the heat map
 #
@@ -730,15 +806,20 @@ for n, ax in enumerate(axes[:3]):
 plt.show()
 
 # %% [markdown]
-# Each row is a place, its dark cells are what it looks at. In nearly every trained decoder some head has learned what we built by hand in section 3: *copy the one before*. Others may look back to the start of the word, or to where the same letters stood earlier.
+# Each row is a place, its dark cells are what it looks at. In nearly every trained decoder some head has
+# learned what we built by hand in section 3: *copy the one before*. Others may look back to the start of the
+# word, or to where the same letters stood earlier.
 #
 # ## 6 · From logits to text: temperature, top-k, top-p
 #
-# A distribution over tokens has a long tail. Each of its members is improbable, all together are not, and one bad draw spoils what comes after. Three knobs:
+# A distribution over tokens has a long tail. Each of its members is improbable, all together are not, and one
+# bad draw spoils what comes after. Three knobs:
 #
-# - **temperature** $\tau$: divide the logits by $\tau$. Below 1 the likely gets likelier; towards 0 only the likeliest is left (*greedy*).
+# - **temperature** $\tau$: divide the logits by $\tau$. Below 1 the likely gets likelier; towards 0 only the
+#   likeliest is left (*greedy*).
 # - **top-k**: keep the $k$ likeliest tokens, set the others to 0, and rescale to a sum of 1.
-# - **top-p**, or *nucleus* (Holtzman and others 2019): keep the smallest set of likeliest tokens whose mass reaches $p$. The set is small where the model is sure, and large where it is not.
+# - **top-p**, or *nucleus* (Holtzman and others 2019): keep the smallest set of likeliest tokens whose mass
+#   reaches $p$. The set is small where the model is sure, and large where it is not.
 #
 # They are applied in this order.
 
@@ -766,7 +847,9 @@ for how in ({}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.7}, {"temperatur
 # %% [markdown]
 # ### Play: what is left to draw from?
 #
-# *Question: at which places does top-p cut hard, and when does a low temperature make it pointless?* The bars are the model's probabilities after the temperature; the blue ones survive the cut. Under them is one continuation.
+# *Question: at which places does top-p cut hard, and when does a low temperature make it pointless?* The bars
+# are the model's probabilities after the temperature; the blue ones survive the cut. Under them is one
+# continuation.
 
 
 # %%
@@ -816,19 +899,22 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# How many tokens top-p leaves depends on the place: in the middle of a word a few, where anything may come next many. A fixed $k$ cannot be right for both. With $\tau = 0.5$ most of the mass is on so few tokens that top-p
-# has little left to cut.
+# How many tokens top-p leaves depends on the place: in the middle of a word a few, where anything may come
+# next many. A fixed $k$ cannot be right for both. With $\tau = 0.5$ most of the mass is on so few tokens that
+# top-p has little left to cut.
 
 # %% [markdown]
 # ## 7 · The second shape: an encoder that fills gaps
 #
-# Take the causal mask away and every place sees both sides. "Guess the next token" would be no task then: it stands in plain sight. So hide some tokens behind a special one, and ask for what was there (Devlin and
+# Take the causal mask away and every place sees both sides. "Guess the next token" would be no task then: it
+# stands in plain sight. So hide some tokens behind a special one, and ask for what was there (Devlin and
 # others 2018). With $m$ the set of hidden places and $x_{\setminus m}$ all others, the loss is
 #
 # $$L = -\,\mathbb E\, \frac{1}{|m|} \sum_{i \in m} \log p(x_i \mid x_{\setminus m}).$$
 #
-# The blocks are the same. A step now learns from the hidden places only, not from all, so training takes more steps. We keep the network small and let it read single words, letter by letter. A word is a row of twelve numbers: its letters, then as many
-# PAD as are left over.
+# The blocks are the same. A step now learns from the hidden places only, not from all, so training takes more
+# steps. We keep the network small and let it read single words, letter by letter. A word is a row of twelve
+# numbers: its letters, then as many PAD as are left over.
 
 # %%
 PAD, START, END, HIDDEN = 0, 1, 2, 29  # and a = 3 ... z = 28
@@ -855,7 +941,9 @@ def masked_loss(model, x, generator, share=0.25):
 
 
 # %% [markdown]
-# Is a second side worth anything? A controlled experiment: two networks from the same start, the same words in the same batches with the same letters hidden, and one difference, the causal mask. The one with the mask sees only what is to the left of a gap.
+# Is a second side worth anything? A controlled experiment: two networks from the same start, the same words
+# in the same batches with the same letters hidden, and one difference, the causal mask. The one with the mask
+# sees only what is to the left of a gap.
 
 # %% tags=["demo"]
 train_words, test_words = (to_letters(words_of(text), SOURCE) for text in (prose.train, prose.test))
@@ -894,7 +982,8 @@ for name, reader in readers.items():
     right, bits = log_p.argmax(1) == truth, -log_p.gather(1, truth[:, None]).mean().item()
     sides[name] = right.float().mean().item()
     print(
-        f"{name:10}: {sides[name]:.1%} right, {bits:.2f} bits; words not in training: {right[new].float().mean():.1%}"
+        f"{name:10}: {sides[name]:.1%} right, {bits:.2f} bits; "
+        f"words not in training: {right[new].float().mean():.1%}"
     )
 
 
@@ -923,12 +1012,17 @@ for text in (
         print(f"{name:10}: {text}  ->  {fill(reader, text)}")
 
 # %% [markdown]
-# The right side helps with words that are known by heart, and with words that are new. The guesses are not always a word: each letter is filled as the likeliest by itself.
+# The right side helps with words that are known by heart, and with words that are new. The guesses are not
+# always a word: each letter is filled as the likeliest by itself.
 #
 # ### Why this is no likelihood
 #
-# The second side is worth much: with it more letters are right, in new words, too. But there is a price. The encoder gives $p(x_i \mid \text{all others})$ for every place. It is tempting to multiply these, the *pseudo-likelihood*, and to call the product the probability of the word. It is none. Two hidden letters $a$, $b$ in one gap show why. Add up
-# $p(a \mid b)\,p(b \mid a)$ over all pairs: a probability would give 1. And there is a second trouble. Fill $a$ first and then $b$, or the other way round: both are proper distributions of the pair, but nothing makes them the same one.
+# The second side is worth much: with it more letters are right, in new words, too. But there is a price. The
+# encoder gives $p(x_i \mid \text{all others})$ for every place. It is tempting to multiply these, the
+# *pseudo-likelihood*, and to call the product the probability of the word. It is none. Two hidden letters
+# $a$, $b$ in one gap show why. Add up $p(a \mid b)\,p(b \mid a)$ over all pairs: a probability would give 1.
+# And there is a second trouble. Fill $a$ first and then $b$, or the other way round: both are proper
+# distributions of the pair, but nothing makes them the same one.
 
 # %% tags=["demo"]
 word, i, encoder = "f__m", 1, readers["both sides"]  # form? from?
@@ -949,15 +1043,20 @@ for name, table in (("a first", a_first), ("b first", b_first)):
     print(name, {pair: round(p, 3) for pair, p in zip(pairs, top.values.tolist(), strict=True)})
 
 # %% [markdown]
-# So the encoder understands more of each place and *generates* nothing by itself: it has no order in which its answers would multiply to the probability of a text. That is why readers (search, classification, embeddings) are encoders and
-# writers are decoders. Lesson 26 makes a generator of a masked model after all, by filling in a few rounds.
+# So the encoder understands more of each place and *generates* nothing by itself: it has no order in which
+# its answers would multiply to the probability of a text. That is why readers (search, classification,
+# embeddings) are encoders and writers are decoders. Lesson 26 makes a generator of a masked model after all,
+# by filling in a few rounds.
 #
 # ## 8 · The third shape: encoder–decoder
 #
-# A translator needs both: a reader that sees the whole source, and a writer that goes from left to right. The encoder turns the source $s$ into vectors; the decoder writes the target $y$, and in each of its blocks, after looking at itself (causally), it
-# looks at the source (all of it). The likelihood is exact again: $p(y \mid s) = \prod_i p(y_i \mid y_{<i}, s)$.
+# A translator needs both: a reader that sees the whole source, and a writer that goes from left to right. The
+# encoder turns the source $s$ into vectors; the decoder writes the target $y$, and in each of its blocks,
+# after looking at itself (causally), it looks at the source (all of it). The likelihood is exact again:
+# $p(y \mid s) = \prod_i p(y_i \mid y_{<i}, s)$.
 #
-# Our language is Pig Latin: the consonants at the front of a word move behind it, and *ay* is added. *string* becomes *ingstray*. The words are the manual's own; about one in ten is held out, by a hash of the word.
+# Our language is Pig Latin: the consonants at the front of a word move behind it, and *ay* is added. *string*
+# becomes *ingstray*. The words are the manual's own; about one in ten is held out, by a hash of the word.
 
 
 # %%
@@ -982,8 +1081,11 @@ print({word: pig_latin(word) for word in held_out[5::40]})
 
 
 # %%
+# long: one class, so that encoder, decoder and cross-attention stand together
 class Translator(nn.Module):
-    """Encoder–decoder: source (B, S) and the target so far (B, T) -> logits (B, T, 29) of the next letters."""
+    """Encoder–decoder: source (B, S) and the target so far (B, T)
+    -> logits (B, T, 29) of the next letters.
+    """
 
     def __init__(self, width, layers, heads, dropout=0.0, positions=True):
         super().__init__()
@@ -1011,7 +1113,9 @@ class Translator(nn.Module):
 
 
 # %% [markdown]
-# Words have different lengths, so short ones are filled up with PAD. Nobody may look at it (`real` is the mask), and it is no target (`ignore_index`). To translate, encode once and write greedily; this is the loop of section 5 with a memory.
+# Words have different lengths, so short ones are filled up with PAD. Nobody may look at it (`real` is the
+# mask), and it is no target (`ignore_index`). To translate, encode once and write greedily; this is the loop
+# of section 5 with a memory.
 
 
 # %%
@@ -1095,7 +1199,8 @@ axes[0].set_ylabel("writes")
 plt.show()
 
 # %% [markdown]
-# The rule stands in the picture, on words that the model never saw: the diagonal begins at the first vowel, runs to the end of the word, and starts again at the front. Nobody told it the alignment.
+# The rule stands in the picture, on words that the model never saw: the diagonal begins at the first vowel,
+# runs to the end of the word, and starts again at the front. Nobody told it the alignment.
 
 # %% [markdown]
 # ## 9 · What breaks
@@ -1114,7 +1219,8 @@ with torch.no_grad():
     last = cheat(x[:, :-1])[:, -1].log_softmax(-1)[torch.arange(len(x)), x[:, -1]]
 cheat_bits = bits_per_byte(cheat, test_bytes, size["test"]), -last.mean().item() / math.log(2)
 print(
-    f"loss on test text: {cheat_bits[0]:.2f} bits; on the last place, which has no answer to copy: {cheat_bits[1]:.2f}"
+    f"loss on test text: {cheat_bits[0]:.2f} bits; "
+    f"on the last place, which has no answer to copy: {cheat_bits[1]:.2f}"
 )
 print(repr(to_text(write(cheat, to_bytes(prompt)[None], 80, g)[0].tolist())))
 
@@ -1128,13 +1234,17 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The loss falls towards 0, on test text, too: no held-out set notices. What notices is a *sample*, for there the answer does not stand in plain sight; and the loss at the last place alone. **The repair** is one word, `causal=True`, and the check that finds the
-# fault before any training is the gradient picture of section 4. Suspect any loss that is too good.
+# The loss falls towards 0, on test text, too: no held-out set notices. What notices is a *sample*, for there
+# the answer does not stand in plain sight; and the loss at the last place alone. **The repair** is one word,
+# `causal=True`, and the check that finds the fault before any training is the gradient picture of section 4.
+# Suspect any loss that is too good.
 #
 # ### No position
 #
-# Attention is a weighted mean over a set, and a mean does not care for order. An encoder without positions therefore gives the letters of a word the same vectors in whatever order they come: it reads a *bag of letters*. Take them from
-# our translator's reader. Two words with the same letters, anagrams, must then get the same translation, so at least one of them is wrong.
+# Attention is a weighted mean over a set, and a mean does not care for order. An encoder without positions
+# therefore gives the letters of a word the same vectors in whatever order they come: it reads a *bag of
+# letters*. Take them from our translator's reader. Two words with the same letters, anagrams, must then get
+# the same translation, so at least one of them is wrong.
 
 # %% tags=["demo"]
 torch.manual_seed(8)
@@ -1152,8 +1262,11 @@ for pair in anagrams:
     print(f"{' and '.join(pair)}: with positions {', '.join(said[0])}; without {', '.join(said[1])}")
 
 # %% [markdown]
-# For some words it has learned the order by heart; for the others it guesses one. (It had half of the steps, but no number of steps can tell anagrams apart.) **The repair** is the table of positions. Does a *decoder* need one as well? Its causal mask already treats places differently: place 1 sees one token, place 2 sees
-# two. So order leaks in through the mask (Haviv and others 2022). Below, a decoder without the table learns more slowly, but it learns.
+# For some words it has learned the order by heart; for the others it guesses one. (It had half of the steps,
+# but no number of steps can tell anagrams apart.) **The repair** is the table of positions. Does a *decoder*
+# need one as well? Its causal mask already treats places differently: place 1 sees one token, place 2 sees
+# two. So order leaks in through the mask (Haviv and others 2022). Below, a decoder without the table learns
+# more slowly, but it learns.
 
 # %% tags=["demo"]
 torch.manual_seed(4)
@@ -1163,14 +1276,18 @@ placeless_losses, _ = fit(
 )
 ends = [smooth(losses[: S.adam_steps], 50)[-1].item() for losses in (byte_losses, placeless_losses)]
 print(
-    f"after {S.adam_steps} steps: {ends[0]:.2f} bits with positions, {ends[1]:.2f} without; one byte of context {simple['one byte of context']:.2f}"
+    f"after {S.adam_steps} steps: {ends[0]:.2f} bits with positions, {ends[1]:.2f} without; "
+    f"one byte of context {simple['one byte of context']:.2f}"
 )
 
 # %% [markdown]
 # ### Exposure bias
 #
-# In training the model reads true prefixes. In sampling it reads its own. A slip leads to a prefix that no training text has; is the next slip likelier there? No held-out likelihood can say, since that, too, is measured on true prefixes. So make one slip: in the middle of each test window
-# put a wrong byte, drawn from the model's own probabilities as a sampler would, and measure how many bits the true bytes *after* it cost more than without the slip.
+# In training the model reads true prefixes. In sampling it reads its own. A slip leads to a prefix that no
+# training text has; is the next slip likelier there? No held-out likelihood can say, since that, too, is
+# measured on true prefixes. So make one slip: in the middle of each test window put a wrong byte, drawn from
+# the model's own probabilities as a sampler would, and measure how many bits the true bytes *after* it cost
+# more than without the slip.
 
 # %% tags=["demo"]
 half = S.context // 2
@@ -1189,7 +1306,11 @@ print("extra bits for the next bytes:", [round(bits, 2) for bits in slip[:6].tol
 print(f"and {half // 2} to {half - 1} bytes later: {slip[half // 2 :].mean():.3f} bits each")
 
 # %% [markdown]
-# One slip makes the next bytes dearer, most of all the first. (Part of that is right: after another letter another word is meant. The rest is a model on ground where it has never been.) Within about a word it is over. But a sampler draws every byte, and slips again. How does that add up? Let another model be the judge: the GPT of byte pairs reads what the byte GPT wrote after a true prompt, and we look at the judge's bits by the distance from the prompt.
+# One slip makes the next bytes dearer, most of all the first. (Part of that is right: after another letter
+# another word is meant. The rest is a model on ground where it has never been.) Within about a word it is
+# over. But a sampler draws every byte, and slips again. How does that add up? Let another model be the judge:
+# the GPT of byte pairs reads what the byte GPT wrote after a true prompt, and we look at the judge's bits by
+# the distance from the prompt.
 
 
 # %%
@@ -1241,13 +1362,21 @@ axes[1].legend(ncols=2, fontsize=9, loc="upper left", columnspacing=1.0)
 plt.show()
 
 # %% [markdown]
-# Text drawn at temperature 1 surprises the judge more than real text does, from the first bytes on, and the gap stays. Two causes add up: the model gives the tail of each distribution too much, and each draw from the tail makes the next draws worse, for about a word. Where a model can find its feet again, as here at the next space, the errors do not grow without end; where each step
-# depends on all before it, in arithmetic say, they can. **The repair** that everybody uses is to draw less from the tail. With top-p the judge is about as content as with real
-# text. And greedy writing shows that content is not the aim: it goes *below* real text, because it repeats itself. The right amount of surprise is that of real text, which is the idea of exercise 2. (Training on the model's own prefixes, *scheduled sampling*, is another repair, Bengio and others 2015; but then training no longer maximises the likelihood.)
+# Text drawn at temperature 1 surprises the judge more than real text does, from the first bytes on, and the
+# gap stays. Two causes add up: the model gives the tail of each distribution too much, and each draw from the
+# tail makes the next draws worse, for about a word. Where a model can find its feet again, as here at the
+# next space, the errors do not grow without end; where each step depends on all before it, in arithmetic say,
+# they can. **The repair** that everybody uses is to draw less from the tail. With top-p the judge is about as
+# content as with real text. And greedy writing shows that content is not the aim: it goes *below* real text,
+# because it repeats itself. The right amount of surprise is that of real text, which is the idea of
+# exercise 2. (Training on the model's own prefixes, *scheduled sampling*, is another repair, Bengio and
+# others 2015; but then training no longer maximises the likelihood.)
 #
 # ## 10 · A larger text, on a GPU
 #
-# In the setting `full` one more decoder is trained, on Tiny Shakespeare: a million characters of plays, all ASCII, so that a byte is a character. It has six layers and a width of 384, the shape with which nanoGPT reports 1.47 nats per character (Karpathy 2022). The other settings leave it out.
+# In the setting `full` one more decoder is trained, on Tiny Shakespeare: a million characters of plays, all
+# ASCII, so that a byte is a character. It has six layers and a width of 384, the shape with which nanoGPT
+# reports 1.47 nats per character (Karpathy 2022). The other settings leave it out.
 
 # %% tags=["demo"]
 if S.plays_steps:
@@ -1284,7 +1413,8 @@ for name, model in (("bytes", byte_gpt), ("byte pairs", pair_gpt)):
     made = sum(len(b"".join(spelled[i] for i in row)) for row in ids) - 32 * 4
     speed[name] = 100 * seconds / made, seconds / 32
     print(
-        f"{name:10}: {1_000 * speed[name][1]:.1f} ms a run of the network, {1_000 * speed[name][0]:.1f} ms for 100 bytes, in a batch of 32"
+        f"{name:10}: {1_000 * speed[name][1]:.1f} ms a run of the network, "
+        f"{1_000 * speed[name][0]:.1f} ms for 100 bytes, in a batch of 32"
     )
 
 # %% tags=["demo"]
@@ -1311,11 +1441,17 @@ board.table("prose")
 # %% [markdown]
 # ## 12 · In production
 #
-# A network with $W$ weights does about $2W$ operations for a token forward, and $6W$ in training, for the way back costs twice the way forward. Attention adds $4\,L\,T\,C$ operations for a token that looks back at $T$ places, with $L$ layers of width $C$. To write $N$ tokens after a prompt of $P$, first read the prompt (*prefill*), then take $N$ steps:
+# A network with $W$ weights does about $2W$ operations for a token forward, and $6W$ in training, for the way
+# back costs twice the way forward. Attention adds $4\,L\,T\,C$ operations for a token that looks back at $T$
+# places, with $L$ layers of width $C$. To write $N$ tokens after a prompt of $P$, first read the prompt
+# (*prefill*), then take $N$ steps:
 #
 # $$\text{time} = t_{\text{prefill}}(P) + N\, t_{\text{step}} .$$
 #
-# Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text. A server keeps the keys and values and runs over one token; then a step is bound by *reading* the weights, not by arithmetic. That, and how to serve many at once, is lesson 07. Here are steps without a cache. While the texts are short, the fixed cost of each call hides the growth.
+# Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text. A server keeps the keys and
+# values and runs over one token; then a step is bound by *reading* the weights, not by arithmetic. That, and
+# how to serve many at once, is lesson 07. Here are steps without a cache. While the texts are short, the
+# fixed cost of each call hides the growth.
 
 # %% tags=["demo"]
 lengths, times = [k for k in (8, 16, 32, 64) if k <= S.context], []
@@ -1334,24 +1470,29 @@ for k, t, f in zip(lengths, times, flops, strict=True):
 # %% [markdown]
 # ## Exercises
 #
-# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade comes from further tests of the same properties on other inputs.
+# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
+# comes from further tests of the same properties on other inputs.
 
 # %% [markdown]
 # ### 1 · Packed documents (easy, 25 minutes)
 #
-# Short documents waste a window, so trainers *pack* several into one row. Then a token must see its own document only, and positions start again at 0 with each. Some documents begin with a *prompt*, whose tokens may look at each other in both directions (a *prefix
-# language model*, Raffel and others 2019); after the prompt everything is causal, and everybody may look back at the prompt of the own document.
+# Short documents waste a window, so trainers *pack* several into one row. Then a token must see its own
+# document only, and positions start again at 0 with each. Some documents begin with a *prompt*, whose tokens
+# may look at each other in both directions (a *prefix language model*, Raffel and others 2019); after the
+# prompt everything is causal, and everybody may look back at the prompt of the own document.
 #
-# A row names the document of each place; $-1$ is padding. A change of the name is a change of the document, and a name that comes back later names *another* document. A padded place looks at itself and at nothing else (a row without any place to look at would be
-# NaN after the softmax), nobody else looks at it, and its position is 0.
+# A row names the document of each place; $-1$ is padding. A change of the name is a change of the document,
+# and a name that comes back later names *another* document. A padded place looks at itself and at nothing
+# else (a row without any place to look at would be NaN after the softmax), nobody else looks at it, and its
+# position is 0.
 
 
 # %% exercise="packed"
 def packed(document, prompt):
     """Who may look at whom, and the positions: mask (B, T, T), bool, and positions (B, T), whole numbers.
 
-    document: (B, T), whole numbers, -1 for padding; prompt: (B, T), bool, True for the places of prompts, which
-    stand at the start of their documents.
+    document: (B, T), whole numbers, -1 for padding; prompt: (B, T), bool, True for the places of prompts,
+    which stand at the start of their documents.
     """
     ### BEGIN SOLUTION
     T = document.shape[1]
@@ -1381,14 +1522,20 @@ assert mask[0, 5].tolist() == [False] * 5 + [True], "padding looks at itself"
 # %% [markdown]
 # ### 2 · Typical sampling (easy, 20 minutes)
 #
-# Top-p always keeps the likeliest token. But a stretch of text in which *every* token is the likeliest is not typical of a language: its surprise, $-\log p$, is on average the entropy $H = -\sum_i p_i \log p_i$. *Locally typical sampling* (Meister and others 2022) orders the
-# tokens by how far their surprise is from the entropy, $\lvert -\log p_i - H \rvert$, nearest first, and keeps the smallest set at the front of this order whose mass reaches $\mu$. Where two are equally far, the smaller index comes first. A logit may be $-\infty$: such a token has probability 0, adds nothing to $H$, and
-# is never kept.
+# Top-p always keeps the likeliest token. But a stretch of text in which *every* token is the likeliest is not
+# typical of a language: its surprise, $-\log p$, is on average the entropy $H = -\sum_i p_i \log p_i$.
+# *Locally typical sampling* (Meister and others 2022) orders the tokens by how far their surprise is from the
+# entropy, $\lvert -\log p_i - H \rvert$, nearest first, and keeps the smallest set at the front of this order
+# whose mass reaches $\mu$. Where two are equally far, the smaller index comes first. A logit may be
+# $-\infty$: such a token has probability 0, adds nothing to $H$, and is never kept.
 
 
 # %% exercise="typical"
 def typical(logits, mass):
-    """The distribution that is drawn from: logits (B, V) -> probabilities (B, V). mass: mu, between 0 and 1."""
+    """The distribution that is drawn from: logits (B, V) -> probabilities (B, V).
+
+    mass: mu, between 0 and 1.
+    """
     ### BEGIN SOLUTION
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
@@ -1415,8 +1562,11 @@ assert torch.allclose(typical(torch.zeros(1, 4), 0.6), torch.tensor([[1, 1, 1, 0
 # %% [markdown]
 # ### 3 · Fewer keys than queries (medium, 30 minutes)
 #
-# When a model writes, reading the stored keys and values costs most of the time. *Grouped-query attention* (Ainslie and others 2023) has $H$ heads of queries but only $G$ heads of keys and values: query heads $0, \dots, H/G - 1$ use the first, the next $H/G$ the second, and so on. Write it,
-# with a mask of which a row may forbid *everything* (a padded place, say). Such a row has no mean; return 0 for it. No NaN may appear, *nor in the gradients* of $q$, $k$ and $v$.
+# When a model writes, reading the stored keys and values costs most of the time. *Grouped-query attention*
+# (Ainslie and others 2023) has $H$ heads of queries but only $G$ heads of keys and values: query heads
+# $0, \dots, H/G - 1$ use the first, the next $H/G$ the second, and so on. Write it, with a mask of which a
+# row may forbid *everything* (a padded place, say). Such a row has no mean; return 0 for it. No NaN may
+# appear, *nor in the gradients* of $q$, $k$ and $v$.
 
 
 # %% exercise="grouped"
@@ -1449,9 +1599,12 @@ assert (got[0, :, 3] == 0).all() and got.isfinite().all(), "a place that may loo
 # %% [markdown]
 # ### 4 · Bits per byte with more context (medium, 30 minutes)
 #
-# Section 5 cut the text into windows side by side, so the first token of a window was guessed from a single one before it. Let windows *overlap* instead. The first window of inputs holds the tokens $0, \dots, \text{context} - 1$ (or up to the last but one, if the text is
-# shorter), each next one begins `stride` tokens later, up to the window that scores the last token; it ends there. In each window, score only the tokens that no earlier window has scored. Token 0 has nothing before it, and is not scored. Divide the bits by the bytes of the scored
-# tokens.
+# Section 5 cut the text into windows side by side, so the first token of a window was guessed from a single
+# one before it. Let windows *overlap* instead. The first window of inputs holds the tokens
+# $0, \dots, \text{context} - 1$ (or up to the last but one, if the text is shorter), each next one begins
+# `stride` tokens later, up to the window that scores the last token; it ends there. In each window, score
+# only the tokens that no earlier window has scored. Token 0 has nothing before it, and is not scored. Divide
+# the bits by the bytes of the scored tokens.
 
 
 # %% exercise="strided"
@@ -1475,7 +1628,9 @@ def strided_bits(model, tokens, lengths, context, stride):
 
 # %% test="strided" points=3
 def knows_more_with_context(x):
-    """Logits whose true token, 0, has probability 1/2 after one token of context, 2/3 after two, 3/4 after three."""
+    """Logits whose true token, 0, has probability 1/2 after one token of context,
+    2/3 after two, 3/4 after three.
+    """
     seen = torch.arange(1.0, x.shape[1] + 1)
     return torch.stack([seen.log(), torch.zeros_like(seen)], dim=1)[None]
 
@@ -1497,9 +1652,12 @@ assert math.isclose(got, (2 - math.log2(2 / 3 * 3 / 4) - math.log2(2 / 3)) / 12,
 # %% [markdown]
 # ### 5 · Repair a training step (medium, 35 minutes)
 #
-# One step of training on several small batches, because a large one does not fit in memory: the gradients add up, then the optimizer moves once (*gradient accumulation*). The result should be the step on the *mean loss over all real targets of all batches*, its gradient's norm clipped
-# once at `max_norm`. Rows are filled up at the end with $-1$, which is neither input nor target; batches have different numbers of real targets, some have none. The step below runs, the loss falls, and **four** things are wrong. Find them, and write the step that is right. A gradient that lies
-# around from before must not count.
+# One step of training on several small batches, because a large one does not fit in memory: the gradients add
+# up, then the optimizer moves once (*gradient accumulation*). The result should be the step on the *mean loss
+# over all real targets of all batches*, its gradient's norm clipped once at `max_norm`. Rows are filled up at
+# the end with $-1$, which is neither input nor target; batches have different numbers of real targets, some
+# have none. The step below runs, the loss falls, and **four** things are wrong. Find them, and write the step
+# that is right. A gradient that lies around from before must not count.
 
 
 # %%
@@ -1520,8 +1678,9 @@ def broken_step(model, optimizer, batches, max_norm):
 def repaired_step(model, optimizer, batches, max_norm):
     """One step down the mean loss in nats over all real targets of all batches; returns that loss, a number.
 
-    model: (B, T) tokens -> (B, T, V) logits of the next ones; optimizer: of its parameters; batches: a list of
-    (B, T), -1 for padding at the ends of rows, at least one real target in all; max_norm: of the whole gradient.
+    model: (B, T) tokens -> (B, T, V) logits of the next ones; optimizer: of its parameters;
+    batches: a list of (B, T), -1 for padding at the ends of rows, at least one real target in all;
+    max_norm: of the whole gradient.
     """
     ### BEGIN SOLUTION
     targets = sum((tokens[:, 1:] != -1).sum() for tokens in batches)
@@ -1561,16 +1720,20 @@ assert math.isclose(table.norm().item(), 0.01, rel_tol=1e-2), "the sum of all gr
 # %% [markdown]
 # ### 6 · All ways to cut a text (hard, 40 minutes)
 #
-# Byte pairs cut a text in one way; other tokenizers hold several possible. In the *unigram* tokenizer (Kudo 2018) each token has a probability of its own, and a cut of a text into tokens has the product of theirs. Which cut is the most probable? And what is the probability of the *text*, the sum over all
-# cuts? (Bits per byte that are computed from one cut only are an upper bound, and this says by how much.) There are up to $2^{n-1}$ cuts of $n$ bytes, so do not list them: what is best up to byte $i$ follows from what is best up to the bytes before it.
+# Byte pairs cut a text in one way; other tokenizers hold several possible. In the *unigram* tokenizer
+# (Kudo 2018) each token has a probability of its own, and a cut of a text into tokens has the product of
+# theirs. Which cut is the most probable? And what is the probability of the *text*, the sum over all cuts?
+# (Bits per byte that are computed from one cut only are an upper bound, and this says by how much.) There are
+# up to $2^{n-1}$ cuts of $n$ bytes, so do not list them: what is best up to byte $i$ follows from what is
+# best up to the bytes before it.
 
 
 # %% exercise="cuts"
 def cuts(text, log_p):
     """The most probable cut (a list of tokens), its log-probability, and that of the text: the sum over cuts.
 
-    text: bytes, not empty; log_p: a dict of tokens, bytes, with their log-probabilities in nats; a token may be
-    as long as the text. Raises ValueError where no cut exists.
+    text: bytes, not empty; log_p: a dict of tokens, bytes, with their log-probabilities in nats;
+    a token may be as long as the text. Raises ValueError where no cut exists.
     """
     ### BEGIN SOLUTION
     longest = max(map(len, log_p))
@@ -1610,16 +1773,20 @@ else:
 # %% [markdown]
 # ### 7 · Beam search (hard, 45 minutes)
 #
-# `translate` takes the likeliest letter each time and may walk into a corner: a good first step with only bad ones after it. *Beam search* keeps the $w$ best prefixes. In each round, every prefix that is not finished is extended by every token; finished ones, which end in `end`, stay as they are and compete
-# on; of all these the $w$ most probable are kept, by the sum of the log-probabilities. It stops when all are finished, or when they have `length` tokens. The answer is the most probable sequence then held.
+# `translate` takes the likeliest letter each time and may walk into a corner: a good first step with only bad
+# ones after it. *Beam search* keeps the $w$ best prefixes. In each round, every prefix that is not finished
+# is extended by every token; finished ones, which end in `end`, stay as they are and compete on; of all these
+# the $w$ most probable are kept, by the sum of the log-probabilities. It stops when all are finished, or when
+# they have `length` tokens. The answer is the most probable sequence then held.
 
 
 # %% exercise="beam"
 def beam_search(log_p, width, length, end):
     """The sequence found, a list of whole numbers, and its log-probability.
 
-    log_p: a function of prefixes (n, t), t >= 0, whole numbers, that returns (n, V), the log-probabilities of the
-    next token; it may be -inf. width: prefixes kept; length: the most tokens, `end` included; end: a token.
+    log_p: a function of prefixes (n, t), t >= 0, whole numbers, that returns (n, V), the log-probabilities
+    of the next token; it may be -inf. width: prefixes kept; length: the most tokens, `end` included;
+    end: a token.
     """
     ### BEGIN SOLUTION
     held = [(0.0, [])]
@@ -1642,7 +1809,9 @@ def beam_search(log_p, width, length, end):
 
 # %% test="beam" points=3
 def corner(prefixes):
-    """Token 1 looks best at first (0.6), but then everything has 1/3; after 2 (0.4) the end, 0, is certain."""
+    """Token 1 looks best at first (0.6), but then everything has 1/3;
+    after 2 (0.4) the end, 0, is certain.
+    """
     rows = {(): [0.0, 0.6, 0.4], (1,): [1 / 3] * 3, (2,): [1.0, 0.0, 0.0]}
     return torch.tensor([rows.get(tuple(p), [1 / 3] * 3) for p in prefixes.tolist()]).log()
 
@@ -1660,22 +1829,32 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # ## Further reading
 #
 # - P. Gage. *A new algorithm for data compression.* The C Users Journal, 1994. Byte pairs.
-# - D. Bahdanau, K. Cho, Y. Bengio. *Neural machine translation by jointly learning to align and translate.* 2014, arXiv:1409.0473.
-# - S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer. *Scheduled sampling for sequence prediction with recurrent neural networks.* 2015, arXiv:1506.03099.
-# - R. Sennrich, B. Haddow, A. Birch. *Neural machine translation of rare words with subword units.* 2015, arXiv:1508.07909.
+# - D. Bahdanau, K. Cho, Y. Bengio. *Neural machine translation by jointly learning to align and translate.*
+#   2014, arXiv:1409.0473.
+# - S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer. *Scheduled sampling for sequence prediction with recurrent
+#   neural networks.* 2015, arXiv:1506.03099.
+# - R. Sennrich, B. Haddow, A. Birch. *Neural machine translation of rare words with subword units.* 2015,
+#   arXiv:1508.07909.
 # - A. Vaswani and others. *Attention is all you need.* 2017, arXiv:1706.03762.
-# - A. Radford, K. Narasimhan, T. Salimans, I. Sutskever. *Improving language understanding by generative pre-training.* 2018. GPT.
-# - J. Devlin, M.-W. Chang, K. Lee, K. Toutanova. *BERT: pre-training of deep bidirectional transformers for language understanding.* 2018, arXiv:1810.04805.
+# - A. Radford, K. Narasimhan, T. Salimans, I. Sutskever. *Improving language understanding by generative
+#   pre-training.* 2018. GPT.
+# - J. Devlin, M.-W. Chang, K. Lee, K. Toutanova. *BERT: pre-training of deep bidirectional transformers for
+#   language understanding.* 2018, arXiv:1810.04805.
 # - T. Kudo. *Subword regularization.* 2018, arXiv:1804.10959. The unigram tokenizer.
 # - A. Radford and others. *Language models are unsupervised multitask learners.* 2019. GPT-2.
 # - A. Holtzman and others. *The curious case of neural text degeneration.* 2019, arXiv:1904.09751. Top-p.
-# - C. Raffel and others. *Exploring the limits of transfer learning with a unified text-to-text transformer.* 2019, arXiv:1910.10683. The three shapes compared.
+# - C. Raffel and others. *Exploring the limits of transfer learning with a unified text-to-text transformer.*
+#   2019, arXiv:1910.10683. The three shapes compared.
 # - C. Meister, T. Pimentel, G. Wiher, R. Cotterell. *Locally typical sampling.* 2022, arXiv:2202.00666.
-# - A. Haviv and others. *Transformer language models without positional encodings still learn positional information.* 2022, arXiv:2203.16634.
+# - A. Haviv and others. *Transformer language models without positional encodings still learn positional
+#   information.* 2022, arXiv:2203.16634.
 # - A. Karpathy. *nanoGPT.* 2022, github.com/karpathy/nanoGPT. A GPT on one screen.
-# - T. Dao and others. *FlashAttention: fast and memory-efficient exact attention with IO-awareness.* 2022, arXiv:2205.14135.
-# - J. Ainslie and others. *GQA: training generalized multi-query transformer models from multi-head checkpoints.* 2023, arXiv:2305.13245.
-# - K. Jordan and others. *Muon: an optimizer for hidden layers in neural networks.* 2024, kellerjordan.github.io/posts/muon.
+# - T. Dao and others. *FlashAttention: fast and memory-efficient exact attention with IO-awareness.* 2022,
+#   arXiv:2205.14135.
+# - J. Ainslie and others. *GQA: training generalized multi-query transformer models from multi-head
+#   checkpoints.* 2023, arXiv:2305.13245.
+# - K. Jordan and others. *Muon: an optimizer for hidden layers in neural networks.* 2024,
+#   kellerjordan.github.io/posts/muon.
 # - J. Liu and others. *Muon is scalable for LLM training.* 2025, arXiv:2502.16982.
 
 # %% tags=["demo"]

@@ -27,30 +27,25 @@ from genmap import board, data, features, metrics, plot, progress, selfcheck, ta
 # %%
 device = genmap.device()
 S = genmap.settings(
-    smoke={
-        "plane": {"steps": 20, "layers": 8, "width": 16},
-        "digits": {"steps": 6, "layers": 8, "width": 16, "batch": 16},
-        "glyphs": {"steps": 4, "layers": 8, "width": 16, "batch": 8},
-        "noise_steps": 4,
-        "broken_steps": 6,
-        "points": 2_000,
-    },
-    quick={
-        "plane": {"steps": 800, "layers": 8, "width": 64},
-        "digits": {"steps": 800, "layers": 8, "width": 192, "batch": 64},
-        "glyphs": {"steps": 1_000, "layers": 8, "width": 256, "batch": 64},
-        "noise_steps": 300,
-        "broken_steps": 1_400,
-        "points": 20_000,
-    },
-    full={
-        "plane": {"steps": 5_000, "layers": 12, "width": 128},
-        "digits": {"steps": 4_000, "layers": 12, "width": 512, "batch": 128},
-        "glyphs": {"steps": 20_000, "layers": 12, "width": 1_024, "batch": 256},
-        "noise_steps": 2_000,
-        "broken_steps": 4_000,
-        "points": 20_000,
-    },
+    # smoke, quick, full
+    plane=(
+        {"steps": 20, "layers": 8, "width": 16},
+        {"steps": 800, "layers": 8, "width": 64},
+        {"steps": 5_000, "layers": 12, "width": 128},
+    ),
+    digits=(
+        {"steps": 6, "layers": 8, "width": 16, "batch": 16},
+        {"steps": 800, "layers": 8, "width": 192, "batch": 64},
+        {"steps": 4_000, "layers": 12, "width": 512, "batch": 128},
+    ),
+    glyphs=(
+        {"steps": 4, "layers": 8, "width": 16, "batch": 8},
+        {"steps": 1_000, "layers": 8, "width": 256, "batch": 64},
+        {"steps": 20_000, "layers": 12, "width": 1_024, "batch": 256},
+    ),
+    noise_steps=(4, 300, 2_000),
+    broken_steps=(6, 1_400, 4_000),
+    points=(2_000, 20_000, 20_000),
 )
 print(f"{genmap.setting()} on {device}")
 
@@ -64,10 +59,11 @@ plt.show()
 # %% [markdown]
 # ## The compromise
 #
-# Bucket 1 again: an explicit density, exact. Mixtures (lesson 02) paid for it with a simple shape. A *flow* pays with
-# its *architecture*: every layer must be a one-to-one map of the whole space onto itself, easy to run in both
-# directions, with a determinant that is easy to compute. So nothing may be thrown away: 64 pixels in, 64 numbers out,
-# at every layer. In return come the exact likelihood, a sample in a single pass, and a code $z$ for every $x$, without loss.
+# Bucket 1 again: an explicit density, exact. Mixtures (lesson 02) paid for it with a simple shape. A *flow*
+# pays with its *architecture*: every layer must be a one-to-one map of the whole space onto itself, easy to
+# run in both directions, with a determinant that is easy to compute. So nothing may be thrown away: 64 pixels
+# in, 64 numbers out, at every layer. In return come the exact likelihood, a sample in a single pass, and a
+# code $z$ for every $x$, without loss.
 #
 # | | RealNVP |
 # |---|---|
@@ -77,20 +73,22 @@ plt.show()
 # | What conditions it? | here the class, fed to every layer |
 # | How is it evaluated, and how does that fail? | held-out bits per dimension: without dequantisation they fall without limit, and say nothing |
 #
-# NICE (Dinh, Krueger and Y. Bengio, October 2014) built maps from layers that *add* to one half of the vector what a network
-# computes from the other half: invertible, whatever the network. Such a layer never changes a volume. RealNVP (Dinh, Sohl-Dickstein and
-# S. Bengio, May 2016) let the layers *scale* as well, brought masks and several resolutions for pictures, and gave the family its standard form.
+# NICE (Dinh, Krueger and Y. Bengio, October 2014) built maps from layers that *add* to one half of the vector
+# what a network computes from the other half: invertible, whatever the network. Such a layer never changes a
+# volume. RealNVP (Dinh, Sohl-Dickstein and S. Bengio, May 2016) let the layers *scale* as well, brought masks
+# and several resolutions for pictures, and gave the family its standard form.
 
 # %% [markdown]
 # ## 1 · On the line, by hand
 #
-# Take noise $z \sim \mathcal N(0, 1)$ and bend it: $x = \sinh z$. Where is $x$ likely to be? The probability between $z$ and
-# $z + dz$ is $p_z(z)\,dz$. It cannot get lost: after the bend the same probability lies between $x$ and $x + dx$. So
-# $p_x(x)\,dx = p_z(z)\,dz$, and where the map stretches, the density thins out:
+# Take noise $z \sim \mathcal N(0, 1)$ and bend it: $x = \sinh z$. Where is $x$ likely to be? The probability
+# between $z$ and $z + dz$ is $p_z(z)\,dz$. It cannot get lost: after the bend the same probability lies
+# between $x$ and $x + dx$. So $p_x(x)\,dx = p_z(z)\,dz$, and where the map stretches, the density thins out:
 #
 # $$p_x(x) = p_z\big(f(x)\big)\,\Big|\frac{df}{dx}\Big|, \qquad z = f(x) = \operatorname{asinh} x,\qquad \frac{df}{dx} = \frac1{\sqrt{1 + x^2}} .$$
 #
-# $f$ runs from data to noise. That is the direction in which a flow computes a density; its inverse draws samples.
+# $f$ runs from data to noise. That is the direction in which a flow computes a density; its inverse draws
+# samples.
 
 
 # %%
@@ -114,6 +112,7 @@ print(
 )
 
 # %% tags=["demo"]
+# long: one figure, the two panels of which share their curve
 fig, axes = plot.figure(1, 2, height=3.4)
 z_axis = torch.linspace(-2.2, 2.2, 200)
 axes[0].plot(z_axis, torch.sinh(z_axis), color=plot.INK)
@@ -146,25 +145,30 @@ axes[1].legend(loc="upper right", fontsize=9)
 plt.show()
 
 # %% [markdown]
-# Left: each strip carries the same probability on both axes; the wide ones on the $x$ axis must be thin. Right: the formula lies on the histogram.
-# Without the factor the curve is too high wherever the map stretched, and its area is not 1: it is no density at all.
+# Left: each strip carries the same probability on both axes; the wide ones on the $x$ axis must be thin.
+# Right: the formula lies on the histogram. Without the factor the curve is too high wherever the map
+# stretched, and its area is not 1: it is no density at all.
 #
 # ## 2 · In the plane: the factor becomes a determinant
 #
-# In $D$ dimensions a small cube becomes a small, slanted box. Its volume has been multiplied by the absolute determinant of the *Jacobian*, the matrix of all
-# partial derivatives $\partial z_i / \partial x_j$. In log space, and for a chain of layers $f = f_L \circ \dots \circ f_1$, whose determinants multiply (in the fraction $f_\ell$ is what comes out of layer $\ell$, and $f_0$ is $x$):
+# In $D$ dimensions a small cube becomes a small, slanted box. Its volume has been multiplied by the absolute
+# determinant of the *Jacobian*, the matrix of all partial derivatives $\partial z_i / \partial x_j$. In log
+# space, and for a chain of layers $f = f_L \circ \dots \circ f_1$, whose determinants multiply (in the
+# fraction $f_\ell$ is what comes out of layer $\ell$, and $f_0$ is $x$):
 #
 # $$\log p_x(x) = \log p_z\big(f(x)\big) + \sum_{\ell=1}^L \log\Big|\det \frac{\partial f_\ell}{\partial f_{\ell - 1}}\Big| .$$
 #
-# A general determinant costs $D^3$. RealNVP takes layers in which it costs almost nothing. Split the coordinates in two parts: $x_a$ is kept, and
-# $x_b$ is scaled and shifted by numbers that a network computes *from $x_a$ alone*:
+# A general determinant costs $D^3$. RealNVP takes layers in which it costs almost nothing. Split the
+# coordinates in two parts: $x_a$ is kept, and $x_b$ is scaled and shifted by numbers that a network computes
+# *from $x_a$ alone*:
 #
 # $$z_a = x_a, \qquad z_b = x_b \odot e^{s(x_a)} + t(x_a), \qquad
 # \frac{\partial z}{\partial x} = \begin{pmatrix} I & 0 \\ * & \operatorname{diag} e^{s} \end{pmatrix},\qquad
 # \log\det = \sum_i s_i .$$
 #
-# $\odot$ multiplies element by element. The star is complicated, it holds the derivatives of the network, and it does not matter: the determinant of a triangular matrix is the product of its
-# diagonal. And the inverse needs no inverse of the network, for $x_a$ is still there: $x_b = (z_b - t(z_a)) \odot e^{-s(z_a)}$.
+# $\odot$ multiplies element by element. The star is complicated, it holds the derivatives of the network, and
+# it does not matter: the determinant of a triangular matrix is the product of its diagonal. And the inverse
+# needs no inverse of the network, for $x_a$ is still there: $x_b = (z_b - t(z_a)) \odot e^{-s(z_a)}$.
 
 # %%
 LIMIT = 2.0  # the largest |s| of a layer: no step stretches by more than e^2
@@ -195,7 +199,9 @@ class Coupling(nn.Module):
     """z_a = x_a, z_b = x_b exp(s(x_a)) + t(x_a). Source: Dinh et al. 2016, arXiv:1605.08803, eq. 4 to 8."""
 
     def __init__(self, mask, net):
-        """mask: (D,) of booleans, True for x_a, which is kept; net: (x_a, c) -> two numbers for each of x_b."""
+        """mask: (D,) of booleans, True for x_a, which is kept;
+        net: (x_a, c) -> two numbers for each of x_b.
+        """
         super().__init__()
         a, b = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
         for name, index in (("a", a), ("b", b), ("back", torch.cat([a, b]).argsort())):
@@ -221,7 +227,8 @@ class Coupling(nn.Module):
 
 
 # %% [markdown]
-# One layer leaves half of the vector as it was. So the next one swaps the parts, and a *flow* is a stack of them.
+# One layer leaves half of the vector as it was. So the next one swaps the parts, and a *flow* is a stack of
+# them.
 
 
 # %%
@@ -261,8 +268,9 @@ def couplings(masks, width, classes=0, dropout=0.0):
 
 
 # %% [markdown]
-# Before any training: is the inverse an inverse, and does $\sum s$ agree with the determinant that automatic differentiation finds, entry by
-# entry? Random weights make a harder case than the identity at which we start.
+# Before any training: is the inverse an inverse, and does $\sum s$ agree with the determinant that automatic
+# differentiation finds, entry by entry? Random weights make a harder case than the identity at which we
+# start.
 
 
 # %%
@@ -291,8 +299,9 @@ print(f"largest difference of four points: {(log_det_trial - by_autograd).abs().
 # %% [markdown]
 # ## 3 · Two moons
 #
-# Training is maximum likelihood: the loss is $-\log p(x)$, averaged over a batch. Two forces act. $\log p_z$ pulls all points towards 0;
-# the log-determinant pays for every stretch, and so pushes them apart. The balance is the density.
+# Training is maximum likelihood: the loss is $-\log p(x)$, averaged over a batch. Two forces act. $\log p_z$
+# pulls all points towards 0; the log-determinant pays for every stretch, and so pushes them apart. The
+# balance is the density.
 
 
 # %%
@@ -365,11 +374,12 @@ for ax, title in zip(axes, ("Data", f"Density, integral {total:.3f}", "Samples")
 plt.show()
 
 # %% [markdown]
-# A thin bridge joins the moons. It must: the flow is a continuous map of a cloud in *one* piece, and a continuous map cannot tear it in two. It can
-# only make the bridge thin. A mixture has no such trouble. This is a limit of the family.
+# A thin bridge joins the moons. It must: the flow is a continuous map of a cloud in *one* piece, and a
+# continuous map cannot tear it in two. It can only make the bridge thin. A mixture has no such trouble. This
+# is a limit of the family.
 #
-# **Layer by layer.** Run the noise backwards through one layer after the other, and a grid of straight lines along with it. Each layer moves points along one
-# axis only.
+# **Layer by layer.** Run the noise backwards through one layer after the other, and a grid of straight lines
+# along with it. Each layer moves points along one axis only.
 
 
 # %%
@@ -413,8 +423,9 @@ plt.show()
 # %% [markdown]
 # ## 4 · Play: undo the layers one by one
 #
-# *Question: which layers do the work, and where has the volume gone?* The slider runs the noise through so many layers. Each bar shows the mean log-determinant of
-# each layer of the inverse at the points of the cloud: below 0 it has squeezed them.
+# *Question: which layers do the work, and where has the volume gone?* The slider runs the noise through so
+# many layers. Each bar shows the mean log-determinant of each layer of the inverse at the points of the
+# cloud: below 0 it has squeezed them.
 
 
 # %% tags=["demo"]
@@ -445,15 +456,16 @@ controls = widgets.interact(play, k=slider)
 play(last)
 
 # %% [markdown]
-# Most layers squeeze, and some give a little back. Only the sum counts: the moons fill less of the plane than the round cloud, so the total is
-# negative.
+# Most layers squeeze, and some give a little back. Only the sum counts: the moons fill less of the plane than
+# the round cloud, so the total is negative.
 #
 # ## 5 · Pictures: masks
 #
-# A digit is a vector of 64 numbers. Which half should be kept? RealNVP uses two patterns. The *checkerboard* keeps every other pixel, so that each pixel that
-# moves sees its four neighbours. For the second pattern, cut the picture into blocks of 2×2 pixels, and make a *channel* of each place in the block: this
-# *squeeze* turns (1, 8, 8) into (4, 4, 4). The *channel mask* keeps two of the four. The squeeze is a renumbering of pixels, so for a network that
-# takes vectors both patterns are the same thing, a set of pixels.
+# A digit is a vector of 64 numbers. Which half should be kept? RealNVP uses two patterns. The *checkerboard*
+# keeps every other pixel, so that each pixel that moves sees its four neighbours. For the second pattern, cut
+# the picture into blocks of 2×2 pixels, and make a *channel* of each place in the block: this *squeeze* turns
+# (1, 8, 8) into (4, 4, 4). The *channel mask* keeps two of the four. The squeeze is a renumbering of pixels,
+# so for a network that takes vectors both patterns are the same thing, a set of pixels.
 
 
 # %%
@@ -494,17 +506,21 @@ plt.show()
 # %% [markdown]
 # ## 6 · Grey levels are not real numbers
 #
-# The digits have 17 grey levels, $k \in \{0, \dots, 16\}$. A density on such data can be made as large as you like; section 10 does it. The cure is
-# *uniform dequantisation* (Uria, Murray and Larochelle, 2013): add noise $u$, uniform on $[0, 1)$, and fit $y = (k + u)/17$. Then each grey level owns a cell of width $1/17$, and a density is
-# judged by the mass that it puts into the cell. By Jensen's inequality, for a picture of $D$ pixels,
+# The digits have 17 grey levels, $k \in \{0, \dots, 16\}$. A density on such data can be made as large as you
+# like; section 10 does it. The cure is *uniform dequantisation* (Uria, Murray and Larochelle, 2013): add
+# noise $u$, uniform on $[0, 1)$, and fit $y = (k + u)/17$. Then each grey level owns a cell of width $1/17$,
+# and a density is judged by the mass that it puts into the cell. By Jensen's inequality, for a picture of $D$
+# pixels,
 #
 # $$\log P(k) = \log \int_{[0,1)^D} p_y\Big(\frac{k + u}{17}\Big)\,17^{-D}\,du \;\ge\; \mathbb E_u \log p_y\Big(\frac{k + u}{17}\Big) - D\log 17 .$$
 #
-# So the density that we train is a *lower bound* on the log-probability of the true, discrete picture, and bits per dimension are an upper bound:
-# $-\big(\mathbb E_u \log p_y - D \log 17\big) / (D \log 2)$. `metrics.bits_per_dim` computes this. Forget the $17^{-D}$, and the result is better by $\log_2 17 \approx 4.09$ bits for nothing.
+# So the density that we train is a *lower bound* on the log-probability of the true, discrete picture, and
+# bits per dimension are an upper bound: $-\big(\mathbb E_u \log p_y - D \log 17\big) / (D \log 2)$.
+# `metrics.bits_per_dim` computes this. Forget the $17^{-D}$, and the result is better by
+# $\log_2 17 \approx 4.09$ bits for nothing.
 #
-# One more map: $y$ lives in $[0, 1]$, but a normal $z$ has no walls. The *logit* takes them away, after a small inset $\lambda$ that keeps it finite. Its log-determinant belongs to the
-# account:
+# One more map: $y$ lives in $[0, 1]$, but a normal $z$ has no walls. The *logit* takes them away, after a
+# small inset $\lambda$ that keeps it finite. Its log-determinant belongs to the account:
 #
 # $$v = \lambda + (1 - 2\lambda)\, y,\quad x = \log\frac{v}{1 - v},\qquad
 # \log\Big|\frac{dx}{dy}\Big| = \sum_d \big(\log(1 - 2\lambda) - \log v_d - \log(1 - v_d)\big) .$$
@@ -512,7 +528,9 @@ plt.show()
 
 # %%
 class Pixels(NamedTuple):
-    """How grey levels become real numbers: their number, the inset lambda, and what the logit is divided by."""
+    """How grey levels become real numbers: their number, the inset lambda,
+    and what the logit is divided by.
+    """
 
     levels: int
     inset: float
@@ -551,8 +569,9 @@ def log_density(flow, y, c=None, how=DIGITS):
 # %% [markdown]
 # ## 7 · Digits
 #
-# Every layer also sees the class, as ten numbers of which one is 1. There are only 1,257 training digits, and the net could learn them by heart. Three
-# things hold it back: fresh noise $u$ in every batch, dropout, and weight decay.
+# Every layer also sees the class, as ten numbers of which one is 1. There are only 1,257 training digits, and
+# the net could learn them by heart. Three things hold it back: fresh noise $u$ in every batch, dropout, and
+# weight decay.
 
 
 # %%
@@ -647,8 +666,9 @@ plot.images(torch.cat(grown).reshape(-1, 8, 8), title="The same noise, four time
 plt.show()
 
 # %% [markdown]
-# A digit's class is known to this model, so its bits are those of $p(x \mid c)$. For a fair comparison with models that do not know it, add the classes up:
-# $p(x) = \frac1{10}\sum_c p(x \mid c)$. That costs at most $\log 10$ nats a picture. Bayes' rule then turns the flow into a classifier, as in lesson 02.
+# A digit's class is known to this model, so its bits are those of $p(x \mid c)$. For a fair comparison with
+# models that do not know it, add the classes up: $p(x) = \frac1{10}\sum_c p(x \mid c)$. That costs at most
+# $\log 10$ nats a picture. Bayes' rule then turns the flow into a classifier, as in lesson 02.
 
 
 # %%
@@ -672,7 +692,8 @@ print(f"as a classifier: {right:.3f} of the test digits right")
 print(f"counted wrongly, without the 17 levels: {metrics.bits_per_dim(given, 64):.3f} bits/dim")
 x_test, _ = logit(dequantise(k_test, g))
 print(
-    f"counted wrongly, without the logit's log-det: {bits(digit_flow.log_prob(x_test, c_test).mean().item()):.3f}"
+    "counted wrongly, without the logit's log-det: "
+    f"{bits(digit_flow.log_prob(x_test, c_test).mean().item()):.3f}"
 )
 
 # %% tags=["demo"]
@@ -687,13 +708,16 @@ plt.show()
 # %% [markdown]
 # ## 8 · Learned noise: variational dequantisation
 #
-# Uniform noise asks the flow to fill every cell evenly, up to its walls. A smooth density does not like walls. Let the noise be *learned* instead: any density $q(u \mid k)$ on the cell
-# gives a bound (Ho and others, 2019),
+# Uniform noise asks the flow to fill every cell evenly, up to its walls. A smooth density does not like
+# walls. Let the noise be *learned* instead: any density $q(u \mid k)$ on the cell gives a bound (Ho and
+# others, 2019),
 #
 # $$\log P(k) \;\ge\; \mathbb E_{q(u \mid k)}\Big[\log p_y\Big(\frac{k + u}{17}\Big) - \log q(u \mid k)\Big] - D \log 17 ,$$
 #
-# and uniform noise is the special case $q = 1$. The gap is the divergence of $q$ from the true posterior of $u$. Our $q$ is the smallest flow that fits: normal noise $\varepsilon$, scaled and
-# shifted pixel by pixel by a network that sees the picture, then a sigmoid. Its density comes from the change of variables, once more.
+# and uniform noise is the special case $q = 1$. The gap is the divergence of $q$ from the true posterior of
+# $u$. Our $q$ is the smallest flow that fits: normal noise $\varepsilon$, scaled and shifted pixel by pixel
+# by a network that sees the picture, then a sigmoid. Its density comes from the change of variables, once
+# more.
 
 
 # %%
@@ -746,8 +770,8 @@ with torch.no_grad():
 print(f"test digits: uniform noise {bits(given):.3f} bits/dim, learned noise {bits(learned):.3f}")
 
 # %% [markdown]
-# The gain is small: the flow was trained with uniform noise, has not moved, and expects such noise; all that can improve is the bound. What the learned noise looks
-# like, for one digit:
+# The gain is small: the flow was trained with uniform noise, has not moved, and expects such noise; all that
+# can improve is the bound. What the learned noise looks like, for one digit:
 
 # %% tags=["demo"]
 with torch.no_grad():
@@ -771,10 +795,13 @@ plt.show()
 # %% [markdown]
 # ## 9 · Glyphs: 256 numbers, 256 levels
 #
-# Sixteen by sixteen pixels, twelve styles, and grey levels as fine as a photograph's. The same flow, with masks of another size. (For large pictures RealNVP's networks are
-# convolutions; at this size an MLP sees the whole picture at once and learns faster.) The logit is now divided by 4 (the field *width* of section 6), so that $x$ has about the size of a normal number, and there is no dropout. But above all $\lambda$ must change. Most pixels of a glyph are pure paper or pure ink, and their cell is now 1/256 wide: with
-# the old $\lambda = 0.05$ paper would be a needle, which the flow must first learn to blow up. With $\lambda = 0.001$ the logit itself does it, for it stretches most near 0 and 1. How wide does
-# the cell of paper become?
+# Sixteen by sixteen pixels, twelve styles, and grey levels as fine as a photograph's. The same flow, with
+# masks of another size. (For large pictures RealNVP's networks are convolutions; at this size an MLP sees the
+# whole picture at once and learns faster.) The logit is now divided by 4 (the field *width* of section 6), so
+# that $x$ has about the size of a normal number, and there is no dropout. But above all $\lambda$ must
+# change. Most pixels of a glyph are pure paper or pure ink, and their cell is now 1/256 wide: with the old
+# $\lambda = 0.05$ paper would be a needle, which the flow must first learn to blow up. With $\lambda = 0.001$
+# the logit itself does it, for it stretches most near 0 and 1. How wide does the cell of paper become?
 
 # %%
 GLYPHS = Pixels(levels=256, inset=0.001, width=4.0)
@@ -821,12 +848,15 @@ for ax, (title, x) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Rough, but digits, in many styles. A flow may not forget anything: it has to model every grey level of every pixel as carefully as the shape of the digit, and the crumbs around the strokes
-# show where it spends its layers. Noise of less width than 1 stays where the density is high. The strokes get cleaner, but these are no longer samples of $p$: the styles grow alike.
+# Rough, but digits, in many styles. A flow may not forget anything: it has to model every grey level of every
+# pixel as carefully as the shape of the digit, and the crumbs around the strokes show where it spends its
+# layers. Noise of less width than 1 stays where the density is high. The strokes get cleaner, but these are
+# no longer samples of $p$: the styles grow alike.
 #
 # ## 10 · What breaks
 #
-# **Dequantisation left out.** Fit the digits as they are, $y = (k + \tfrac12)/17$, in the middle of each cell, every time the same. Dropout is off, too, and the run is longer; nothing else changes.
+# **Dequantisation left out.** Fit the digits as they are, $y = (k + \tfrac12)/17$, in the middle of each
+# cell, every time the same. Dropout is off, too, and the run is longer; nothing else changes.
 
 
 # %%
@@ -864,11 +894,15 @@ axes[1].set(ylabel="density, given the others", xticks=[0, 1, 2, 3], ylim=(0, No
 plt.show()
 
 # %% [markdown]
-# No code can spend less than 0 bits on a picture. The flow has found a loophole: the data lie on a lattice of volume 0, and a density may grow there without limit. Every step makes
-# the needles thinner (right), and training longer makes it only worse; in this flow only the end of the schedule, and at last the soft limit on $s$, stops it. Counted properly, over the whole cell, it is far worse than
-# the uniform density's 4.09 bits: a needle in the middle of the cell leaves nothing for the rest of it. The repair is section 6's noise. Then a needle thinner than a cell gains nothing.
+# No code can spend less than 0 bits on a picture. The flow has found a loophole: the data lie on a lattice of
+# volume 0, and a density may grow there without limit. Every step makes the needles thinner (right), and
+# training longer makes it only worse; in this flow only the end of the schedule, and at last the soft limit
+# on $s$, stops it. Counted properly, over the whole cell, it is far worse than the uniform density's 4.09
+# bits: a needle in the middle of the cell leaves nothing for the rest of it. The repair is section 6's noise.
+# Then a needle thinner than a cell gains nothing.
 #
-# **A missed log-det.** Two versions of an easy mistake, on the moons. One forgets a single layer (middle panel), the other forgets the account altogether (right).
+# **A missed log-det.** Two versions of an easy mistake, on the moons. One forgets a single layer (middle
+# panel), the other forgets the account altogether (right).
 
 
 # %%
@@ -882,6 +916,7 @@ def claimed_log_prob(flow, x, missing=()):
 
 
 # %% tags=["demo"]
+# long: one figure, and the three flows that it compares
 faults = {"all kept": (), "one missed": (0,), "all missed": tuple(range(S.plane["layers"]))}
 fig, axes = plot.figure(1, 3, height=3.4)
 for ax, (name, missing) in zip(axes, faults.items(), strict=True):
@@ -905,15 +940,20 @@ for ax, (name, missing) in zip(axes, faults.items(), strict=True):
     truth = torch.stack([log_det_by_autograd(lambda v, n=net: n(v)[0], v) for v in x])
     claim = claimed_log_prob(net, x, missing) - log_normal(net(x)[0])
     print(
-        f"{name:11} integral {area:8.3f}; log-det of three points off by up to {(claim - truth).abs().max():.3f} nats"
+        f"{name:11} integral {area:8.3f}; "
+        f"log-det of three points off by up to {(claim - truth).abs().max():.3f} nats"
     )
 plt.show()
 
 # %% [markdown]
-# Each title gives the integral of the *claimed* density over the square, which must be 1. With no account at all, everything is squeezed into a point, where $\log p_z$ is highest: the loss ends near $\log 2\pi = 1.84$ and
-# can never fall below, and run backwards the flow explodes: hardly a sample is left in the picture. With one layer missed it is worse, because it looks fine. The samples are moons, and the loss is even *better* than the
-# right one: that layer squeezes for free. A loss that is too good tells nothing by itself. Two tests do: the integral, in two dimensions; and in any dimension the Jacobian by autograd, at a
-# few points. Both cost seconds. Run them before you train, but with random weights, as in section 2: a fresh flow is the identity, every log-det is 0, and a missed one does not show.
+# Each title gives the integral of the *claimed* density over the square, which must be 1. With no account at
+# all, everything is squeezed into a point, where $\log p_z$ is highest: the loss ends near $\log 2\pi = 1.84$
+# and can never fall below, and run backwards the flow explodes: hardly a sample is left in the picture. With
+# one layer missed it is worse, because it looks fine. The samples are moons, and the loss is even *better*
+# than the right one: that layer squeezes for free. A loss that is too good tells nothing by itself. Two tests
+# do: the integral, in two dimensions; and in any dimension the Jacobian by autograd, at a few points. Both
+# cost seconds. Run them before you train, but with random weights, as in section 2: a fresh flow is the
+# identity, every log-det is 0, and a missed one does not show.
 #
 # ## 11 · How good is it?
 
@@ -923,7 +963,8 @@ wanted = torch.arange(len(c_test)) % 10
 made = (to_levels(samples(digit_flow, len(wanted), 9, one_hot(wanted))) / 16).reshape(-1, 1, 8, 8)
 looks = judge.compare(made.cpu(), wanted, digits.test.x, digits.test.y)
 print(
-    f"recognised: flow {looks['class_accuracy']:.3f}, real {judge.accuracy:.3f}; diversity {looks['diversity']:.2f}"
+    f"recognised: flow {looks['class_accuracy']:.3f}, real {judge.accuracy:.3f}; "
+    f"diversity {looks['diversity']:.2f}"
 )
 
 
@@ -973,9 +1014,10 @@ board.record(lesson, "RealNVP, noise of width 0.7", **row, **by_width[0.7])
 board.table("digits 8x8")
 
 # %% [markdown]
-# The bits of the row *RealNVP* are those of $p(x)$ with the class unknown, so that it stands beside the mixtures of lesson 02 on equal terms: fewer bits than any of them, and better looks. There, the best
-# bits and the best looks belonged to two different models. Autoregressive models (lessons 03 and 04) give whole grey levels their probability and need no noise; a flow pays for the noise, and draws
-# all pixels at once.
+# The bits of the row *RealNVP* are those of $p(x)$ with the class unknown, so that it stands beside the
+# mixtures of lesson 02 on equal terms: fewer bits than any of them, and better looks. There, the best bits
+# and the best looks belonged to two different models. Autoregressive models (lessons 03 and 04) give whole
+# grey levels their probability and need no noise; a flow pays for the noise, and draws all pixels at once.
 #
 # ## 12 · In production
 #
@@ -983,8 +1025,11 @@ board.table("digits 8x8")
 #
 # $$t_{\text{sample}} \approx t_{\text{density}} \approx L\,\big(2\,P_{\text{layer}}\, t_{\text{flop}} + t_{\text{overhead}}\big).$$
 #
-# $P_{\text{layer}}$ is the number of weights of a layer's network; each is used in one multiplication and one addition. (The density is measured with its noise, its logit and the graph that training needs, and so comes out slower.) An autoregressive model (lessons 03 to 07) needs a pass for
-# each pixel to draw a sample. The price of a flow is memory and width: every layer carries all $D$ numbers, training keeps the numbers of every layer, and many layers are needed, because each one moves only half.
+# $P_{\text{layer}}$ is the number of weights of a layer's network; each is used in one multiplication and one
+# addition. (The density is measured with its noise, its logit and the graph that training needs, and so comes
+# out slower.) An autoregressive model (lessons 03 to 07) needs a pass for each pixel to draw a sample. The
+# price of a flow is memory and width: every layer carries all $D$ numbers, training keeps the numbers of
+# every layer, and many layers are needed, because each one moves only half.
 
 # %% tags=["demo"]
 first = digit_flow.layers[0]
@@ -993,7 +1038,8 @@ x_many = torch.randn(1_000, 64, device=device)
 with torch.no_grad():
     one_layer = seconds(lambda: first(x_many, many)[0]) / 1_000
 print(
-    f"one layer, {weights:,} weights: {1e6 * one_layer:.2f} µs a picture, {2 * weights / one_layer / 1e9:.1f} GFLOP/s"
+    f"one layer, {weights:,} weights: {1e6 * one_layer:.2f} µs a picture, "
+    f"{2 * weights / one_layer / 1e9:.1f} GFLOP/s"
 )
 print(f"{len(digit_flow.layers)} layers predict {1e6 * len(digit_flow.layers) * one_layer:.1f} µs")
 print(f"measured: a sample {1e6 * sample_time:.1f} µs, a density {1e6 * density_time:.1f} µs")
@@ -1014,8 +1060,9 @@ def log_standard(z):
 # %% [markdown]
 # ### 1 · A map that folds (easy, 15 minutes)
 #
-# Section 1 needs a one-to-one map. Let $y = (z - c)^2$ instead: two values of $z$ lead to the same $y$. The probability near $y$ comes from both. Find the two $z$, the stretch at each, and *add the
-# densities*, in log space. Nothing leads to $y < 0$.
+# Section 1 needs a one-to-one map. Let $y = (z - c)^2$ instead: two values of $z$ lead to the same $y$. The
+# probability near $y$ comes from both. Find the two $z$, the stretch at each, and *add the densities*, in log
+# space. Nothing leads to $y < 0$.
 
 
 # %% exercise="fold"
@@ -1049,16 +1096,21 @@ assert math.isclose(far.item(), -500007.8267, rel_tol=1e-9), (
 # %% [markdown]
 # ### 2 · Batch normalisation is a layer, too (medium, 20 minutes)
 #
-# RealNVP puts *batch normalisation* between its couplings. With fixed statistics $m$ and $v$ of each channel, gain $e^{\gamma}$ and offset $\beta$, also one for each channel, it maps
+# RealNVP puts *batch normalisation* between its couplings. With fixed statistics $m$ and $v$ of each channel,
+# gain $e^{\gamma}$ and offset $\beta$, also one for each channel, it maps
 #
 # $$z = e^{\gamma}\,\frac{x - m}{\sqrt{v + \epsilon}} + \beta .$$
 #
-# Write it, its inverse and its log-determinant, for vectors (N, C) and for pictures (N, C, H, W). How many numbers does one channel's factor stretch in a picture?
+# Write it, its inverse and its log-determinant, for vectors (N, C) and for pictures (N, C, H, W). How many
+# numbers does one channel's factor stretch in a picture?
 
 
 # %% exercise="batch-norm"
 def batch_norm(x, m, v, gamma, beta, eps):
-    """z, of x's shape, and log |det dz/dx| in nats (N,). x: (N, C) or (N, C, H, W); m, v, gamma, beta: (C,)."""
+    """z, of x's shape, and log |det dz/dx| in nats (N,).
+
+    x: (N, C) or (N, C, H, W); m, v, gamma, beta: (C,).
+    """
     ### BEGIN SOLUTION
     shape = (1, -1) + (1,) * (x.ndim - 2)
     log_scale = gamma - 0.5 * (v + eps).log()
@@ -1097,8 +1149,10 @@ assert math.isclose(log_det_bn.item(), 15 * math.log(1.5)), (
 # %% [markdown]
 # ### 3 · Half of a point (medium, 25 minutes)
 #
-# A flow knows $p(x_1, x_2)$, but, unlike a Gaussian mixture, neither $p(x_1)$ nor $p(x_2 \mid x_1)$. With one unknown coordinate, numerical integration gets them. Use the trapezoidal rule on the nodes
-# $t_1 < \dots < t_G$, *unevenly* spaced: $\int f \approx \sum_j \tfrac12 (f_j + f_{j+1})(t_{j+1} - t_j)$. The densities may be too small for a float, their logarithms are not.
+# A flow knows $p(x_1, x_2)$, but, unlike a Gaussian mixture, neither $p(x_1)$ nor $p(x_2 \mid x_1)$. With one
+# unknown coordinate, numerical integration gets them. Use the trapezoidal rule on the nodes
+# $t_1 < \dots < t_G$, *unevenly* spaced: $\int f \approx \sum_j \tfrac12 (f_j + f_{j+1})(t_{j+1} - t_j)$. The
+# densities may be too small for a float, their logarithms are not.
 
 
 # %% exercise="conditional"
@@ -1141,12 +1195,14 @@ assert torch.allclose(low, log_p1 - 5_000), "stay in log space"
 # %% [markdown]
 # ### 4 · A coupling that bends (hard, 45 minutes)
 #
-# An affine coupling only stretches and shifts: for a fixed $x_a$, the map of each coordinate of $x_b$ is a straight line. Any smooth *increasing* function of the line onto itself will do in its place. Take
+# An affine coupling only stretches and shifts: for a fixed $x_a$, the map of each coordinate of $x_b$ is a
+# straight line. Any smooth *increasing* function of the line onto itself will do in its place. Take
 #
 # $$z_b = h(x_b) = x_b + \sum_{k=1}^K w_k \tanh(x_b - m_k), \qquad w_k \ge 0,$$
 #
-# element by element; `net(x_a)` gives $w$ and $m$, of shape (N, D_b, K). There is no formula for the inverse. But $h$ increases, and differs from $x_b$ by at most $\sum_k w_k$: find $x_b$ by *bisection*, all
-# elements at once. Beware of $1/\cosh^2$ far out: it overflows on the way to 0.
+# element by element; `net(x_a)` gives $w$ and $m$, of shape (N, D_b, K). There is no formula for the inverse.
+# But $h$ increases, and differs from $x_b$ by at most $\sum_k w_k$: find $x_b$ by *bisection*, all elements
+# at once. Beware of $1/\cosh^2$ far out: it overflows on the way to 0.
 
 
 # %% exercise="monotone"
@@ -1202,18 +1258,21 @@ assert torch.allclose(tanh_coupling_inverse(z_bend, first_kept, net_bend), x_ben
 # %% [markdown]
 # ### 5 · A tighter bound on the bits (hard, 35 minutes)
 #
-# Section 6 averages $\log p_y$ over the noise. By Jensen, averaging *inside* the logarithm is tighter: with $K$ draws $u_1, \dots, u_K$ for each picture,
+# Section 6 averages $\log p_y$ over the noise. By Jensen, averaging *inside* the logarithm is tighter: with
+# $K$ draws $u_1, \dots, u_K$ for each picture,
 #
 # $$\log P(k) \;\ge\; \mathbb E\,\log\Big(\frac1K\sum_{i=1}^K p_y\Big(\frac{k + u_i}{\text{levels}}\Big)\Big) - D \log \text{levels},$$
 #
-# and as $K$ grows the right side tends to $\log P(k)$. Return the *bits per dimension* of each picture by this estimate. Every picture, every pixel and every draw gets noise of its own.
+# and as $K$ grows the right side tends to $\log P(k)$. Return the *bits per dimension* of each picture by
+# this estimate. Every picture, every pixel and every draw gets noise of its own.
 
 
 # %% exercise="iw-bits"
 def iw_bits(k, log_p_y, levels, K, generator):
     """Bits per dimension of each picture, (N,), estimated with K draws of uniform noise for each.
 
-    k: (N, D) float64, whole numbers from 0 to levels - 1; log_p_y: a function, (M, D) in [0, 1] -> (M,), nats;
+    k: (N, D) float64, whole numbers from 0 to levels - 1;
+    log_p_y: a function, (M, D) in [0, 1] -> (M,), nats;
     generator: a torch.Generator; all randomness comes from it.
     """
     ### BEGIN SOLUTION
@@ -1249,9 +1308,12 @@ assert torch.allclose(tiny, 2 + 3e3 / math.log(2) * torch.ones(2).double()), "st
 # %% [markdown]
 # ### 6 · Repair a broken flow (hard, 30 minutes)
 #
-# Somebody wrote RealNVP as in equation 9 of the paper: with a mask $b$ of zeros and ones, $z = b \odot x + (1 - b) \odot (x \odot e^{s(b \odot x)} + t(b \odot x))$. Here `layers` is a list of pairs `(b, net)`, and
-# `net` takes (N, D) and returns `s` and `t`, both (N, D). The code trains, its loss is even good. But its samples are not like the data, and its density does not integrate to 1. It has **three** faults. Use the round trip of section 2 and the two tests of section
-# 10 to find them, and write both directions as they should be.
+# Somebody wrote RealNVP as in equation 9 of the paper: with a mask $b$ of zeros and ones,
+# $z = b \odot x + (1 - b) \odot (x \odot e^{s(b \odot x)} + t(b \odot x))$. Here `layers` is a list of pairs
+# `(b, net)`, and `net` takes (N, D) and returns `s` and `t`, both (N, D). The code trains, its loss is even
+# good. But its samples are not like the data, and its density does not integrate to 1. It has **three**
+# faults. Use the round trip of section 2 and the two tests of section 10 to find them, and write both
+# directions as they should be.
 
 
 # %%
@@ -1323,14 +1385,21 @@ assert torch.allclose(mended_inverse(z_repair, two_layers), x_repair), "the inve
 # %% [markdown]
 # ## Further reading
 #
-# - L. Dinh, D. Krueger, Y. Bengio. *NICE: Non-linear independent components estimation.* 2014, arXiv:1410.8516.
+# - L. Dinh, D. Krueger, Y. Bengio. *NICE: Non-linear independent components estimation.* 2014,
+#   arXiv:1410.8516.
 # - L. Dinh, J. Sohl-Dickstein, S. Bengio. *Density estimation using Real NVP.* 2016, arXiv:1605.08803.
-# - B. Uria, I. Murray, H. Larochelle. *RNADE: The real-valued neural autoregressive density-estimator.* 2013, arXiv:1306.0186. Uniform noise on grey levels.
-# - L. Theis, A. van den Oord, M. Bethge. *A note on the evaluation of generative models.* 2015, arXiv:1511.01844. Why the noise makes it a bound.
-# - J. Ho and others. *Flow++: Improving flow-based generative models with variational dequantization and architecture design.* 2019, arXiv:1902.00275.
-# - E. Hoogeboom, T. Cohen, J. Tomczak. *Learning discrete distributions by dequantization.* 2020, arXiv:2001.11235. The bound of exercise 5.
-# - G. Papamakarios and others. *Normalizing flows for probabilistic modeling and inference.* 2019, arXiv:1912.02762. A survey.
-# - C.-W. Huang, D. Krueger, A. Lacoste, A. Courville. *Neural autoregressive flows.* 2018, arXiv:1804.00779. A monotone network in the place of the affine map.
+# - B. Uria, I. Murray, H. Larochelle. *RNADE: The real-valued neural autoregressive density-estimator.* 2013,
+#   arXiv:1306.0186. Uniform noise on grey levels.
+# - L. Theis, A. van den Oord, M. Bethge. *A note on the evaluation of generative models.* 2015,
+#   arXiv:1511.01844. Why the noise makes it a bound.
+# - J. Ho and others. *Flow++: Improving flow-based generative models with variational dequantization and
+#   architecture design.* 2019, arXiv:1902.00275.
+# - E. Hoogeboom, T. Cohen, J. Tomczak. *Learning discrete distributions by dequantization.* 2020,
+#   arXiv:2001.11235. The bound of exercise 5.
+# - G. Papamakarios and others. *Normalizing flows for probabilistic modeling and inference.* 2019,
+#   arXiv:1912.02762. A survey.
+# - C.-W. Huang, D. Krueger, A. Lacoste, A. Courville. *Neural autoregressive flows.* 2018, arXiv:1804.00779.
+#   A monotone network in the place of the affine map.
 
 # %% tags=["demo"]
 selfcheck.run("08_realnvp")

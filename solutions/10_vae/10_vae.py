@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 10 · Variational autoencoder
 #
-# > **Explain each picture by a few hidden numbers. Nobody can work out which ones, so a second network guesses them,
-# > and one bound trains both.**
+# > **Explain each picture by a few hidden numbers. Nobody can work out which ones, so a second network
+# > guesses them, and one bound trains both.**
 #
 # | | |
 # |---|---|
@@ -30,61 +30,30 @@ device = genmap.device()
 
 # %%
 S = genmap.settings(
-    smoke={
-        "fit": 20,
-        "noise": 200,
-        "line": 20,
-        "ks": (1, 10),
-        "repeats": 20,
-        "steps": 6,
-        "batch": 16,
-        "width": 8,
-        "latent": 16,
-        "digit_steps": 6,
-        "betas": (0.25, 4.0),
-        "left_out": (1, 8),
-        "draws": 72,
-        "bound": 20,
-    },
-    quick={
-        "fit": 300,
-        "noise": 20_000,
-        "line": 1_500,
-        "ks": (1, 2, 5, 10, 30, 100, 300, 1_000),
-        "repeats": 2_000,
-        "steps": 2_500,
-        "batch": 64,
-        "width": 32,
-        "latent": 16,
-        "digit_steps": 600,
-        "betas": (0.1, 0.3, 1.0, 3.0, 10.0),
-        "left_out": range(10),
-        "draws": 2_160,
-        "bound": 100,
-    },
-    full={
-        "fit": 1_000,
-        "noise": 200_000,
-        "line": 5_000,
-        "ks": (1, 2, 5, 10, 30, 100, 300, 1_000, 3_000),
-        "repeats": 5_000,
-        "steps": 20_000,
-        "batch": 256,
-        "width": 96,
-        "latent": 24,
-        "digit_steps": 3_000,
-        "betas": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-        "left_out": range(10),
-        "draws": 2_160,
-        "bound": 1_000,
-    },
+    # smoke, quick, full
+    fit=(20, 300, 1_000),
+    noise=(200, 20_000, 200_000),
+    line=(20, 1_500, 5_000),
+    ks=((1, 10), (1, 2, 5, 10, 30, 100, 300, 1_000), (1, 2, 5, 10, 30, 100, 300, 1_000, 3_000)),
+    repeats=(20, 2_000, 5_000),
+    steps=(6, 2_500, 20_000),
+    batch=(16, 64, 256),
+    width=(8, 32, 96),
+    latent=(16, 16, 24),
+    digit_steps=(6, 600, 3_000),
+    betas=((0.25, 4.0), (0.1, 0.3, 1.0, 3.0, 10.0), (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)),
+    left_out=((1, 8), range(10), range(10)),
+    draws=(72, 2_160, 2_160),
+    bound=(20, 100, 1_000),
 )
 print(f"{genmap.setting()} on {device}")
 
 
 # %%
 def noise(*shape, seed=None, generator=None):
-    """Standard normal numbers on the device, from a seed or a generator of the CPU: the same on any device."""
+    """Standard normal numbers on the device, from a seed or a generator of the CPU:
+    the same on any device.
+    """
     generator = generator or torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator).to(device)
 
@@ -101,10 +70,10 @@ plt.show()
 #
 # ## The compromise
 #
-# The mixture of lesson 02 had one hidden label with $K$ values, and summing over it was easy. Give the hidden part a
-# few *real* numbers $z$, and let a network turn them into a picture: now every $z$ is a component of its own, and the sum is an integral that
-# nobody can take. The VAE gives up the exact likelihood. It gets a model with endlessly many components, samples in one pass, and
-# a space of codes in which one can walk.
+# The mixture of lesson 02 had one hidden label with $K$ values, and summing over it was easy. Give the hidden
+# part a few *real* numbers $z$, and let a network turn them into a picture: now every $z$ is a component of
+# its own, and the sum is an integral that nobody can take. The VAE gives up the exact likelihood. It gets a
+# model with endlessly many components, samples in one pass, and a space of codes in which one can walk.
 #
 # | | |
 # |---|---|
@@ -114,10 +83,10 @@ plt.show()
 # | What conditions it? | the label, given to both networks; or any direction in the space of $z$ |
 # | How is it evaluated, and how does that fail? | held-out bound in nats: it may rise while the latent is unused; and averages look blurred |
 #
-# Kingma and Welling (December 2013) and, a month later, Rezende, Mohamed and Wierstra (January 2014) found the same
-# trick: draw the hidden numbers as a smooth function of noise, and the gradient goes through. Before, one had to fit a posterior for
-# each example anew, or live with gradients too noisy to use. Latent diffusion models still begin with an autoencoder
-# trained this way.
+# Kingma and Welling (December 2013) and, a month later, Rezende, Mohamed and Wierstra (January 2014) found
+# the same trick: draw the hidden numbers as a smooth function of noise, and the gradient goes through.
+# Before, one had to fit a posterior for each example anew, or live with gradients too noisy to use. Latent
+# diffusion models still begin with an autoencoder trained this way.
 
 # %% [markdown]
 # ## 1 · One hidden number, and a truth that can be drawn
@@ -127,8 +96,9 @@ plt.show()
 # $$p(z) = \mathcal N(z;\, 0, 1),\qquad p(x \mid z) = \mathcal N\big(x;\, f(z), s^2\big),\qquad f(z) = z^2 - 1,\quad s = 0.4 .$$
 #
 # $p(z)$ is the *prior*. Somebody shows us $x$: which $z$ made it? Bayes' rule answers with the *posterior*
-# $p(z \mid x) = p(x, z) / p(x)$, and the trouble is the denominator, $p(x) = \int p(x, z)\,dz$. With one hidden number a
-# fine grid takes this integral. With sixteen, a grid of 100 points a side would have $10^{32}$.
+# $p(z \mid x) = p(x, z) / p(x)$, and the trouble is the denominator, $p(x) = \int p(x, z)\,dz$. With one
+# hidden number a fine grid takes this integral. With sixteen, a grid of 100 points a side would have
+# $10^{32}$.
 
 # %%
 S_NOISE = 0.4
@@ -168,20 +138,24 @@ axes[0].set_ylim(0, 1.25)
 plt.show()
 
 # %% [markdown]
-# A low $x$ can only come from a $z$ near 0. A high one comes from either side, and the posterior has two modes.
+# A low $x$ can only come from a $z$ near 0. A high one comes from either side, and the posterior has two
+# modes.
 #
 # ## 2 · The bound
 #
-# Take any density $q(z)$ that we can draw from. The same two lines as in lesson 02, with an integral for the sum:
+# Take any density $q(z)$ that we can draw from. The same two lines as in lesson 02, with an integral for the
+# sum:
 #
 # $$\log p(x) = \underbrace{\mathbb E_{q}\big[\log p(x, z) - \log q(z)\big]}_{\text{ELBO}} + \mathrm{KL}\big(q(z)\,\|\,p(z \mid x)\big) .$$
 #
-# A KL divergence is never negative, so the first term is a lower bound of $\log p(x)$, the *evidence*: hence *evidence lower bound*, ELBO, and it is the higher the better $q$ matches
-# the posterior. Nothing in it needs $p(x)$. Written with the prior it has the two terms that every VAE prints:
+# A KL divergence is never negative, so the first term is a lower bound of $\log p(x)$, the *evidence*: hence
+# *evidence lower bound*, ELBO, and it is the higher the better $q$ matches the posterior. Nothing in it needs
+# $p(x)$. Written with the prior it has the two terms that every VAE prints:
 #
 # $$\text{ELBO} = \underbrace{\mathbb E_{q}\big[\log p(x \mid z)\big]}_{\text{reconstruction}} - \underbrace{\mathrm{KL}\big(q(z)\,\|\,p(z)\big)}_{\text{rate}} .$$
 #
-# We let $q$ be normal with mean $\mu$ and variance $\sigma^2$ in each coordinate. Then the second term has a closed form, in nats:
+# We let $q$ be normal with mean $\mu$ and variance $\sigma^2$ in each coordinate. Then the second term has a
+# closed form, in nats:
 #
 # $$\mathrm{KL}\big(\mathcal N(\mu, \sigma^2)\,\|\,\mathcal N(0, 1)\big) = \tfrac12\big(\mu^2 + \sigma^2 - 1 - \log \sigma^2\big) .$$
 #
@@ -200,9 +174,10 @@ def reparameterise(mu, log_var, eps):
 
 
 # %% [markdown]
-# The second function is the *reparameterisation*. A draw from $\mathcal N(\mu, \sigma^2)$ is a fixed noise $\varepsilon$, shifted and
-# stretched. So the expectation is over $\varepsilon$, which does not depend on $\mu$ and $\sigma$, and the gradient may go inside. Section 3 says
-# what that is worth. First we climb the bound for one $x$ at a time.
+# The second function is the *reparameterisation*. A draw from $\mathcal N(\mu, \sigma^2)$ is a fixed noise
+# $\varepsilon$, shifted and stretched. So the expectation is over $\varepsilon$, which does not depend on
+# $\mu$ and $\sigma$, and the gradient may go inside. Section 3 says what that is worth. First we climb the
+# bound for one $x$ at a time.
 
 
 # %%
@@ -241,22 +216,25 @@ axes[0].set_ylim(0, 1.25)
 plt.show()
 
 # %% [markdown]
-# The identity holds, and the picture shows what the gap is. Where the posterior is one lump, a normal $q$ fits and the bound nearly
-# touches. Where it has two modes, $q$ takes *one* of them: to put mass where the posterior has none costs more than to miss a mode. Half
-# the mass is missing, and the gap is close to $\log 2 = 0.69$ nats.
+# The identity holds, and the picture shows what the gap is. Where the posterior is one lump, a normal $q$
+# fits and the bound nearly touches. Where it has two modes, $q$ takes *one* of them: to put mass where the
+# posterior has none costs more than to miss a mode. Half the mass is missing, and the gap is close to
+# $\log 2 = 0.69$ nats.
 
 # %% [markdown]
 # ## 3 · Two gradients for one expectation
 #
-# We want $\nabla_\mu \mathbb E_{q}[h(z)]$ from samples, for an $h$ without $\mu$ in it. (The ELBO has $\mu$ in its $-\log q(z)$ as well, but the mean of that is the entropy of $q$, which does not depend on $\mu$.) There are two ways:
+# We want $\nabla_\mu \mathbb E_{q}[h(z)]$ from samples, for an $h$ without $\mu$ in it. (The ELBO has $\mu$
+# in its $-\log q(z)$ as well, but the mean of that is the entropy of $q$, which does not depend on $\mu$.)
+# There are two ways:
 #
 # $$\underbrace{\mathbb E_{\varepsilon}\big[\nabla_\mu\, h(\mu + \sigma\varepsilon)\big]}_{\text{reparameterised}} \;=\;
 # \underbrace{\mathbb E_{q}\big[h(z)\, \nabla_\mu \log q(z)\big]}_{\text{score function}},\qquad \nabla_\mu \log q(z) = \frac{\varepsilon}{\sigma} .$$
 #
-# The right one needs only the *value* of $h$. It works for discrete $z$, too, where nothing is smooth. The left one uses the
-# *slope*. Both have the right mean. To compare their variance we take a case where the gradient is known: $D$ hidden
-# numbers, each seen with noise of variance ½, so that $\log p(x, z)$ is quadratic and the
-# gradient of the ELBO is $2(x - \mu) - \mu$.
+# The right one needs only the *value* of $h$. It works for discrete $z$, too, where nothing is smooth. The
+# left one uses the *slope*. Both have the right mean. To compare their variance we take a case where the
+# gradient is known: $D$ hidden numbers, each seen with noise of variance ½, so that $\log p(x, z)$ is
+# quadratic and the gradient of the ELBO is $2(x - \mu) - \mu$.
 
 
 # %%
@@ -300,18 +278,21 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The slope knows which coordinate it belongs to: its variance stays where it is. The score function multiplies one coordinate's noise with
-# the value of *all* coordinates, so each further one adds to the noise. Taking the mean off helps and does not cure it. To bring a variance
-# of thousands down to that of one reparameterised sample takes thousands of samples. (At $D = 64$ even the mean over all draws is still far from the exact 0.5.) **That factor is why VAEs train.**
+# The slope knows which coordinate it belongs to: its variance stays where it is. The score function
+# multiplies one coordinate's noise with the value of *all* coordinates, so each further one adds to the
+# noise. Taking the mean off helps and does not cure it. To bring a variance of thousands down to that of one
+# reparameterised sample takes thousands of samples. (At $D = 64$ even the mean over all draws is still far
+# from the exact 0.5.) **That factor is why VAEs train.**
 
 # %% [markdown]
 # ## 4 · A network that guesses: the encoder
 #
-# Fitting $q$ for each $x$ anew is slow. Let a network do it for all: the *encoder* maps $x$ to $\mu_\phi(x)$ and $\log \sigma^2_\phi(x)$. The
-# *decoder* $p_\theta(x \mid z)$ is learned as well. Both climb the same bound, averaged over the data.
+# Fitting $q$ for each $x$ anew is slow. Let a network do it for all: the *encoder* maps $x$ to $\mu_\phi(x)$
+# and $\log \sigma^2_\phi(x)$. The *decoder* $p_\theta(x \mid z)$ is learned as well. Both climb the same
+# bound, averaged over the data.
 #
-# First in the plane, with one hidden number, so that everything can still be checked on a grid. The data lie along a
-# curve that we know: $x = (1.2\,t, \sin 2t) + 0.15\,\varepsilon$ with $t$ normal.
+# First in the plane, with one hidden number, so that everything can still be checked on a grid. The data lie
+# along a curve that we know: $x = (1.2\,t, \sin 2t) + 0.15\,\varepsilon$ with $t$ normal.
 
 
 # %%
@@ -365,8 +346,9 @@ terms = torch.stack(terms).cpu()
 
 
 # %% [markdown]
-# With one hidden number the decoder's $\log p(x)$ can be summed on a grid, and so can the truth's. Three figures should then stand in
-# one order: ELBO below the model's $\log p(x)$, and that, on average over held-out points, below the truth's.
+# With one hidden number the decoder's $\log p(x)$ can be summed on a grid, and so can the truth's. Three
+# figures should then stand in one order: ELBO below the model's $\log p(x)$, and that, on average over
+# held-out points, below the truth's.
 
 
 # %%
@@ -391,6 +373,7 @@ print(f"held out: ELBO {elbo:.3f} <= model {log_p.mean():.3f} <= truth {truth.me
 print(f"learned noise {(0.5 * line_vae.log_s2).exp():.3f}, true noise 0.15")
 
 # %% tags=["demo"]
+# long: one figure of three panels
 fig, axes = plot.figure(1, 3, height=3.0)
 names = "reconstruction", "−KL", "ELBO"
 colours = plot.COLOURS.sky, plot.COLOURS.orange, plot.COLOURS.vermilion
@@ -415,15 +398,17 @@ axes[2].set(title="Posterior, and q (lines)", xlabel="$z$", xlim=(-2.6, 2.6))
 plt.show()
 
 # %% [markdown]
-# The decoder has laid its line along the data, and its noise is still too large, 0.20 in the place of 0.15: where the line is not quite right, noise has to explain the
-# rest. On the right, filled: the true posterior of three points under the
-# learned decoder; lines: what the encoder says. It never saw a posterior, and it hits.
+# The decoder has laid its line along the data, and its noise is still too large, 0.20 in the place of 0.15:
+# where the line is not quite right, noise has to explain the rest. On the right, filled: the true posterior
+# of three points under the learned decoder; lines: what the encoder says. It never saw a posterior, and it
+# hits.
 
 # %% [markdown]
 # ## 5 · A tighter bound: IWAE
 #
-# One draw of $z$ gives $w = p(x, z) / q(z)$, whose mean is $p(x)$ exactly. The ELBO is $\mathbb E[\log w]$, and the logarithm of a noisy number
-# is too low on average. So average *first*, over $k$ draws, as in the *importance weighted autoencoder*, IWAE (Burda, Grosse and Salakhutdinov, 2015):
+# One draw of $z$ gives $w = p(x, z) / q(z)$, whose mean is $p(x)$ exactly. The ELBO is $\mathbb E[\log w]$,
+# and the logarithm of a noisy number is too low on average. So average *first*, over $k$ draws, as in the
+# *importance weighted autoencoder*, IWAE (Burda, Grosse and Salakhutdinov, 2015):
 #
 # $$\mathcal L_k = \mathbb E_{z_1, \dots, z_k \sim q}\Big[\log \frac1k \sum_{i=1}^k \frac{p(x, z_i)}{q(z_i)}\Big],\qquad
 # \text{ELBO} = \mathcal L_1 \le \mathcal L_2 \le \dots \le \log p(x) .$$
@@ -436,9 +421,11 @@ def iwae(log_w):
 
 
 # %% [markdown]
-# To see it tighten we need $\log p(x)$. With a *linear* decoder, $x = Az + s\varepsilon$, it is known: $x$ is normal with covariance
-# $AA^\top + s^2 I$. The posterior is normal, too, with covariance $\Sigma = (I + A^\top A / s^2)^{-1}$ and mean
-# $\Sigma A^\top x / s^2$. We spoil it on purpose: $q$ ignores the correlations, as our encoders do; or is shifted besides; or has the right mean and twice the posterior's deviation in each coordinate.
+# To see it tighten we need $\log p(x)$. With a *linear* decoder, $x = Az + s\varepsilon$, it is known: $x$ is
+# normal with covariance $AA^\top + s^2 I$. The posterior is normal, too, with covariance
+# $\Sigma = (I + A^\top A / s^2)^{-1}$ and mean $\Sigma A^\top x / s^2$. We spoil it on purpose: $q$ ignores
+# the correlations, as our encoders do; or is shifted besides; or has the right mean and twice the posterior's
+# deviation in each coordinate.
 
 # %%
 A = torch.tensor([[1.0, 0.5], [0.8, 1.0], [0.2, 0.9]], dtype=torch.float64)
@@ -481,22 +468,25 @@ axes[1].set(xscale="log", yscale="log", xlabel="draws $k$", title="The gap, in n
 plt.show()
 
 # %% [markdown]
-# Every $q$ comes close, and the order changes on the way. The wide $q$ has the worst ELBO and the smallest gap in the end: its weights
-# cannot grow without limit, and its gap falls like $1/k$. A $q$ that is narrower than the posterior misses its tails, and the rare draw from
-# there has a huge weight; it needs more draws for the same gain. The bound needs no other network, so it is also the fair way to *measure* a VAE that was trained on the ELBO. We use it so below.
+# Every $q$ comes close, and the order changes on the way. The wide $q$ has the worst ELBO and the smallest
+# gap in the end: its weights cannot grow without limit, and its gap falls like $1/k$. A $q$ that is narrower
+# than the posterior misses its tails, and the rare draw from there has a huge weight; it needs more draws for
+# the same gain. The bound needs no other network, so it is also the fair way to *measure* a VAE that was
+# trained on the ELBO. We use it so below.
 
 # %% [markdown]
 # ## 6 · Letters: a convolutional, conditional VAE
 #
 # Now 16 × 16 glyphs: 36 letters and digits in twelve styles. The label $c$ goes to *both* networks. The
-# decoder then need not find out from $z$ which letter it is, and $z$ is free for what the label leaves open: weight, slant, serifs, place.
+# decoder then need not find out from $z$ which letter it is, and $z$ is free for what the label leaves open:
+# weight, slant, serifs, place.
 #
 # For a pixel with ink $x_d \in [0, 1]$ the decoder gives a logit, and we use the cross-entropy
 #
 # $$\log p(x \mid z, c) = \sum_d x_d \log p_d + (1 - x_d) \log (1 - p_d),\qquad p_d = \mathrm{sigmoid}(\text{logit}_d).$$
 #
-# For pixels that are 0 or 1 it is the log-likelihood of a coin. For grey ones it is the average over glyphs whose pixels were thrown with
-# probability $x_d$; the nats below are those of such black-and-white glyphs.
+# For pixels that are 0 or 1 it is the log-likelihood of a coin. For grey ones it is the average over glyphs
+# whose pixels were thrown with probability $x_d$; the nats below are those of such black-and-white glyphs.
 
 # %% tags=["demo"]
 glyphs = data.glyphs(16)
@@ -544,8 +534,9 @@ def log_bernoulli(x, logits):
 
 
 # %% [markdown]
-# A training step is the ELBO in seven lines. Note the *sums*: over pixels and over coordinates of $z$. Whoever takes the mean over 256 pixels makes the
-# KL term 256 times as heavy; section 11 shows what comes of it.
+# A training step is the ELBO in seven lines. Note the *sums*: over pixels and over coordinates of $z$.
+# Whoever takes the mean over 256 pixels makes the KL term 256 times as heavy; section 11 shows what comes of
+# it.
 
 
 # %%
@@ -625,8 +616,10 @@ axes[0].set_ylim(-80, None)
 plt.show()
 
 # %% [markdown]
-# After a first shock, in which the codes are wild and then fall silent, the KL *rises* while the model learns: it is the price of what $z$ carries about the glyph (at most so many nats), and they are worth paying for as long as each buys
-# more than a nat of reconstruction. Now held-out glyphs: can it say them again, and can it write on demand?
+# After a first shock, in which the codes are wild and then fall silent, the KL *rises* while the model
+# learns: it is the price of what $z$ carries about the glyph (at most so many nats), and they are worth
+# paying for as long as each buys more than a nat of reconstruction. Now held-out glyphs: can it say them
+# again, and can it write on demand?
 
 # %% tags=["demo"]
 with torch.no_grad():
@@ -646,7 +639,8 @@ for ax, (title, tiles) in zip(axes, shown.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The last row is a small font. Nobody told the model that styles exist; the same $z$ under another label is the same hand.
+# The last row is a small font. Nobody told the model that styles exist; the same $z$ under another label is
+# the same hand.
 
 # %% tags=["demo"]
 judge = features.glyphs(16)
@@ -681,9 +675,10 @@ print(f"held out: ELBO {log_w.mean():.2f}, IWAE with {S.bound} draws {glyph_nats
 # %% [markdown]
 # ## 7 · The space of codes
 #
-# **Two ways from here to there.** Between the codes $a$ and $b$ lies the straight line $(1-t)\,a + t\,b$. But in many dimensions almost all
-# of the prior lies near a shell of radius $\sqrt D$, and the middle of a straight line lies inside of it, where the decoder was hardly ever
-# trained. *Spherical* interpolation goes along the arc: with $\Omega$ the angle between $a$ and $b$,
+# **Two ways from here to there.** Between the codes $a$ and $b$ lies the straight line $(1-t)\,a + t\,b$. But
+# in many dimensions almost all of the prior lies near a shell of radius $\sqrt D$, and the middle of a
+# straight line lies inside of it, where the decoder was hardly ever trained. *Spherical* interpolation goes
+# along the arc: with $\Omega$ the angle between $a$ and $b$,
 #
 # $$\mathrm{slerp}(a, b, t) = \frac{\sin\big((1-t)\,\Omega\big)}{\sin\Omega}\,a + \frac{\sin(t\,\Omega)}{\sin\Omega}\,b .$$
 
@@ -726,12 +721,14 @@ below.legend(loc="lower right", ncols=2)
 plt.show()
 
 # %% [markdown]
-# Half way along the line a code has lost about three tenths of its length: two independent vectors of equal length average to
-# $1/\sqrt2$ of it. The ends of the two walks are draws made 1.5 times as long. Both stay letters here, for this decoder is smooth inside the shell and beyond it as well. The difference grows with the number of
-# dimensions that are used.
+# Half way along the line a code has lost about three tenths of its length: two independent vectors of equal
+# length average to $1/\sqrt2$ of it. The ends of the two walks are draws made 1.5 times as long. Both stay
+# letters here, for this decoder is smooth inside the shell and beyond it as well. The difference grows with
+# the number of dimensions that are used.
 #
-# **Arithmetic with attributes.** Take the mean code of all bold training glyphs, less the mean code of all light ones. Is this *bold*? Add it to
-# the codes of held-out light glyphs, whatever their letter, and measure: the share of ink. The same for *italic*, measured by the slant of the ink.
+# **Arithmetic with attributes.** Take the mean code of all bold training glyphs, less the mean code of all
+# light ones. Is this *bold*? Add it to the codes of held-out light glyphs, whatever their letter, and
+# measure: the share of ink. The same for *italic*, measured by the slant of the ink.
 
 
 # %%
@@ -753,6 +750,8 @@ def slant(x):
 with torch.no_grad():
     codes = net.encode(x_train, c_train)[0]
     codes_test = net.encode(x_test, c_test)[0]
+
+# %% tags=["demo"]
 attributes = {"bold": (style_train // 2 % 2, style_test // 2 % 2, ink)}
 attributes["italic"] = (style_train % 2, style_test % 2, slant)
 moved = {}
@@ -765,7 +764,8 @@ for name, (train_flag, test_flag, measure) in attributes.items():
         )
     real = [measure(x_test[test_flag == flag]).mean().item() for flag in (0, 1)]
     print(
-        f"{name:7} real {real[0]:.3f} -> {real[1]:.3f}; moved {measure(before).mean():.3f} -> {measure(after).mean():.3f};",
+        f"{name:7} real {real[0]:.3f} -> {real[1]:.3f}; "
+        f"moved {measure(before).mean():.3f} -> {measure(after).mean():.3f};",
         end=" ",
     )
     right = (judge(after.cpu()).labels == c_test[plain].cpu().numpy()).mean()
@@ -793,10 +793,12 @@ for ax, (title, direction) in zip(axes, steps.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# One vector for each attribute serves all 36 letters. The first row is real, the others are decoded: the directions were found from means alone.
+# One vector for each attribute serves all 36 letters. The first row is real, the others are decoded: the
+# directions were found from means alone.
 #
-# **A map.** With two hidden numbers the whole space fits on a page. We train a small VAE on the handwritten digits of lesson 02, *without* labels: 64
-# pixels, black or white where the grey is one half or more, two hidden layers each way.
+# **A map.** With two hidden numbers the whole space fits on a page. We train a small VAE on the handwritten
+# digits of lesson 02, *without* labels: 64 pixels, black or white where the grey is one half or more, two
+# hidden layers each way.
 
 # %% tags=["demo"]
 digits = data.digits()
@@ -822,8 +824,12 @@ class DigitVAE(nn.Module):
         return self.decoder(z)
 
 
+# %%
 def fit_digits(net, x, steps, weight=lambda t: 1.0, free=0.0, seed=0, rate=4e-3):
-    """Train on x (N, 64). weight(t): of the KL at the share t of training; free: nats a coordinate costs anyway."""
+    """Train on x (N, 64).
+
+    weight(t): of the KL at the share t of training; free: nats a coordinate costs anyway.
+    """
     optimiser, g = adam(net, rate), torch.Generator().manual_seed(seed)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     for step in range(steps):
@@ -876,7 +882,8 @@ with torch.no_grad():
 nearest = y_train[torch.cdist(map_test, map_train).argmin(dim=1)]
 map_accuracy = (nearest == y_test).float().mean()
 print(
-    f"two numbers a digit: {nats_map:.2f} nats; the nearest training code has the same class for {map_accuracy:.2f}"
+    f"two numbers a digit: {nats_map:.2f} nats; "
+    f"the nearest training code has the same class for {map_accuracy:.2f}"
 )
 
 # %% tags=["demo"]
@@ -886,6 +893,8 @@ quantiles = torch.distributions.Normal(0, 1).icdf((torch.arange(side) + 0.5) / s
 lattice = torch.cartesian_prod(quantiles.flip(0), quantiles).flip(1).to(device)  # rows from the top
 with torch.no_grad():
     tiles = map_net.decode(lattice, None).sigmoid().reshape(-1, 8, 8)
+
+# %% tags=["demo"]
 fig, (left, right) = plot.figure(1, 2, height=4.2)
 for c in range(10):
     at = map_train[y_train == c].cpu()
@@ -905,14 +914,16 @@ plot.images(tiles, columns=side, ax=right, title="What the decoder draws there")
 plt.show()
 
 # %% [markdown]
-# The model never saw a label; the colours were added afterwards. Digits that look alike became neighbours. On the right every tile stands for an equal share of the
-# prior: a walk over the page is a walk through $p(z)$, and all of it is inhabited.
+# The model never saw a label; the colours were added afterwards. Digits that look alike became neighbours. On
+# the right every tile stands for an equal share of the prior: a walk over the page is a walk through $p(z)$,
+# and all of it is inhabited.
 
 # %% [markdown]
 # ## 8 · β: how much may the code say?
 #
-# Weigh the KL with $\beta$ (Higgins and others, 2017). $\beta = 1$ is the bound; more makes codes cheap and vague, less makes them
-# rich. Each $\beta$ buys another point on one curve: *rate* (the KL, an upper bound of the nats that $z$ carries) against *distortion* (nats that the reconstruction still costs).
+# Weigh the KL with $\beta$ (Higgins and others, 2017). $\beta = 1$ is the bound; more makes codes cheap and
+# vague, less makes them rich. Each $\beta$ buys another point on one curve: *rate* (the KL, an upper bound of
+# the nats that $z$ carries) against *distortion* (nats that the reconstruction still costs).
 
 # %% tags=["demo"]
 beta_nets, rows = {}, []
@@ -923,7 +934,8 @@ for beta in progress.track(S.betas, title="beta"):
     rows.append((rate, -(log_w.mean().item() + rate), iwae(log_w).mean().item()))
     units = active_units(beta_nets[beta], b_test)
     print(
-        f"β = {beta:4}: rate {rate:5.2f}, distortion {rows[-1][1]:5.2f}, {units} of 8 units, IWAE {rows[-1][2]:.2f}"
+        f"β = {beta:4}: rate {rate:5.2f}, distortion {rows[-1][1]:5.2f}, "
+        f"{units} of 8 units, IWAE {rows[-1][2]:.2f}"
     )
 
 # %% tags=["demo"]
@@ -943,16 +955,18 @@ plot.images(
 plt.show()
 
 # %% [markdown]
-# First row: held-out digits. Below, one row for each β, the lowest first. At a high β the code says nothing any more, and every digit comes back as
-# the same average. The best bound on the likelihood is near $\beta = 1$, as it should be. Whoever wants faithful codes, as latent
-# diffusion does, takes a much smaller one and models $p(z)$ afterwards.
+# First row: held-out digits. Below, one row for each β, the lowest first. At a high β the code says nothing
+# any more, and every digit comes back as the same average. The best bound on the likelihood is near
+# $\beta = 1$, as it should be. Whoever wants faithful codes, as latent diffusion does, takes a much smaller
+# one and models $p(z)$ afterwards.
 
 # %% [markdown]
 # ## 9 · The unknown digit, again
 #
-# Section 6 of lesson 02, with the same digits and the same rule: leave a class out, fit, and rank the test digits by their surprise. The VAE reads grey pixels, as
-# the mixtures did, and its surprise is $-$ELBO. There is a trap. A grey pixel costs nats *even if the decoder is right*: a coin of
-# probability $x_d$ has the entropy $H(x_d)$. A digit with many grey pixels looks surprising for no reason. So we also score without it:
+# Section 6 of lesson 02, with the same digits and the same rule: leave a class out, fit, and rank the test
+# digits by their surprise. The VAE reads grey pixels, as the mixtures did, and its surprise is $-$ELBO. There
+# is a trap. A grey pixel costs nats *even if the decoder is right*: a coin of probability $x_d$ has the
+# entropy $H(x_d)$. A digit with many grey pixels looks surprising for no reason. So we also score without it:
 #
 # $$\text{excess}(x) = \mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big) + \mathbb E_q\Big[\sum_d \mathrm{KL}\big(x_d \,\|\, p_d\big)\Big] = -\text{ELBO}(x) - \sum_d H(x_d) .$$
 
@@ -1008,17 +1022,18 @@ ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9.5, 
 plt.show()
 
 # %% [markdown]
-# Lines: the averages of lesson 02. The plain bound misses the *1*: it listens to the noise. A one is simple, with few grey pixels, so its cost
-# is low whether it was seen or not. Without the entropy the ones are found, and the eights are not: a blend of threes, fives and nines
-# comes close to an eight. On average the VAE is about as good an alarm as naive Bayes, and both mixtures stay ahead, although the
-# excess is the best of six scores that were tried on these very digits, which flatters it. **A network that
-# reconstructs well also reconstructs strangers**, and its bound says so little about them that this is a poor use of it.
+# Lines: the averages of lesson 02. The plain bound misses the *1*: it listens to the noise. A one is simple,
+# with few grey pixels, so its cost is low whether it was seen or not. Without the entropy the ones are found,
+# and the eights are not: a blend of threes, fives and nines comes close to an eight. On average the VAE is
+# about as good an alarm as naive Bayes, and both mixtures stay ahead, although the excess is the best of six
+# scores that were tried on these very digits, which flatters it. **A network that reconstructs well also
+# reconstructs strangers**, and its bound says so little about them that this is a poor use of it.
 
 # %% [markdown]
 # ## 10 · Play: walk through the codes
 #
-# *Question: what lies between two classes: a third one, a mixture of both, or nothing?* The sliders set $z$. The decoder draws the digit, and the nearest training
-# codes say whom it resembles.
+# *Question: what lies between two classes: a third one, a mixture of both, or nothing?* The sliders set $z$.
+# The decoder draws the digit, and the nearest training codes say whom it resembles.
 
 
 # %% tags=["demo"]
@@ -1064,19 +1079,24 @@ for ax, (a, b) in zip(axes, ((4, 9), (6, 7)), strict=True):
 plt.show()
 
 # %% [markdown]
-# Under each tile stands the commonest class of its 25 neighbours. The answer is on the tiles: mostly a third class, and at each border one or two tiles
-# that are nothing yet. The decoder is smooth, so it must draw *something* there; no real digit looks like it.
+# Under each tile stands the commonest class of its 25 neighbours. The answer is on the tiles: mostly a third
+# class, and at each border one or two tiles that are nothing yet. The decoder is smooth, so it must draw
+# *something* there; no real digit looks like it.
 
 # %% [markdown]
 # ## 11 · What breaks
 #
-# **Posterior collapse.** The KL is 0 when $q(z \mid x)$ is the prior, whatever $x$: then $z$ says nothing. It is a comfortable place. At the start the
-# decoder cannot read $z$, so that every nat of KL is wasted, and the encoder learns to be silent; then the decoder learns to do without. The commonest way into it is an innocent
-# line: `binary_cross_entropy` with its default, the *mean* over 64 pixels, beside a KL that is summed. That makes the KL 64 times as heavy. Two repairs:
+# **Posterior collapse.** The KL is 0 when $q(z \mid x)$ is the prior, whatever $x$: then $z$ says nothing. It
+# is a comfortable place. At the start the decoder cannot read $z$, so that every nat of KL is wasted, and the
+# encoder learns to be silent; then the decoder learns to do without. The commonest way into it is an innocent
+# line: `binary_cross_entropy` with its default, the *mean* over 64 pixels, beside a KL that is summed. That
+# makes the KL 64 times as heavy. Two repairs:
 #
-# - **Warm-up.** The right sums, and the weight of the KL rises from 0 to 1 over the first half of the training. The code is in use before it costs anything.
-# - **Free bits** (Kingma and others, 2016). Each coordinate may spend $\lambda$ nats without paying: $\sum_j \max(\lambda, \mathrm{KL}_j)$. Below
-#   $\lambda$ there is no gradient towards silence. This holds even under the wrong weight.
+# - **Warm-up.** The right sums, and the weight of the KL rises from 0 to 1 over the first half of the
+#   training. The code is in use before it costs anything.
+# - **Free bits** (Kingma and others, 2016). Each coordinate may spend $\lambda$ nats without paying:
+#   $\sum_j \max(\lambda, \mathrm{KL}_j)$. Below $\lambda$ there is no gradient towards silence. This holds
+#   even under the wrong weight.
 
 # %% tags=["demo"]
 plans = {
@@ -1107,17 +1127,21 @@ plot.images(torch.cat(lines).reshape(-1, 8, 8), columns=12, ax=axes[1], title="D
 plt.show()
 
 # %% [markdown]
-# The rows on the right are the held-out digits, then the four models in order. The collapsed one returns the same grey average for each. Its ELBO is no error message: the loss falls
-# smoothly to the end. **Print the KL.** Free bits under the wrong weight keep the code alive, but it does not even use up the $8 \times 0.5 = 4$ nats that are free; the right weight is worth more.
+# The rows on the right are the held-out digits, then the four models in order. The collapsed one returns the
+# same grey average for each. Its ELBO is no error message: the loss falls smoothly to the end. **Print the
+# KL.** Free bits under the wrong weight keep the code alive, but it does not even use up the
+# $8 \times 0.5 = 4$ nats that are free; the right weight is worth more.
 #
-# **A decoder that can do without.** There is a second way towards collapse. Let the decoder also see the pixels that come *before* the one it predicts, as
-# lesson 03's MADE does. What the neighbours tell, $z$ need not. The repair here is to hide a part of these pixels while training
-# (Bowman and others, 2015).
+# **A decoder that can do without.** There is a second way towards collapse. Let the decoder also see the
+# pixels that come *before* the one it predicts, as lesson 03's MADE does. What the neighbours tell, $z$ need
+# not. The repair here is to hide a part of these pixels while training (Bowman and others, 2015).
 
 
 # %%
 class ContextVAE(DigitVAE):
-    """The decoder also sees all pixels before each one, through masked layers; in training a share is hidden."""
+    """The decoder also sees all pixels before each one, through masked layers;
+    in training a share is hidden.
+    """
 
     def __init__(self, latent, hide=0.0):
         super().__init__(latent)
@@ -1150,11 +1174,13 @@ for name, model in context.items():
     print(f"{name:22} KL {kl:5.2f} nats, IWAE {nats:6.2f} nats")
 
 # %% [markdown]
-# The pixels took over a part of what $z$ had said, without a better bound. (This decoder also has one hidden layer where the plain one has two.) With most of them hidden, $z$ gets its work back. The price is a decoder that
-# trusts its neighbours less than it could.
+# The pixels took over a part of what $z$ had said, without a better bound. (This decoder also has one hidden
+# layer where the plain one has two.) With most of them hidden, $z$ gets its work back. The price is a decoder
+# that trusts its neighbours less than it could.
 #
-# **Blur.** Where $z$ leaves something open, the best single answer is the average of all possibilities, and an average of sharp edges is a soft one. We
-# measure it: *edge* is the mean difference of neighbouring pixels, *grey* the share of pixels between ¼ and ¾.
+# **Blur.** Where $z$ leaves something open, the best single answer is the average of all possibilities, and
+# an average of sharp edges is a soft one. We measure it: *edge* is the mean difference of neighbouring
+# pixels, *grey* the share of pixels between ¼ and ¾.
 
 
 # %%
@@ -1183,9 +1209,10 @@ for name, tiles in kinds.items():
     print(f"{name:20} edge {edge(tiles):.3f}, grey {grey(tiles):.3f}")
 
 # %% [markdown]
-# Between the letter's mean and the real glyph: $z$ has removed most of the blur, not all. A lower $\beta$ lets $z$ say more, and the reconstructions get
-# sharper. But then the codes no longer fill the prior, and draws from it land where no code was. The repair has two parts: a low $\beta$, *and* a density
-# fitted to the codes afterwards, such as lesson 02's mixture (Ghosh and others, 2019).
+# Between the letter's mean and the real glyph: $z$ has removed most of the blur, not all. A lower $\beta$
+# lets $z$ say more, and the reconstructions get sharper. But then the codes no longer fill the prior, and
+# draws from it land where no code was. The repair has two parts: a low $\beta$, *and* a density fitted to the
+# codes afterwards, such as lesson 02's mixture (Ghosh and others, 2019).
 
 # %% tags=["demo"]
 from sklearn.mixture import GaussianMixture  # lesson 02's EM
@@ -1236,8 +1263,9 @@ for ax, (name, tiles) in zip(axes, blur.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The grey share says how undecided the decoder is. It falls with $\beta$, and the Fréchet distance with it, even for draws from the prior; the mixture brings the draws back to where codes are, and gains more still. Lesson 25 does the same at the size of
-# photographs, with a diffusion model in the place of the mixture.
+# The grey share says how undecided the decoder is. It falls with $\beta$, and the Fréchet distance with it,
+# even for draws from the prior; the mixture brings the draws back to where codes are, and gains more still.
+# Lesson 25 does the same at the size of photographs, with a diffusion model in the place of the mixture.
 
 # %% [markdown]
 # ## 12 · How good is it?
@@ -1278,8 +1306,9 @@ print(f"naive Bayes of lesson 02, which knows the classes, {naive.figures['nats'
 board.table("glyphs 16")
 
 # %% [markdown]
-# The letters are recognised nearly always, as often as real ones or oftener. That alone would not be much: 36 stored averages could do it. Read it beside diversity and recall, which
-# say that the model keeps to the safe middle of each style.
+# The letters are recognised nearly always, as often as real ones or oftener. That alone would not be much: 36
+# stored averages could do it. Read it beside diversity and recall, which say that the model keeps to the safe
+# middle of each style.
 
 # %% [markdown]
 # ## 13 · In production
@@ -1288,7 +1317,9 @@ board.table("glyphs 16")
 #
 # $$t_{\text{batch}} = t_{\text{start}} + n\, t_{\text{decoder}},\qquad \text{and nothing is repeated}.$$
 #
-# The encoder is not needed to generate. A diffusion model with a decoder of this size pays $t_{\text{decoder}}$ once *per step*. Below, $t_{\text{decoder}}$ is the slope from $n = 100$ to $1{,}000$, and $t_{\text{start}}$ is what $n = 1$ takes beyond it; in between the formula is only a rough guide.
+# The encoder is not needed to generate. A diffusion model with a decoder of this size pays
+# $t_{\text{decoder}}$ once *per step*. Below, $t_{\text{decoder}}$ is the slope from $n = 100$ to $1{,}000$,
+# and $t_{\text{start}}$ is what $n = 1$ takes beyond it; in between the formula is only a rough guide.
 
 # %% tags=["demo"]
 per_glyph = (timing[1_000] - timing[100]) / 900
@@ -1308,13 +1339,14 @@ print(f"{decoder_size:,} of {n_parameters:,} parameters are the decoder's")
 # %% [markdown]
 # ### 1 · KL between any two normals (easy, 20 minutes)
 #
-# Section 2 knew one case: independent coordinates against $\mathcal N(0, I)$. Now both normals have a full covariance, given by lower triangular Cholesky factors: $\Sigma_q = L_q L_q^\top$
-# and $\Sigma_p = L_p L_p^\top$. In $D$ dimensions
+# Section 2 knew one case: independent coordinates against $\mathcal N(0, I)$. Now both normals have a full
+# covariance, given by lower triangular Cholesky factors: $\Sigma_q = L_q L_q^\top$ and
+# $\Sigma_p = L_p L_p^\top$. In $D$ dimensions
 #
 # $$\mathrm{KL}(q\,\|\,p) = \tfrac12\Big(\mathrm{tr}\big(\Sigma_p^{-1}\Sigma_q\big) + \lVert L_p^{-1}(\mu_q - \mu_p)\rVert^2 - D\Big) + \log\det L_p - \log\det L_q .$$
 #
-# Work with the factors: a triangular system for each inverse, the diagonal for each determinant. A determinant itself may leave the range of
-# floats; its logarithm does not. (What is $\mathrm{tr}(A A^\top)$?)
+# Work with the factors: a triangular system for each inverse, the diagonal for each determinant. A
+# determinant itself may leave the range of floats; its logarithm does not. (What is $\mathrm{tr}(A A^\top)$?)
 
 
 # %% exercise="kl-normals"
@@ -1347,9 +1379,10 @@ assert abs(got.item()) < 1e-6, "equal normals: 0, even where the determinant is 
 # %% [markdown]
 # ### 2 · Reparameterise something else (medium, 20 minutes)
 #
-# The trick is not about normals. A uniform number $u$, sent through the inverse of a distribution function, follows that distribution, and depends smoothly on its
-# parameters. Do it for the Laplace density $q(z) = \frac{1}{2b}\, e^{-|z - \mu| / b}$, with $b = e^{s}$, and return $\log q(z)$ along with $z$. $u$ may be as small as $10^{-300}$: the
-# tail must not be cut off. Gradients must reach $\mu$ and $s$.
+# The trick is not about normals. A uniform number $u$, sent through the inverse of a distribution function,
+# follows that distribution, and depends smoothly on its parameters. Do it for the Laplace density
+# $q(z) = \frac{1}{2b}\, e^{-|z - \mu| / b}$, with $b = e^{s}$, and return $\log q(z)$ along with $z$. $u$ may
+# be as small as $10^{-300}$: the tail must not be cut off. Gradients must reach $\mu$ and $s$.
 
 
 # %% exercise="laplace"
@@ -1381,13 +1414,16 @@ assert torch.allclose(torch.autograd.grad(z_three.sum(), mu_three)[0], torch.one
 # %% [markdown]
 # ### 3 · A likelihood for grey levels (hard, 35 minutes)
 #
-# Cross-entropy is honest for black and white only. For a pixel with levels $0, 1, \dots, K-1$ take a *discretised logistic*: a logistic density with mean $m$ and scale $e^{s}$, in units of
-# levels, whose mass is collected level by level. With $\sigma$ the sigmoid,
+# Cross-entropy is honest for black and white only. For a pixel with levels $0, 1, \dots, K-1$ take a
+# *discretised logistic*: a logistic density with mean $m$ and scale $e^{s}$, in units of levels, whose mass
+# is collected level by level. With $\sigma$ the sigmoid,
 #
 # $$P(x) = \sigma\Big(\frac{x + \frac12 - m}{e^s}\Big) - \sigma\Big(\frac{x - \frac12 - m}{e^s}\Big),$$
 #
-# where the lowest level gets all the mass below and the highest all above, so that the levels add up to 1. Return $\log P(x)$. The difference of two nearly equal sigmoids loses
-# every digit, 50 scales from the mean and for very wide scales alike. First show that $\sigma(a) - \sigma(b) = \sigma(a)\,\sigma(-b)\,(1 - e^{b-a})$; then stay in log space. The gradient must be
+# where the lowest level gets all the mass below and the highest all above, so that the levels add up to 1.
+# Return $\log P(x)$. The difference of two nearly equal sigmoids loses every digit, 50 scales from the mean
+# and for very wide scales alike. First show that
+# $\sigma(a) - \sigma(b) = \sigma(a)\,\sigma(-b)\,(1 - e^{b-a})$; then stay in log space. The gradient must be
 # finite, too.
 
 
@@ -1419,13 +1455,16 @@ assert math.isclose(far.item(), -898.958675, rel_tol=1e-6), f"899 scales away: -
 # %% [markdown]
 # ### 4 · Take the bias off (hard, 40 minutes)
 #
-# The gap of $\mathcal L_k$ falls like $1/k$: $\mathcal L_k \approx \log p(x) - \frac ck$. Two values with different $k$ can cancel $c$. The *jackknife* takes $k - 1$ and $k$:
+# The gap of $\mathcal L_k$ falls like $1/k$: $\mathcal L_k \approx \log p(x) - \frac ck$. Two values with
+# different $k$ can cancel $c$. The *jackknife* takes $k - 1$ and $k$:
 #
 # $$\mathcal J_k = k\,\mathcal L_k - (k - 1)\,\overline{\mathcal L_{k-1}},$$
 #
-# where $\overline{\mathcal L_{k-1}}$ is the mean of the IWAE bound over all $k$ ways to leave one weight out (Nowozin, 2018). The gap is now of order $1/k^2$, though it is no longer a bound. Work in
-# log space: one weight may be 1,000 nats above all others, so that leaving it out by *subtracting* it from the sum leaves nothing. Log weights may be $-\infty$. If all are $-\infty$, or all but
-# one, say what the formula's limit says: $-\infty$ in the first case, $+\infty$ in the second. No NaN.
+# where $\overline{\mathcal L_{k-1}}$ is the mean of the IWAE bound over all $k$ ways to leave one weight out
+# (Nowozin, 2018). The gap is now of order $1/k^2$, though it is no longer a bound. Work in log space: one
+# weight may be 1,000 nats above all others, so that leaving it out by *subtracting* it from the sum leaves
+# nothing. Log weights may be $-\infty$. If all are $-\infty$, or all but one, say what the formula's limit
+# says: $-\infty$ in the first case, $+\infty$ in the second. No NaN.
 
 
 # %% exercise="jackknife"
@@ -1454,10 +1493,13 @@ assert math.isclose(got.item(), right), f"leave one out without subtracting: {ri
 # %% [markdown]
 # ### 5 · An arc for every pair (medium, 25 minutes)
 #
-# `slerp` of section 7 divides by $\sin\Omega$, and takes the norms as they come. Write it for batches, and for all pairs: the *direction* goes along the great circle at an even pace, the
-# *length* changes linearly from $\lVert a\rVert$ to $\lVert b\rVert$. For parallel vectors the direction stays. For nearly parallel ones nothing may be lost to rounding ($\arccos$ near 1 is blind to
-# angles below $10^{-8}$). If either vector is 0 it has no direction: the other's is used; between two zero vectors all is 0. Where both directions are exactly opposite, every half circle is as good: any unit vector at
-# right angles to $a$ may stand half way. $D \ge 2$.
+# `slerp` of section 7 divides by $\sin\Omega$, and takes the norms as they come. Write it for batches, and
+# for all pairs: the *direction* goes along the great circle at an even pace, the *length* changes linearly
+# from $\lVert a\rVert$ to $\lVert b\rVert$. For parallel vectors the direction stays. For nearly parallel
+# ones nothing may be lost to rounding ($\arccos$ near 1 is blind to angles below $10^{-8}$). If either vector
+# is 0 it has no direction: the other's is used; between two zero vectors all is 0. Where both directions are
+# exactly opposite, every half circle is as good: any unit vector at right angles to $a$ may stand half way.
+# $D \ge 2$.
 
 
 # %% exercise="slerp"
@@ -1494,8 +1536,10 @@ assert torch.allclose(got[3].abs(), torch.tensor([0.0, 1.0]).double()), "opposit
 # %% [markdown]
 # ### 6 · Repair a silent autoencoder (hard, 30 minutes)
 #
-# Somebody's VAE on pictures of 0 and 1 trains without an error, returns the same picture for everything, and on some data ends in NaN. The loss below has **three** faults. Find them, and write the loss that is right: the
-# mean over the batch of $-$ELBO in nats, from one draw of $z$ each. `decode` gives logits, which may be as large as $\pm 1000$; its output has the shape of `x`, whatever that is after the first dimension.
+# Somebody's VAE on pictures of 0 and 1 trains without an error, returns the same picture for everything, and
+# on some data ends in NaN. The loss below has **three** faults. Find them, and write the loss that is right:
+# the mean over the batch of $-$ELBO in nats, from one draw of $z$ each. `decode` gives logits, which may be
+# as large as $\pm 1000$; its output has the shape of `x`, whatever that is after the first dimension.
 
 
 # %%
@@ -1541,16 +1585,22 @@ assert math.isclose(sure.item(), 0, abs_tol=1e-9), (
 # ## Further reading
 #
 # - D. P. Kingma, M. Welling. *Auto-encoding variational Bayes.* 2013, arXiv:1312.6114.
-# - D. J. Rezende, S. Mohamed, D. Wierstra. *Stochastic backpropagation and approximate inference in deep generative models.* 2014,
-#   arXiv:1401.4082.
+# - D. J. Rezende, S. Mohamed, D. Wierstra. *Stochastic backpropagation and approximate inference in deep
+#   generative models.* 2014, arXiv:1401.4082.
 # - Y. Burda, R. Grosse, R. Salakhutdinov. *Importance weighted autoencoders.* 2015, arXiv:1509.00519.
-# - S. R. Bowman and others. *Generating sentences from a continuous space.* 2015, arXiv:1511.06349. Collapse, warm-up and hidden words.
-# - D. P. Kingma and others. *Improving variational inference with inverse autoregressive flow.* 2016, arXiv:1606.04934. Free bits.
-# - T. White. *Sampling generative networks.* 2016, arXiv:1609.04468. Spherical interpolation, attribute vectors.
-# - I. Higgins and others. *β-VAE: learning basic visual concepts with a constrained variational framework.* ICLR 2017.
+# - S. R. Bowman and others. *Generating sentences from a continuous space.* 2015, arXiv:1511.06349. Collapse,
+#   warm-up and hidden words.
+# - D. P. Kingma and others. *Improving variational inference with inverse autoregressive flow.* 2016,
+#   arXiv:1606.04934. Free bits.
+# - T. White. *Sampling generative networks.* 2016, arXiv:1609.04468. Spherical interpolation, attribute
+#   vectors.
+# - I. Higgins and others. *β-VAE: learning basic visual concepts with a constrained variational framework.*
+#   ICLR 2017.
 # - T. Salimans and others. *PixelCNN++.* 2017, arXiv:1701.05517. The discretised logistic.
-# - S. Nowozin. *Debiasing evidence approximations: on importance-weighted autoencoders and jackknife variational inference.* ICLR 2018.
-# - P. Ghosh and others. *From variational to deterministic autoencoders.* 2019, arXiv:1903.12436. A density fitted to the codes.
+# - S. Nowozin. *Debiasing evidence approximations: on importance-weighted autoencoders and jackknife
+#   variational inference.* ICLR 2018.
+# - P. Ghosh and others. *From variational to deterministic autoencoders.* 2019, arXiv:1903.12436. A density
+#   fitted to the codes.
 
 # %% tags=["demo"]
 selfcheck.run("10_vae")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 13 · GAN, DCGAN, WGAN-GP
 #
-# > **Write no density down. Train a critic that tells real from made, and move what you make to where the critic
-# > can no longer tell.**
+# > **Write no density down. Train a critic that tells real from made, and move what you make to where the
+# > critic can no longer tell.**
 #
 # | | |
 # |---|---|
@@ -32,19 +32,20 @@ torch.set_num_threads(1)  # on a CPU: these layers are small, and a second threa
 
 # %%
 S = genmap.settings(
-    smoke={
-        "critic_steps": 30, "rings": 2, "ring_steps": 12, "size": 16, "ch_G": 16, "ch_D": 8, "batch": 16,
-        "steps": 6, "show": 3, "eval": 144, "detector": 5, "fakes": 288,
-    },
-    quick={
-        "critic_steps": 1_000, "rings": 8, "ring_steps": 1_500, "size": 16, "ch_G": 48, "ch_D": 32, "batch": 32,
-        "steps": 2_000, "show": 200, "eval": 2_160, "detector": 400, "fakes": 4_320,
-    },
-    full={
-        "critic_steps": 5_000, "rings": 64, "ring_steps": 5_000, "size": 28, "ch_G": 128, "ch_D": 96, "batch": 128,
-        "steps": 30_000, "show": 1_000, "eval": 2_160, "detector": 2_000, "fakes": 8_640,
-    },
-)  # fmt: skip
+    # smoke, quick, full
+    critic_steps=(30, 1_000, 5_000),
+    rings=(2, 8, 64),
+    ring_steps=(12, 1_500, 5_000),
+    size=(16, 16, 28),
+    ch_G=(16, 48, 128),
+    ch_D=(8, 32, 96),
+    batch=(16, 32, 128),
+    steps=(6, 2_000, 30_000),
+    show=(3, 200, 1_000),
+    eval=(144, 2_160, 2_160),
+    detector=(5, 400, 2_000),
+    fakes=(288, 4_320, 8_640),
+)
 print(f"{genmap.setting()} on {device}")
 
 # %% [markdown]
@@ -55,14 +56,16 @@ taxonomy.figure("gan")
 plt.show()
 
 # %% [markdown]
-# Bucket 3: the density is *implicit*. There is a machine that draws samples, and no formula for how likely one is.
+# Bucket 3: the density is *implicit*. There is a machine that draws samples, and no formula for how likely
+# one is.
 #
 # ## The compromise
 #
-# All models so far paid for a density: by independence, by an order, by an invertible map, by a bound. A GAN pays nothing
-# of the kind. Its generator $G$ may be any network from noise to pictures, one pass long. What it gives up is the number
-# $\log p(x)$: nothing to compare on held-out data, no alarm for odd pictures, and no single curve that says whether
-# training goes well. Two networks play against each other, and a game may go round in circles.
+# All models so far paid for a density: by independence, by an order, by an invertible map, by a bound. A GAN
+# pays nothing of the kind. Its generator $G$ may be any network from noise to pictures, one pass long. What
+# it gives up is the number $\log p(x)$: nothing to compare on held-out data, no alarm for odd pictures, and
+# no single curve that says whether training goes well. Two networks play against each other, and a game may
+# go round in circles.
 #
 # | | GAN |
 # |---|---|
@@ -72,16 +75,19 @@ plt.show()
 # | What conditions it? | whatever both networks are given: here a class |
 # | How is it evaluated, and how does that fail? | Fréchet distance, precision and recall in a feature space: all are blind to copies; precision alone does not see a collapse, recall alone does not see bad pictures |
 #
-# Goodfellow and others (2014) proposed the game. Radford, Metz and Chintala (2015) found the convolutional networks that made it work on
-# pictures, the *DCGAN*. Arjovsky, Chintala and Bottou (January 2017) replaced the judge by a distance, Gulrajani and others (March 2017) trained it
-# better, with a gradient penalty in place of clipped weights, the *WGAN-GP*, and Miyato and others (2018) found a cheaper way, spectral normalisation. Until
-# diffusion models passed them in 2021 (Dhariwal and Nichol), the sharpest pictures were a GAN's.
+# Goodfellow and others (2014) proposed the game. Radford, Metz and Chintala (2015) found the convolutional
+# networks that made it work on pictures, the *DCGAN*. Arjovsky, Chintala and Bottou (January 2017) replaced
+# the judge by a distance, Gulrajani and others (March 2017) trained it better, with a gradient penalty in
+# place of clipped weights, the *WGAN-GP*, and Miyato and others (2018) found a cheaper way, spectral
+# normalisation. Until diffusion models passed them in 2021 (Dhariwal and Nichol), the sharpest pictures were
+# a GAN's.
 
 # %% [markdown]
 # ## 1 · The best discriminator, in closed form
 #
-# Let $p$ be the density of the data and $q$ that of what the generator makes. The second network scores samples; *critic* and *judge* are its general names. As a *discriminator* $D(x)$ it gives the probability that $x$ is
-# real. It wants this value to be high, and the generator wants it to be low:
+# Let $p$ be the density of the data and $q$ that of what the generator makes. The second network scores
+# samples; *critic* and *judge* are its general names. As a *discriminator* $D(x)$ it gives the probability
+# that $x$ is real. It wants this value to be high, and the generator wants it to be low:
 #
 # $$V(D, G) = \mathbb E_{x \sim p}\,\log D(x) + \mathbb E_{x \sim q}\,\log\big(1 - D(x)\big) .$$
 #
@@ -90,12 +96,15 @@ plt.show()
 # $$D^*(x) = \frac{p(x)}{p(x) + q(x)}, \qquad
 # V(D^*, G) = 2\,\text{JSD}(p, q) - \log 4 .$$
 #
-# That is Bayes' rule of lesson 02, with two classes of equal share. The *Jensen–Shannon divergence* JSD is the mean of two KL divergences, of $p$ and of $q$
-# to their average. It is 0 where $q = p$, and at most $\log 2$, where they have nothing in common. So the game has the value $-\log 4$ at
-# best for the generator, and 0 at worst.
+# That is Bayes' rule of lesson 02, with two classes of equal share. The *Jensen–Shannon divergence* JSD is
+# the mean of two KL divergences, of $p$ and of $q$ to their average. It is 0 where $q = p$, and at most
+# $\log 2$, where they have nothing in common. So the game has the value $-\log 4$ at best for the generator,
+# and 0 at worst.
 #
-# A network gives a *logit* $\ell(x)$, any number, and $D = \sigma(\ell) = 1/(1 + e^{-\ell})$. Then $\log D = -\text{softplus}(-\ell)$ and $\log(1 - D) =
-# -\text{softplus}(\ell)$, with $\text{softplus}(\ell) = \log(1 + e^\ell)$. Nothing overflows, and the best logit has the plainest form of all:
+# A network gives a *logit* $\ell(x)$, any number, and $D = \sigma(\ell) = 1/(1 + e^{-\ell})$. Then
+# $\log D = -\text{softplus}(-\ell)$ and $\log(1 - D) = -\text{softplus}(\ell)$, with
+# $\text{softplus}(\ell) = \log(1 + e^\ell)$. Nothing overflows, and the best logit has the plainest form of
+# all:
 #
 # $$\ell^*(x) = \log p(x) - \log q(x) .$$
 
@@ -114,8 +123,10 @@ def jensen_shannon(log_p, log_q, dx):
 
 
 # %% [markdown]
-# The data are the two modes of lesson 01, $p = \tfrac12 \mathcal N(-0.6, 0.4^2) + \tfrac12 \mathcal N(0.6, 0.4^2)$. A generator that knows one number, where to
-# put a normal distribution, makes $q = \mathcal N(0.5, 0.8^2)$. Both are known, so that the value can be added up on a grid.
+# The data are the two modes of lesson 01,
+# $p = \tfrac12 \mathcal N(-0.6, 0.4^2) + \tfrac12 \mathcal N(0.6, 0.4^2)$. A generator that knows one number,
+# where to put a normal distribution, makes $q = \mathcal N(0.5, 0.8^2)$. Both are known, so that the value
+# can be added up on a grid.
 
 
 # %%
@@ -152,7 +163,8 @@ print(f"2 JSD - log 4:                         {2 * jensen_shannon(log_p, log_q,
 print(f"if q were p: -log 4 =                  {-math.log(4):.5f}")
 
 # %% [markdown]
-# Now a network that is told nothing but samples: the same loss, a plain loop. Its value must climb to the line and stop there.
+# Now a network that is told nothing but samples: the same loss, a plain loop. Its value must climb to the
+# line and stop there.
 
 
 # %%
@@ -184,6 +196,8 @@ critic = small_net(1)
 values = train_critic(critic, draw_line, S.critic_steps).cpu()
 with torch.no_grad():
     logit = critic(t[:, None])[:, 0]
+
+# %% tags=["demo"]
 fig, axes = plot.figure(1, 3, height=3.0)
 axes[0].fill_between(t.cpu(), log_p.exp().cpu(), color=plot.RULE)
 axes[0].plot(t.cpu(), log_p.exp().cpu(), color=plot.INK, lw=1.5, label="$p$, data")
@@ -205,7 +219,8 @@ axes[2].set(title="Its value", xlabel="step", ylabel="nats")
 plt.show()
 
 # %% [markdown]
-# The network has found $p/(p+q)$ from samples alone. Only far out, where there are hardly any, is it free to say what it likes.
+# The network has found $p/(p+q)$ from samples alone. Only far out, where there are hardly any, is it free to
+# say what it likes.
 #
 # ## 2 · The ratio that it knows, and why there is no p(x)
 #
@@ -213,8 +228,9 @@ plt.show()
 #
 # $$r(x) = \frac{p(x)}{q(x)} = \frac{D(x)}{1 - D(x)} = e^{\ell(x)} .$$
 #
-# If $q$ is known, that is worth a density: $p(x) = q(x)\,e^{\ell(x)}$. It need not even be normalised by hand; if the fit is good, it adds up
-# to 1. (Lesson 12 trains energy-based models that way: *noise-contrastive estimation*.)
+# If $q$ is known, that is worth a density: $p(x) = q(x)\,e^{\ell(x)}$. It need not even be normalised by
+# hand; if the fit is good, it adds up to 1. (Lesson 12 trains energy-based models that way:
+# *noise-contrastive estimation*.)
 
 # %% tags=["demo"]
 dense = (log_p.exp() > 0.02) & (log_q.exp() > 0.02)
@@ -235,22 +251,26 @@ axes[1].legend(loc="upper right", fontsize=9.5)
 plt.show()
 
 # %% [markdown]
-# In a GAN $q$ is *not* known. The discriminator then says how much likelier $x$ is among the data than among what $G$ makes, and nothing tells the second factor. Why can it
-# not be computed, when $G$ is a network that we have? Because $z$ has fewer numbers than $x$. Sixty-four numbers in, 256 pixels out: the
-# pictures that $G$ can make form a surface of at most 64 dimensions in a space of 256. Such a surface has no volume. Off it $q$ is 0, on it infinite, and
-# a new letter that is off by one grey step has $\log q = -\infty$. Section 7 measures the dimension of the trained surface. (A flow, lesson 08, keeps all dimensions, and pays for it.)
+# In a GAN $q$ is *not* known. The discriminator then says how much likelier $x$ is among the data than among
+# what $G$ makes, and nothing tells the second factor. Why can it not be computed, when $G$ is a network that
+# we have? Because $z$ has fewer numbers than $x$. Sixty-four numbers in, 256 pixels out: the pictures that
+# $G$ can make form a surface of at most 64 dimensions in a space of 256. Such a surface has no volume. Off it
+# $q$ is 0, on it infinite, and a new letter that is off by one grey step has $\log q = -\infty$. Section 7
+# measures the dimension of the trained surface. (A flow, lesson 08, keeps all dimensions, and pays for it.)
 
 # %% [markdown]
 # ## 3 · Two losses for the generator
 #
-# The generator wants $V$ low. Only the second term depends on it, so the *minimax* loss is $\mathbb E_{x\sim q} \log(1 - D(x))$. Goodfellow's paper warns of it in
-# the same breath and uses another, the *non-saturating* loss: do not lower the chance of being caught, raise the chance of being believed.
+# The generator wants $V$ low. Only the second term depends on it, so the *minimax* loss is
+# $\mathbb E_{x\sim q} \log(1 - D(x))$. Goodfellow's paper warns of it in the same breath and uses another,
+# the *non-saturating* loss: do not lower the chance of being caught, raise the chance of being believed.
 #
 # $$\mathcal L_{\text{sat}} = \mathbb E_{x \sim q} \log\big(1 - D(x)\big), \qquad
 # \mathcal L_{\text{ns}} = -\,\mathbb E_{x \sim q} \log D(x) .$$
 #
-# Look at what reaches a sample, the derivative by its logit: $-D$ for the first, $-(1 - D)$ for the second. At the start every made
-# sample is caught, $D \approx 0$. Then the first gradient is nothing, and the second is at its largest.
+# Look at what reaches a sample, the derivative by its logit: $-D$ for the first, $-(1 - D)$ for the second.
+# At the start every made sample is caught, $D \approx 0$. Then the first gradient is nothing, and the second
+# is at its largest.
 
 
 # %%
@@ -270,15 +290,21 @@ for loss in (saturating, non_saturating):
     print(f"{loss.__name__:15}", " ".join(f"{v:9.5f}" for v in slope.tolist()), "at logits -8, -4, 0, 4")
 
 # %% [markdown]
-# The simplest case with a known truth: the data are $\mathcal N(0, s^2)$, and the generator makes $\mathcal N(\theta, s^2)$, with one number $\theta$ to learn. The best
-# logit is $\ell^*(x) = (\theta^2 - 2\theta x)/2s^2$, a straight line. A third judge joins: the *Wasserstein critic* $f$, which may be any function whose slope is at
-# most 1 and scores real samples high and made ones low. (Arjovsky, Chintala and Bottou, 2017. The best such score gap is the *earth mover's
-# distance*: how far mass must be carried on average to turn $q$ into $p$.) Here $f(x) = -x$ for positive $\theta$, and the generator's loss is $-\mathbb E_q f = \theta$.
+# The simplest case with a known truth: the data are $\mathcal N(0, s^2)$, and the generator makes
+# $\mathcal N(\theta, s^2)$, with one number $\theta$ to learn. The best logit is
+# $\ell^*(x) = (\theta^2 - 2\theta x)/2s^2$, a straight line. A third judge joins: the *Wasserstein critic*
+# $f$, which may be any function whose slope is at most 1 and scores real samples high and made ones low.
+# (Arjovsky, Chintala and Bottou, 2017. The best such score gap is the *earth mover's distance*: how far mass
+# must be carried on average to turn $q$ into $p$.) Here $f(x) = -x$ for positive $\theta$, and the
+# generator's loss is $-\mathbb E_q f = \theta$.
 
 
 # %%
 def pull(theta, s=1.0, n=4_001):
-    """How hard each loss pulls theta to 0, its derivative: a dict of floats. theta > 0, s: the width of both."""
+    """How hard each loss pulls theta to 0, its derivative: a dict of floats.
+
+    theta > 0, s: the width of both.
+    """
     u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     eps = s * math.sqrt(2) * torch.erfinv(2 * u - 1)  # n evenly likely values of N(0, s^2)
     where = torch.tensor(float(theta), dtype=torch.float64, requires_grad=True)
@@ -299,18 +325,22 @@ for theta in (0.5, 2.0, 4.0, 8.0):
     print(f"{theta:5}  " + "  ".join(f"{value:14.2e}" for value in pull(theta).values()))
 
 # %% [markdown]
-# Eight standard deviations away, the minimax loss pulls with almost nothing: the discriminator is perfect, and a perfect teacher who only says *wrong* teaches
-# nothing. The non-saturating loss pulls harder the farther away it is, and the Wasserstein critic always with 1. Section 9 lets all three run.
+# Eight standard deviations away, the minimax loss pulls with almost nothing: the discriminator is perfect,
+# and a perfect teacher who only says *wrong* teaches nothing. The non-saturating loss pulls harder the
+# farther away it is, and the Wasserstein critic always with 1. Section 9 lets all three run.
 #
 # ## 4 · Three tools that keep a critic useful
 #
-# **Minibatch standard deviation** (Karras and others, 2017; an idea of Salimans and others, 2016). A discriminator that sees one sample at a time cannot notice that
-# all samples are the same. So tell it: compute the standard deviation of each feature over the batch, average over the features, and give that number to every sample as one more feature.
+# **Minibatch standard deviation** (Karras and others, 2017; an idea of Salimans and others, 2016). A
+# discriminator that sees one sample at a time cannot notice that all samples are the same. So tell it:
+# compute the standard deviation of each feature over the batch, average over the features, and give that
+# number to every sample as one more feature.
 
 
 # %%
 def minibatch_std(h, batch_dim=0):
-    """The standard deviation over the batch, averaged over all that belongs to a sample: (B, ...) -> a number.
+    """The standard deviation over the batch, averaged over all that belongs to a sample:
+    (B, ...) -> a number.
 
     With batch_dim=1, for (R, B, C): one number for each of R batches, (R, 1, 1).
     """
@@ -320,12 +350,14 @@ def minibatch_std(h, batch_dim=0):
 
 varied = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
 print(
-    f"a varied batch {minibatch_std(varied):.3f}, one sample 64 times {minibatch_std(varied[:1].expand(64, 5)):.4f}"
+    f"a varied batch {minibatch_std(varied):.3f}, "
+    f"one sample 64 times {minibatch_std(varied[:1].expand(64, 5)):.4f}"
 )
 
 # %% [markdown]
-# **Gradient penalty.** A Wasserstein critic must keep its slope at or below 1. WGAN-GP asks for a slope of exactly 1 on the way between real and made samples,
-# for the best critic has it on the lines along which mass is carried. (The pairs here are random, so this is only roughly right; exercise 5 relaxes it.)
+# **Gradient penalty.** A Wasserstein critic must keep its slope at or below 1. WGAN-GP asks for a slope of
+# exactly 1 on the way between real and made samples, for the best critic has it on the lines along which mass
+# is carried. (The pairs here are random, so this is only roughly right; exercise 5 relaxes it.)
 #
 # $$\lambda\,\mathbb E\big(\lVert \nabla_{\hat x} f(\hat x) \rVert - 1\big)^2, \qquad \hat x = \epsilon\, x_{\text{real}} + (1 - \epsilon)\, x_{\text{made}},\quad \epsilon \sim \text{Uniform}[0, 1] .$$
 #
@@ -347,9 +379,11 @@ penalty = gradient_penalty(lambda x: x @ direction, flat, flat + 1, torch.Genera
 print(f"a plane of slope 5: (5 - 1)^2 = {penalty.mean():.1f}")
 
 # %% [markdown]
-# **Spectral normalisation** (Miyato and others, 2018). The slope of a network is at most the product of its layers' largest stretches. A matrix $W$ stretches by its
-# largest singular value, written $\sigma(W)$ (not the sigmoid); divide by it, and the layer lengthens no vector. (ReLU and leaky ReLU have slopes of at most 1.) *Power iteration* finds it: multiply a vector by $W^\top$ and $W$ in turn, and the direction
-# that grows fastest wins.
+# **Spectral normalisation** (Miyato and others, 2018). The slope of a network is at most the product of its
+# layers' largest stretches. A matrix $W$ stretches by its largest singular value, written $\sigma(W)$ (not
+# the sigmoid); divide by it, and the layer lengthens no vector. (ReLU and leaky ReLU have slopes of at
+# most 1.) *Power iteration* finds it: multiply a vector by $W^\top$ and $W$ in turn, and the direction that
+# grows fastest wins.
 #
 # $$v \leftarrow \frac{W^\top u}{\lVert W^\top u \rVert}, \qquad u \leftarrow \frac{W v}{\lVert W v \rVert}, \qquad \sigma \approx u^\top W v .$$
 #
@@ -358,7 +392,9 @@ print(f"a plane of slope 5: (5 - 1)^2 = {penalty.mean():.1f}")
 
 # %%
 def power_iteration(W, u, rounds=1):
-    """The largest singular value, and u to go on from: W (..., b, a), u (..., b, 1) -> (..., 1, 1), (..., b, 1)."""
+    """The largest singular value, and u to go on from:
+    W (..., b, a), u (..., b, 1) -> (..., 1, 1), (..., b, 1).
+    """
     with torch.no_grad():
         for _ in range(rounds):
             v = F.normalize(W.mT @ u, dim=-2)
@@ -375,11 +411,13 @@ print(f"exact: {torch.linalg.matrix_norm(W, 2):.4f}")
 # %% [markdown]
 # ## 5 · A first GAN: eight of them side by side
 #
-# Eight normal distributions of width 0.05 stand in a ring of radius 2. It is the smallest picture of what real data are: narrow heaps, and nothing in between.
-# We know every mode, so that we can count which of them the generator reaches.
+# Eight normal distributions of width 0.05 stand in a ring of radius 2. It is the smallest picture of what
+# real data are: narrow heaps, and nothing in between. We know every mode, so that we can count which of them
+# the generator reaches.
 #
-# Whether a GAN collapses is a matter of luck, and one run proves nothing. So we train eight at once, with different starts and different samples: every tensor gets a leading axis of
-# length $R$, one entry for each GAN. It costs far less than eight runs, because small networks spend much of their time on overhead.
+# Whether a GAN collapses is a matter of luck, and one run proves nothing. So we train eight at once, with
+# different starts and different samples: every tensor gets a leading axis of length $R$, one entry for each
+# GAN. It costs far less than eight runs, because small networks spend much of their time on overhead.
 
 
 # %%
@@ -456,8 +494,9 @@ class RingCritic(nn.Module):
 
 
 # %% [markdown]
-# One step of each player. The critic's step must not move the generator, so its samples are drawn without a graph. The generator's step must not move the critic; its
-# weights take no part (`requires_grad_(False)`), which also saves the work. `penalty` turns the game into a WGAN-GP.
+# One step of each player. The critic's step must not move the generator, so its samples are drawn without a
+# graph. The generator's step must not move the critic; its weights take no part (`requires_grad_(False)`),
+# which also saves the work. `penalty` turns the game into a WGAN-GP.
 
 
 # %%
@@ -487,7 +526,8 @@ def generator_step(G, D, optimizer, z, penalty):
 
 
 # %% [markdown]
-# **Counting modes.** A point is *good* if it lies within four widths of a centre. A mode is *covered* if it holds at least one point in a hundred.
+# **Counting modes.** A point is *good* if it lies within four widths of a centre. A mode is *covered* if it
+# holds at least one point in a hundred.
 
 
 # %%
@@ -530,7 +570,8 @@ def train_rings(steps, rates, linear=Linears, see_batch=False, penalty=0.0, keep
 
 
 # %% [markdown]
-# First with rates that work: the critic learns three times as fast as the generator, *two time scales* (Heusel and others, 2017).
+# First with rates that work: the critic learns three times as fast as the generator, *two time scales*
+# (Heusel and others, 2017).
 
 # %% tags=["demo"]
 moments = [max(1, round(S.ring_steps * share)) for share in (0.01, 0.05, 0.2, 1)]
@@ -555,19 +596,23 @@ for ax, (step, x) in zip(axes, kept.items(), strict=False):
 plt.show()
 
 # %% [markdown]
-# One of the eight, from the first steps to the last: 500 made points (vermilion) and the modes (circles). It arrives. The threads between the modes stay, for $G$ is continuous:
-# where two neighbouring values of $z$ go to different modes, those in between go to the space in between.
+# One of the eight, from the first steps to the last: 500 made points (vermilion) and the modes (circles). It
+# arrives. The threads between the modes stay, for $G$ is continuous: where two neighbouring values of $z$ go
+# to different modes, those in between go to the space in between.
 
 # %% [markdown]
 # ## 6 · DCGAN: letters
 #
-# Now pictures: capitals and digits in twelve styles, 36 classes. The generator starts from noise $z$ and a learned vector for the class $y$, makes a stack of small
-# maps, and doubles their side twice. A *transposed convolution* with stride 2 does the doubling: every value of the small map lays down a whole kernel on the large map,
-# two pixels further each time. The discriminator is the mirror image, with strided convolutions. From the DCGAN paper: batch normalisation in the generator, ReLU there and leaky ReLU in the discriminator, $\tanh$ at the end (so ink is 1 and
-# paper −1), weights from $\mathcal N(0, 0.02^2)$.
+# Now pictures: capitals and digits in twelve styles, 36 classes. The generator starts from noise $z$ and a
+# learned vector for the class $y$, makes a stack of small maps, and doubles their side twice. A *transposed
+# convolution* with stride 2 does the doubling: every value of the small map lays down a whole kernel on the
+# large map, two pixels further each time. The discriminator is the mirror image, with strided convolutions.
+# From the DCGAN paper: batch normalisation in the generator, ReLU there and leaky ReLU in the discriminator,
+# $\tanh$ at the end (so ink is 1 and paper −1), weights from $\mathcal N(0, 0.02^2)$.
 #
-# Both players are told the class, otherwise neither could be held to it (Mirza and Osindero, 2014). $D$ gets it as one more picture, learned for each class. Ours has no batch
-# normalisation in $D$ but a minibatch standard deviation.
+# Both players are told the class, otherwise neither could be held to it (Mirza and Osindero, 2014). $D$ gets
+# it as one more picture, learned for each class. Ours has no batch normalisation in $D$ but a minibatch
+# standard deviation.
 
 
 # %%
@@ -622,14 +667,16 @@ def start_weights(layer):
 
 
 # %% [markdown]
-# The step. One batch of fakes serves both players: with `detach()` it carries no gradient into the generator while the discriminator learns, and without it, it does when
-# the generator learns. Three things make the difference between letters and mud:
+# The step. One batch of fakes serves both players: with `detach()` it carries no gradient into the generator
+# while the discriminator learns, and without it, it does when the generator learns. Three things make the
+# difference between letters and mud:
 #
-# - **two time scales**: the discriminator's learning rate is five times the generator's, so that the judge is nearly right before it is
-#   obeyed;
+# - **two time scales**: the discriminator's learning rate is five times the generator's, so that the judge is
+#   nearly right before it is obeyed;
 # - **minibatch standard deviation**, against collapse;
-# - **EMA**: the samples come from a second generator whose weights are the running average of the first one's, $\bar w \leftarrow \beta \bar w + (1 - \beta) w$. The players circle round
-#   each other, and the average of a circle is its middle.
+# - **EMA**: the samples come from a second generator whose weights are the running average of the first
+#   one's, $\bar w \leftarrow \beta \bar w + (1 - \beta) w$. The players circle round each other, and the
+#   average of a circle is its middle.
 
 
 # %%
@@ -677,9 +724,11 @@ print(f"G {parameters['G']:,} parameters, D {parameters['D']:,}")
 # %% [markdown]
 # ## 7 · Train
 #
-# What should the curves look like? If the discriminator can only guess, $D = \tfrac12$ everywhere, its loss is $\log 4 \approx 1.39$ and the generator's $\log 2 \approx 0.69$. A loss of the
-# discriminator near 0 means that it has won: with the minimax loss no gradient would be left, and with ours there is one, but it says little about what to improve. In between, the curves tell nearly nothing about the pictures. Therefore the live view shows
-# both.
+# What should the curves look like? If the discriminator can only guess, $D = \tfrac12$ everywhere, its loss
+# is $\log 4 \approx 1.39$ and the generator's $\log 2 \approx 0.69$. A loss of the discriminator near 0 means
+# that it has won: with the minimax loss no gradient would be left, and with ours there is one, but it says
+# little about what to improve. In between, the curves tell nearly nothing about the pictures. Therefore the
+# live view shows both.
 
 # %% tags=["demo"]
 glyphs = data.glyphs(S.size)
@@ -738,7 +787,8 @@ for ax, (step, made) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The same noise and the same letters all along. At step 20 there is nothing but the grid that strides leave behind. Then mud, then strokes in the right places, then letters in styles of their own.
+# The same noise and the same letters all along. At step 20 there is nothing but the grid that strides leave
+# behind. Then mud, then strokes in the right places, then letters in styles of their own.
 
 
 # %% tags=["demo"]
@@ -752,7 +802,9 @@ def draw(net, y, seed):
 
 
 def even(part, n):
-    """The first n pictures of each class of a part of the data, by class: x (36 n, 1, size, size), y (36 n,)."""
+    """The first n pictures of each class of a part of the data, by class:
+    x (36 n, 1, size, size), y (36 n,).
+    """
     i = torch.argsort(torch.as_tensor(part.y), stable=True).view(36, -1)[:, :n].flatten().numpy()
     return torch.as_tensor(part.x[i]), torch.as_tensor(part.y[i])
 
@@ -765,7 +817,8 @@ plot.images(held_out, columns=18, ax=axes[1], title="Real, held out")
 plt.show()
 
 # %% [markdown]
-# **The dimension of the surface.** The claim of section 2: pictures made for one class form a surface of at most 64 dimensions. The Jacobian $\partial x / \partial z$ at a point says how the surface runs there; its
+# **The dimension of the surface.** The claim of section 2: pictures made for one class form a surface of at
+# most 64 dimensions. The Jacobian $\partial x / \partial z$ at a point says how the surface runs there; its
 # rank is the dimension.
 
 # %% tags=["demo"]
@@ -791,21 +844,26 @@ def closest(target, steps):
 # %% tags=["demo"]
 print(f"rank {(sigma_J > 1e-6 * sigma_J[0]).sum()} of {len(J)} pixels")
 print(
-    f"half of the squared stretch in {(sigma_J.square().cumsum(0) < sigma_J.square().sum() / 2).sum() + 1} directions"
+    "half of the squared stretch in "
+    f"{(sigma_J.square().cumsum(0) < sigma_J.square().sum() / 2).sum() + 1} directions"
 )
 print(
-    f"held-out letters G: the closest made picture is off by {closest(held, S.detector).min():.3f} or more, in grey"
+    "held-out letters G: "
+    f"the closest made picture is off by {closest(held, S.detector).min():.3f} or more, in grey"
 )
 
 # %% [markdown]
-# A surface of 64 dimensions fills nothing of a space of 256, so if the data have a density there, a held-out letter lies on it with probability 0; and even the closest picture that the search found is off by more than a grey step, 0.004. Under $q$ these letters
-# are impossible, $\log q(x) = -\infty$. That says nothing about how good the letters look. It says that likelihood is the wrong question here. Section 10 asks others.
+# A surface of 64 dimensions fills nothing of a space of 256, so if the data have a density there, a held-out
+# letter lies on it with probability 0; and even the closest picture that the search found is off by more than
+# a grey step, 0.004. Under $q$ these letters are impossible, $\log q(x) = -\infty$. That says nothing about
+# how good the letters look. It says that likelihood is the wrong question here. Section 10 asks others.
 
 # %% [markdown]
 # ## 8 · Play: does the generator still feel its judge?
 #
-# *Question: how far may the generator be, before no gradient reaches it, and what does noise change?* Data $\mathcal N(0, 1)$, made $\mathcal N(\theta, 1)$. The noise is added to both (*instance noise*; Sønderby and others, 2016). Every
-# position computes the best discriminator and the pull of the three losses of section 3.
+# *Question: how far may the generator be, before no gradient reaches it, and what does noise change?* Data
+# $\mathcal N(0, 1)$, made $\mathcal N(\theta, 1)$. The noise is added to both (*instance noise*; Sønderby and
+# others, 2016). Every position computes the best discriminator and the pull of the three losses of section 3.
 
 
 # %% tags=["demo"]
@@ -854,15 +912,17 @@ axes[0, 0].legend(loc="upper right", fontsize=9)
 plt.show()
 
 # %% [markdown]
-# The axis of the bars is logarithmic. From the first row to the second the minimax pull falls by orders of magnitude; noise (third row) makes the two overlap again and brings it
-# back. The price: with noise the goal is a blurred one, so it must fade out in the end.
+# The axis of the bars is logarithmic. From the first row to the second the minimax pull falls by orders of
+# magnitude; noise (third row) makes the two overlap again and brings it back. The price: with noise the goal
+# is a blurred one, so it must fade out in the end.
 
 # %% [markdown]
 # ## 9 · What breaks
 #
 # ### Vanishing gradients
 #
-# The one-number generator, started eight standard deviations away, against a perfect discriminator at each step. Gradient descent, the same learning rate for all three.
+# The one-number generator, started eight standard deviations away, against a perfect discriminator at each
+# step. Gradient descent, the same learning rate for all three.
 
 
 # %%
@@ -889,8 +949,10 @@ ax.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
-# The saturating generator has not moved after three hundred steps. The two repairs arrive: the non-saturating loss races while it is far and slows down as it gets near; the Wasserstein critic walks at one
-# speed. This is why a *better* discriminator can be *worse* for training, and why each repair changes what the judge tells, not how well it judges.
+# The saturating generator has not moved after three hundred steps. The two repairs arrive: the non-saturating
+# loss races while it is far and slows down as it gets near; the Wasserstein critic walks at one speed. This
+# is why a *better* discriminator can be *worse* for training, and why each repair changes what the judge
+# tells, not how well it judges.
 #
 # ### Mode collapse
 #
@@ -907,10 +969,13 @@ for ax, (step, x) in zip(axes, kept.items(), strict=False):
 plt.show()
 
 # %% [markdown]
-# All 500 points of one GAN lie in one place, and the place travels. That is the whole story of mode collapse. The generator finds the place that the critic likes best and moves *everything* there. The critic catches up, marks that
-# place as made, and the generator moves on, round and round. No sample of the batch knows that the others are in the same place.
+# All 500 points of one GAN lie in one place, and the place travels. That is the whole story of mode collapse.
+# The generator finds the place that the critic likes best and moves *everything* there. The critic catches
+# up, marks that place as made, and the generator moves on, round and round. No sample of the batch knows that
+# the others are in the same place.
 #
-# What brings the modes back? One table, two by four: the rates (generator ten times as fast; or two time scales) and the critic (plain, with minibatch standard deviation, spectrally normalised, WGAN-GP).
+# What brings the modes back? One table, two by four: the rates (generator ten times as fast; or two time
+# scales) and the critic (plain, with minibatch standard deviation, spectrally normalised, WGAN-GP).
 
 # %% tags=["demo"]
 CRITICS = {
@@ -968,21 +1033,34 @@ axes[0].legend(loc="upper left", fontsize=9.5)
 plt.show()
 
 # %% [markdown]
-# Read it by rows. With the fast generator only one critic brings the modes back: the one that *sees the batch*, for it alone can notice that all samples are alike. A smoother critic, by spectral norm or gradient
-# penalty, does not help while it lags behind: its slope is well behaved, and leads away from where the made samples were some steps ago. (WGAN-GP's authors give their critic five steps for each of the
-# generator's, and they mean it.) With two time scales every critic covers nearly all modes, in nearly all GANs. So first let the judge keep up; then choose a judge that sees
-# collapse. The DCGAN does both. And note what each repair pays, in the last column: minibatch standard deviation one more statistic, spectral norm two small products in every pass, the penalty a second backward pass. In networks this small the time is mostly overhead, so the cheapest on paper need not be the cheapest here.
+# Read it by rows. With the fast generator only one critic brings the modes back: the one that *sees the
+# batch*, for it alone can notice that all samples are alike. A smoother critic, by spectral norm or gradient
+# penalty, does not help while it lags behind: its slope is well behaved, and leads away from where the made
+# samples were some steps ago. (WGAN-GP's authors give their critic five steps for each of the generator's,
+# and they mean it.) With two time scales every critic covers nearly all modes, in nearly all GANs. So first
+# let the judge keep up; then choose a judge that sees collapse. The DCGAN does both. And note what each
+# repair pays, in the last column: minibatch standard deviation one more statistic, spectral norm two small
+# products in every pass, the penalty a second backward pass. In networks this small the time is mostly
+# overhead, so the cheapest on paper need not be the cheapest here.
 #
 # ### Deepfakes, and how they are found
 #
-# A *deepfake* is a made picture, voice or film of a real person that passes for a recording; the name comes from 2017, when faces were swapped with autoencoders, and GANs soon made them sharp. It is used for fraud by telephone and video call, for
-# slander, and most of all against women: of the deepfake videos that the firm Deeptrace counted on the web in 2019, 96 % were pornography, made without consent. It also does harm where none is shown: whoever is caught on film can say that the film is fake. Three defences exist. *Provenance*: cameras and editors sign what they record
-# (C2PA), so that a missing signature is a question. *Marks*: the maker hides a watermark; the EU's AI Act (Regulation 2024/1689, article 50) obliges providers to mark what their systems make, and deployers to disclose deepfakes. *Detection*: somebody trains a
-# classifier, which is what a discriminator is. Detection is an arms race, and the following shows on our own fakes why. (Wang and others, 2020: detectors carry over to other convolutional generators, *for now*. Later studies find that they
-# mostly learn the fingerprint of the generators they saw.)
+# A *deepfake* is a made picture, voice or film of a real person that passes for a recording; the name comes
+# from 2017, when faces were swapped with autoencoders, and GANs soon made them sharp. It is used for fraud by
+# telephone and video call, for slander, and most of all against women: of the deepfake videos that the firm
+# Deeptrace counted on the web in 2019, 96 % were pornography, made without consent. It also does harm where
+# none is shown: whoever is caught on film can say that the film is fake. Three defences exist. *Provenance*:
+# cameras and editors sign what they record (C2PA), so that a missing signature is a question. *Marks*: the
+# maker hides a watermark; the EU's AI Act (Regulation 2024/1689, article 50) obliges providers to mark what
+# their systems make, and deployers to disclose deepfakes. *Detection*: somebody trains a classifier, which is
+# what a discriminator is. Detection is an arms race, and the following shows on our own fakes why. (Wang and
+# others, 2020: detectors carry over to other convolutional generators, *for now*. Later studies find that
+# they mostly learn the fingerprint of the generators they saw.)
 #
-# **The fingerprint.** A transposed convolution lays kernels side by side. With a kernel of 3 and a stride of 2 they overlap here and not there, which leaves a chessboard (Odena, Dumoulin and Olah, 2016); with 4 and 2 every pixel is
-# covered equally often. But even then each step invents the finest frequencies from nothing, and large generators get their strength wrong (Durall, Keuper and Keuper, 2020).
+# **The fingerprint.** A transposed convolution lays kernels side by side. With a kernel of 3 and a stride of
+# 2 they overlap here and not there, which leaves a chessboard (Odena, Dumoulin and Olah, 2016); with 4 and 2
+# every pixel is covered equally often. But even then each step invents the finest frequencies from nothing,
+# and large generators get their strength wrong (Durall, Keuper and Keuper, 2020).
 
 
 # %%
@@ -994,7 +1072,9 @@ def overlap(kernel, stride=2, padding=1, small=8):
 
 
 def log_spectrum(x):
-    """log10 of the power of each frequency: pictures (N, 1, s, s) -> (N, s, s // 2 + 1), from 0 to the finest."""
+    """log10 of the power of each frequency:
+    pictures (N, 1, s, s) -> (N, s, s // 2 + 1), from 0 to the finest.
+    """
     x = x[:, 0] - x[:, 0].mean(dim=(1, 2), keepdim=True)
     return (torch.fft.rfft2(x, norm="ortho").abs().square() + 1e-6).log10()
 
@@ -1011,6 +1091,8 @@ def radial(spectrum):
 some = torch.arange(S.fakes) % 36
 fakes = draw(G_ema, some, 8)
 reals = torch.as_tensor(glyphs.train.x)[: S.fakes]
+
+# %% tags=["demo"]
 fig, axes = plot.figure(1, 3, height=2.7)
 for ax, kernel in zip(axes, (3, 4), strict=False):
     cover = overlap(kernel)[0, 0, 1:-1, 1:-1]
@@ -1031,10 +1113,13 @@ axes[2].legend()
 plt.show()
 
 # %% [markdown]
-# On our small letters the power is right on average, at every frequency: the discriminator sees the finest ones and has policed them. (At step 20 of section 7 the grid was there to see.) So averages do not give these fakes away. A network that looks at each picture may.
+# On our small letters the power is right on average, at every frequency: the discriminator sees the finest
+# ones and has policed them. (At step 20 of section 7 the grid was there to see.) So averages do not give
+# these fakes away. A network that looks at each picture may.
 #
-# **A detector.** A small network, trained on real training letters and on as many fakes. It is tested on held-out real letters and fresh fakes; then on the same after a slight blur, as a platform's compression would; and on fakes of *another* maker, a normal
-# distribution for each class as in lesson 02.
+# **A detector.** A small network, trained on real training letters and on as many fakes. It is tested on
+# held-out real letters and fresh fakes; then on the same after a slight blur, as a platform's compression
+# would; and on fakes of *another* maker, a normal distribution for each class as in lesson 02.
 
 
 # %%
@@ -1052,7 +1137,9 @@ def blur(x):
 
 
 def class_normals(x, y, wanted, seed):
-    """Draws of one normal distribution a class, lesson 02's: x (N, 1, s, s), y (N,) -> (len(wanted), 1, s, s)."""
+    """Draws of one normal distribution a class, lesson 02's:
+    x (N, 1, s, s), y (N,) -> (len(wanted), 1, s, s).
+    """
     g, made = torch.Generator().manual_seed(seed), torch.empty(len(wanted), *x.shape[1:])
     for c in wanted.unique():
         own, n = x[y == c].flatten(1), int((wanted == c).sum())
@@ -1094,7 +1181,8 @@ def rates_of(trial):
 caught = {trial: rates_of(trial) for trial in TRIALS}
 for trial, (passed, found) in caught.items():
     print(
-        f"{trial:15} real letters that pass {passed:.3f}, fakes caught {found:.3f}, balanced {(passed + found) / 2:.3f}"
+        f"{trial:15} real letters that pass {passed:.3f}, "
+        f"fakes caught {found:.3f}, balanced {(passed + found) / 2:.3f}"
     )
 false_alarm, hit = 1 - caught["the same maker"][0], caught["the same maker"][1]
 for share in (0.5, 0.01, 0.001):
@@ -1110,16 +1198,25 @@ for ax, (title, x) in zip(
 plt.show()
 
 # %% [markdown]
-# The detector catches most fakes of its own maker and lets most real letters pass, but far from all of either: a generator that was trained against one detector is hard for the next. After a blur that leaves every letter legible, the verdict is worthless, for it calls
-# nearly everything fake, real letters too: *sharp paper and clean strokes* was what it took for real. That the other maker's fakes are caught is luck of the same kind; they happen to be dirtier. The last lines are arithmetic
-# that no detector escapes: where fakes are rare, most alarms are false. A detector's verdict is evidence, to be weighed with a prior, and never proof.
+# The detector catches most fakes of its own maker and lets most real letters pass, but far from all of
+# either: a generator that was trained against one detector is hard for the next. After a blur that leaves
+# every letter legible, the verdict is worthless, for it calls nearly everything fake, real letters too:
+# *sharp paper and clean strokes* was what it took for real. That the other maker's fakes are caught is luck
+# of the same kind; they happen to be dirtier. The last lines are arithmetic that no detector escapes: where
+# fakes are rare, most alarms are false. A detector's verdict is evidence, to be weighed with a prior, and
+# never proof.
 
 # %% [markdown]
 # ## 10 · How good is it?
 #
-# No likelihood; so we ask in the features of the course's measuring net, as for every family. *Class accuracy*: is it the letter that was asked for? *Diversity*: the variance within a class, over that of real letters. *Fréchet distance*: how far
-# apart two normal distributions are that fit the features of made and of held-out letters. *KID*, the kernel distance: a similar gap without the normal distributions, estimated without bias, so noise may push it just below 0. *Precision*: the share of made letters that lie among real ones; *recall*: the share of real letters that lie among made ones. A collapsed model
-# keeps its precision and loses its recall. The first row, real letters against other real letters, is what a perfect model would get.
+# No likelihood; so we ask in the features of the course's measuring net, as for every family. *Class
+# accuracy*: is it the letter that was asked for? *Diversity*: the variance within a class, over that of real
+# letters. *Fréchet distance*: how far apart two normal distributions are that fit the features of made and of
+# held-out letters. *KID*, the kernel distance: a similar gap without the normal distributions, estimated
+# without bias, so noise may push it just below 0. *Precision*: the share of made letters that lie among real
+# ones; *recall*: the share of real letters that lie among made ones. A collapsed model keeps its precision
+# and loses its recall. The first row, real letters against other real letters, is what a perfect model would
+# get.
 
 # %% tags=["demo"]
 DATA = f"glyphs {S.size}"
@@ -1173,8 +1270,12 @@ for ax, metric in zip(axes, ("frechet", "precision", "recall"), strict=True):
 plt.show()
 
 # %% [markdown]
-# A small Fréchet distance is better, and a high precision and recall. The averaged generator has the better accuracy, distance and precision; the one that was trained is a little more varied, noise included. Where the board holds lesson 10's autoencoder, its row stands beside these, measured on the same letters. In the course's quick runs
-# the Fréchet distances are nearly the same, and the failures opposite: the autoencoder keeps to the safe middle (precision high, recall low); the GAN reaches more of the variety and pays with letters that resemble no real one.
+# A small Fréchet distance is better, and a high precision and recall. The averaged generator has the better
+# accuracy, distance and precision; the one that was trained is a little more varied, noise included. Where
+# the board holds lesson 10's autoencoder, its row stands beside these, measured on the same letters. In the
+# course's quick runs the Fréchet distances are nearly the same, and the failures opposite: the autoencoder
+# keeps to the safe middle (precision high, recall low); the GAN reaches more of the variety and pays with
+# letters that resemble no real one.
 
 # %% tags=["demo"]
 board.plot(DATA)
@@ -1187,8 +1288,10 @@ plt.show()
 #
 # $$t(B) = t_0 + B\, \frac{M}{R}, \qquad M = \sum_{\text{layers}} C_{\text{in}}\, C_{\text{out}}\, k^2\, H W ,$$
 #
-# where $t_0$ is the overhead of starting the layers, $M$ the multiplications for one sample, and $R$ how many the machine does a second. ($H W$: for a convolution the places of its output, for a transposed one those of its input.) The discriminator stays at
-# home. The time to the first output is nearly all the time there is: nothing to speed up by fewer steps, for there is one.
+# where $t_0$ is the overhead of starting the layers, $M$ the multiplications for one sample, and $R$ how many
+# the machine does a second. ($H W$: for a convolution the places of its output, for a transposed one those of
+# its input.) The discriminator stays at home. The time to the first output is nearly all the time there is:
+# nothing to speed up by fewer steps, for there is one.
 
 
 # %%
@@ -1213,11 +1316,14 @@ each = (measured[1_008] - measured[1]) / 1_007
 print(f"{M / 1e6:.2f} million multiplications a sample, {M / each / 1e9:.1f} thousand million a second")
 for B, value in measured.items():
     print(
-        f"B = {B:5}: {1e3 * value:8.2f} ms, predicted {1e3 * (t_0 + (B - 1) * each):8.2f} ms, {1e6 * value / B:7.1f} µs a sample"
+        f"B = {B:5}: {1e3 * value:8.2f} ms, predicted {1e3 * (t_0 + (B - 1) * each):8.2f} ms, "
+        f"{1e6 * value / B:7.1f} µs a sample"
     )
 
 # %% [markdown]
-# The prediction is the line through the first and the last batch. Batches in between may lie below it, while their maps still fit into the cache. Compare the microseconds on the board: families that need many passes stand to the right.
+# The prediction is the line through the first and the last batch. Batches in between may lie below it, while
+# their maps still fit into the cache. Compare the microseconds on the board: families that need many passes
+# stand to the right.
 
 # %% [markdown]
 # ## Exercises
@@ -1228,9 +1334,13 @@ for B, value in measured.items():
 # %% [markdown]
 # ### 1 · Modes with shares of their own (easy, 20 minutes)
 #
-# `count_modes` knows round modes of equal size. Count for any Gaussian mixture: modes with means $\mu_k$, covariances $L_k L_k^\top$ and shares $\pi_k$. The distance of a point from a mode is
-# $\lVert L_k^{-1}(x - \mu_k) \rVert$, in deviations of that mode. A point belongs to the mode from which it is least distant, and it is *good* if that distance is at most `radius`. Let $n_k$ good points belong to mode $k$, of $n$ good points in all.
-# A mode is covered if it has at least half of its due: $n_k \ge \tfrac12 \pi_k n$. How unevenly the modes are filled is measured by $\text{KL} = \sum_k \frac{n_k}{n} \log \frac{n_k}{n\,\pi_k}$, to which an empty mode adds 0.
+# `count_modes` knows round modes of equal size. Count for any Gaussian mixture: modes with means $\mu_k$,
+# covariances $L_k L_k^\top$ and shares $\pi_k$. The distance of a point from a mode is
+# $\lVert L_k^{-1}(x - \mu_k) \rVert$, in deviations of that mode. A point belongs to the mode from which it
+# is least distant, and it is *good* if that distance is at most `radius`. Let $n_k$ good points belong to
+# mode $k$, of $n$ good points in all. A mode is covered if it has at least half of its due:
+# $n_k \ge \tfrac12 \pi_k n$. How unevenly the modes are filled is measured by
+# $\text{KL} = \sum_k \frac{n_k}{n} \log \frac{n_k}{n\,\pi_k}$, to which an empty mode adds 0.
 
 
 # %% exercise="coverage"
@@ -1271,11 +1381,15 @@ assert mode_report(three_x + 99, two_mu, two_L, shares, 3.0) == (0, 0.0, math.in
 # %% [markdown]
 # ### 2 · A judge with a prejudice (medium, 25 minutes)
 #
-# Section 2 read the density ratio from a discriminator that saw as many real samples as made ones. Somebody trained one with batches of $n_p$ real and $n_q$ made samples, summing the loss over all of them, and with *one-sided label smoothing* (Salimans and others, 2016): the label of a
-# real sample is $1 - s$ instead of 1, that of a made one 0. Find what its best $D(x)$ is, and turn it round: $\log \frac{p(x)}{q(x)}$ from the logit $\ell$ with $D = \sigma(\ell)$. Logits may be huge in either
-# direction. Smoothing gives $D$ a ceiling; at or above it the answer is $\infty$.
+# Section 2 read the density ratio from a discriminator that saw as many real samples as made ones. Somebody
+# trained one with batches of $n_p$ real and $n_q$ made samples, summing the loss over all of them, and with
+# *one-sided label smoothing* (Salimans and others, 2016): the label of a real sample is $1 - s$ instead of 1,
+# that of a made one 0. Find what its best $D(x)$ is, and turn it round: $\log \frac{p(x)}{q(x)}$ from the
+# logit $\ell$ with $D = \sigma(\ell)$. Logits may be huge in either direction. Smoothing gives $D$ a ceiling;
+# at or above it the answer is $\infty$.
 #
-# Then use it as a detector where a share `fake` of all pictures is made: the probability that a picture is real.
+# Then use it as a detector where a share `fake` of all pictures is made: the probability that a picture is
+# real.
 
 
 # %% exercise="prejudice"
@@ -1289,7 +1403,9 @@ def log_ratio(logit, n_p, n_q, s):
 
 
 def probability_real(log_r, fake):
-    """P(real | x) from log p/q, any shape, may hold inf and -inf, where the share `fake`, in (0, 1), is made."""
+    """P(real | x) from log p/q, any shape, may hold inf and -inf,
+    where the share `fake`, in (0, 1), is made.
+    """
     ### BEGIN SOLUTION
     return (log_r + math.log(1 - fake) - math.log(fake)).sigmoid()
     ### END SOLUTION
@@ -1316,12 +1432,15 @@ assert torch.allclose(odds, torch.tensor([0.1, 0.5]).double()), (
 # %% [markdown]
 # ### 3 · A family of judges (medium, 35 minutes)
 #
-# JSD is one of many. For a convex $f$ with $f(1) = 0$, $D_f(p, q) = \mathbb E_q f\big(p(x)/q(x)\big)$ is an *f-divergence*. For any function $T(x)$ it has a lower bound from samples alone (Nowozin, Cseke and Tomioka, 2016),
-# with $f^*(t) = \sup_u\,(ut - f(u))$, tight where $T = f'(p/q)$:
+# JSD is one of many. For a convex $f$ with $f(1) = 0$, $D_f(p, q) = \mathbb E_q f\big(p(x)/q(x)\big)$ is an
+# *f-divergence*. For any function $T(x)$ it has a lower bound from samples alone (Nowozin, Cseke and
+# Tomioka, 2016), with $f^*(t) = \sup_u\,(ut - f(u))$, tight where $T = f'(p/q)$:
 #
 # $$D_f(p, q) \ \ge\ \mathbb E_p\,T - \mathbb E_q\,f^*(T), \qquad f^*\big(f'(u)\big) = u f'(u) - f(u) .$$
 #
-# A range of $T$ that suits $f^*$ is a nuisance. So let the network give $v(x)$, any number, read it as its guess of $\log p/q$, and set $T = f'(e^v)$: then the second formula applies, and one network serves all judges. Write the bound for
+# A range of $T$ that suits $f^*$ is a nuisance. So let the network give $v(x)$, any number, read it as its
+# guess of $\log p/q$, and set $T = f'(e^v)$: then the second formula applies, and one network serves all
+# judges. Write the bound for
 #
 # | name | $f(u)$ |
 # |---|---|
@@ -1333,7 +1452,8 @@ assert torch.allclose(odds, torch.tensor([0.1, 0.5]).double()), (
 
 # %% exercise="f-gan"
 def f_bound(name, v_p, v_q):
-    """The bound on D_f, a tensor of one number, differentiable: v_p (N,) of real samples, v_q (M,) of made ones.
+    """The bound on D_f, a tensor of one number, differentiable:
+    v_p (N,) of real samples, v_q (M,) of made ones.
 
     Raises ValueError for another name.
     """
@@ -1366,8 +1486,11 @@ assert math.isclose(bound, 0.75 * math.log(1.5) + 0.25 * math.log(0.5)), "KL of 
 # %% [markdown]
 # ### 4 · The true norm of a convolution (hard, 40 minutes)
 #
-# Spectral normalisation of a convolution is often done on its kernel, reshaped to a matrix $C_{\text{out}} \times C_{\text{in}} k^2$. That is not the norm of the layer, because the kernel is applied at many places and its traces overlap. The layer is a linear map from pictures
-# to pictures; run power iteration on *that*. You need its transpose, which is a transposed convolution with the same kernel. Mind the size that it returns: with a stride, several sizes are shrunk to the same one.
+# Spectral normalisation of a convolution is often done on its kernel, reshaped to a matrix
+# $C_{\text{out}} \times C_{\text{in}} k^2$. That is not the norm of the layer, because the kernel is applied
+# at many places and its traces overlap. The layer is a linear map from pictures to pictures; run power
+# iteration on *that*. You need its transpose, which is a transposed convolution with the same kernel. Mind
+# the size that it returns: with a stride, several sizes are shrunk to the same one.
 
 
 # %% exercise="conv-norm"
@@ -1400,12 +1523,15 @@ assert math.isclose(conv_norm(pick, 5, 2, 0, 20, g), 3.0, rel_tol=1e-9), (
 # %% [markdown]
 # ### 5 · A one-sided penalty for a conditional critic (hard, 35 minutes)
 #
-# WGAN-GP pulls every slope to 1, also where a smaller one would be right. The one-sided penalty (Petzka, Fischer and Lukovnikov, 2017) punishes only slopes above 1:
+# WGAN-GP pulls every slope to 1, also where a smaller one would be right. The one-sided penalty (Petzka,
+# Fischer and Lukovnikov, 2017) punishes only slopes above 1:
 #
 # $$\mathbb E\,\max\big(0,\ \lVert \nabla_{\hat x} f(\hat x, y) \rVert - 1\big)^2 .$$
 #
-# Write it for pictures and a critic that is told the class: one $\epsilon$ for each picture, one norm over all its pixels, a mean over the batch. It must be differentiable in the critic's weights. A trap: where the slope
-# is exactly 0, as for a critic whose last layer still is 0, the derivative of a norm is 0/0: PyTorch's own norms put 0 there, but the root of a sum of squares gives NaN, and one NaN ruins all weights.
+# Write it for pictures and a critic that is told the class: one $\epsilon$ for each picture, one norm over
+# all its pixels, a mean over the batch. It must be differentiable in the critic's weights. A trap: where the
+# slope is exactly 0, as for a critic whose last layer still is 0, the derivative of a norm is 0/0: PyTorch's
+# own norms put 0 there, but the root of a sum of squares gives NaN, and one NaN ruins all weights.
 
 
 # %% exercise="penalty"
@@ -1449,9 +1575,12 @@ assert torch.autograd.grad(penalty, scale)[0].item() == 0, (
 # %% [markdown]
 # ### 6 · Repair a step in which both move at once (hard, 40 minutes)
 #
-# `gan_step` lets the discriminator move first. Much of the theory is about players who move *simultaneously*: both gradients are taken at the same weights, then both move. It is cheaper, too, for the discriminator
-# looks at the fakes once. The step below was meant to do that. It runs, returns losses, and teaches nothing. It has **four** faults. Find them and write the step that works: the discriminator is moved by its own
-# loss $-V$ alone, the generator by its own non-saturating loss alone, and nothing is left over for the next call. Logits may be huge.
+# `gan_step` lets the discriminator move first. Much of the theory is about players who move *simultaneously*:
+# both gradients are taken at the same weights, then both move. It is cheaper, too, for the discriminator
+# looks at the fakes once. The step below was meant to do that. It runs, returns losses, and teaches nothing.
+# It has **four** faults. Find them and write the step that works: the discriminator is moved by its own loss
+# $-V$ alone, the generator by its own non-saturating loss alone, and nothing is left over for the next call.
+# Logits may be huge.
 
 
 # %%
@@ -1470,7 +1599,10 @@ def broken_step(G, D, opt_G, opt_D, x, z):
 
 # %% exercise="repair"
 def simultaneous_step(G, D, opt_G, opt_D, x, z):
-    """One step of both at once: x (B, d) real, z (B, k) noise; D gives logits. loss_D, loss_G: means, in nats."""
+    """One step of both at once: x (B, d) real, z (B, k) noise; D gives logits.
+
+    loss_D, loss_G: means, in nats.
+    """
     ### BEGIN SOLUTION
     real_score, fake_score = D(x), D(G(z))
     losses = discriminator_loss(real_score, fake_score), non_saturating(fake_score)
@@ -1513,22 +1645,32 @@ assert math.isclose(tiny_D.weight.item(), 0.861649, abs_tol=1e-5), (
 #
 # - I. Goodfellow and others. *Generative adversarial networks.* 2014, arXiv:1406.2661.
 # - M. Mirza, S. Osindero. *Conditional generative adversarial nets.* 2014, arXiv:1411.1784.
-# - A. Radford, L. Metz, S. Chintala. *Unsupervised representation learning with deep convolutional generative adversarial networks.* 2015, arXiv:1511.06434.
-# - T. Salimans and others. *Improved techniques for training GANs.* 2016, arXiv:1606.03498. Minibatch discrimination, one-sided label smoothing.
-# - S. Nowozin, B. Cseke, R. Tomioka. *f-GAN: training generative neural samplers using variational divergence minimization.* 2016, arXiv:1606.00709.
-# - C. K. Sønderby and others. *Amortised MAP inference for image super-resolution.* 2016, arXiv:1610.04490. Instance noise.
-# - L. Metz and others. *Unrolled generative adversarial networks.* 2016, arXiv:1611.02163. The ring of Gaussians.
-# - M. Arjovsky, L. Bottou. *Towards principled methods for training generative adversarial networks.* 2017, arXiv:1701.04862. Why the gradient vanishes.
+# - A. Radford, L. Metz, S. Chintala. *Unsupervised representation learning with deep convolutional generative
+#   adversarial networks.* 2015, arXiv:1511.06434.
+# - T. Salimans and others. *Improved techniques for training GANs.* 2016, arXiv:1606.03498. Minibatch
+#   discrimination, one-sided label smoothing.
+# - S. Nowozin, B. Cseke, R. Tomioka. *f-GAN: training generative neural samplers using variational divergence
+#   minimization.* 2016, arXiv:1606.00709.
+# - C. K. Sønderby and others. *Amortised MAP inference for image super-resolution.* 2016, arXiv:1610.04490.
+#   Instance noise.
+# - L. Metz and others. *Unrolled generative adversarial networks.* 2016, arXiv:1611.02163. The ring of
+#   Gaussians.
+# - M. Arjovsky, L. Bottou. *Towards principled methods for training generative adversarial networks.* 2017,
+#   arXiv:1701.04862. Why the gradient vanishes.
 # - M. Arjovsky, S. Chintala, L. Bottou. *Wasserstein GAN.* 2017, arXiv:1701.07875.
 # - I. Gulrajani and others. *Improved training of Wasserstein GANs.* 2017, arXiv:1704.00028.
-# - M. Heusel and others. *GANs trained by a two time-scale update rule converge to a local Nash equilibrium.* 2017, arXiv:1706.08500.
+# - M. Heusel and others. *GANs trained by a two time-scale update rule converge to a local Nash equilibrium.*
+#   2017, arXiv:1706.08500.
 # - H. Petzka, A. Fischer, D. Lukovnikov. *On the regularization of Wasserstein GANs.* 2017, arXiv:1709.08894.
-# - T. Karras and others. *Progressive growing of GANs for improved quality, stability, and variation.* 2017, arXiv:1710.10196. Minibatch standard deviation.
-# - T. Miyato and others. *Spectral normalization for generative adversarial networks.* 2018, arXiv:1802.05957.
+# - T. Karras and others. *Progressive growing of GANs for improved quality, stability, and variation.* 2017,
+#   arXiv:1710.10196. Minibatch standard deviation.
+# - T. Miyato and others. *Spectral normalization for generative adversarial networks.* 2018,
+#   arXiv:1802.05957.
 # - A. Odena, V. Dumoulin, C. Olah. *Deconvolution and checkerboard artifacts.* Distill, 2016.
 # - P. Dhariwal, A. Nichol. *Diffusion models beat GANs on image synthesis.* 2021, arXiv:2105.05233.
 # - H. Ajder and others. *The state of deepfakes: landscape, threats, and impact.* Deeptrace, 2019.
-# - S.-Y. Wang and others. *CNN-generated images are surprisingly easy to spot... for now.* 2019, arXiv:1912.11035.
+# - S.-Y. Wang and others. *CNN-generated images are surprisingly easy to spot... for now.* 2019,
+#   arXiv:1912.11035.
 # - R. Durall, M. Keuper, J. Keuper. *Watch your up-convolution.* 2020, arXiv:2003.01826. Spectra of fakes.
 
 # %% tags=["demo"]

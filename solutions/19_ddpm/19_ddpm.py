@@ -30,45 +30,18 @@ from genmap import board, data, features, plot, progress, selfcheck, taxonomy
 device = genmap.device()
 torch.set_num_threads(1)  # on a CPU: these layers are small, and a second thread would mostly wait
 S = genmap.settings(
-    smoke={
-        "pictures": 3,
-        "channels": 8,
-        "batch": 8,
-        "updates": 3,
-        "rate": 4e-3,
-        "decay": 0.5,
-        "bf16": False,
-        "each": 2,
-        "step_counts": (2, 4),
-        "toy": 200,
-        "bound": 40,
-    },
-    quick={
-        "pictures": 40,
-        "channels": 32,
-        "batch": 32,
-        "updates": 1_000,
-        "rate": 4e-3,
-        "decay": 0.99,
-        "bf16": False,
-        "each": 20,
-        "step_counts": (5, 10, 20, 50, 100),
-        "toy": 20_000,
-        "bound": 540,
-    },
-    full={
-        "pictures": 40,
-        "channels": 128,
-        "batch": 256,
-        "updates": 20_000,
-        "rate": 1e-3,
-        "decay": 0.9995,
-        "bf16": True,
-        "each": 60,
-        "step_counts": (5, 10, 20, 50, 100),
-        "toy": 200_000,
-        "bound": 2_160,
-    },
+    # smoke, quick, full
+    pictures=(3, 40, 40),
+    channels=(8, 32, 128),
+    batch=(8, 32, 256),
+    updates=(3, 1_000, 20_000),
+    rate=(4e-3, 4e-3, 1e-3),
+    decay=(0.5, 0.99, 0.9995),
+    bf16=(False, False, True),
+    each=(2, 20, 60),
+    step_counts=((2, 4), (5, 10, 20, 50, 100), (5, 10, 20, 50, 100)),
+    toy=(200, 20_000, 200_000),
+    bound=(40, 540, 2_160),
 )
 torch.manual_seed(19)
 print(f"{genmap.setting()} on {device}")
@@ -83,10 +56,11 @@ plt.show()
 # %% [markdown]
 # ## The compromise
 #
-# A GAN draws a picture in one pass and cannot say how likely it is. An autoregressive model can say, and draws pixel by
-# pixel. Diffusion gives up the *single pass*: the network runs ten to a thousand times for one picture. In return every
-# run is a task that a network learns without trouble, *which noise is in this picture?*, by least squares. There is no opponent, no
-# order of pixels, no collapse onto a few modes. And a bound on the likelihood comes with it.
+# A GAN draws a picture in one pass and cannot say how likely it is. An autoregressive model can say, and
+# draws pixel by pixel. Diffusion gives up the *single pass*: the network runs ten to a thousand times for one
+# picture. In return every run is a task that a network learns without trouble, *which noise is in this
+# picture?*, by least squares. There is no opponent, no order of pixels, no collapse onto a few modes. And a
+# bound on the likelihood comes with it.
 #
 # | question | answer |
 # |---|---|
@@ -96,27 +70,31 @@ plt.show()
 # | What conditions it? | here a class, added to the time embedding and amplified by guidance |
 # | How is it evaluated, and how does that fail? | Fréchet distance, accuracy of the class asked for, bits/dim; the last is nearly blind to what people see; accuracy rewards guidance until the pictures all look alike; the Fréchet distance turns earlier, and is biased when samples are few |
 #
-# Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli (2015) took the idea from thermodynamics and trained the first such model. Five years
-# passed. Ho, Jain and Abbeel (2020) found the two choices that made it draw: predict the noise, and drop the ELBO's weights. Song, Meng and Ermon (2020) sampled the same network in a tenth
-# of the steps; Nichol and Dhariwal (2021) gave it a better schedule; Ho and Salimans (2022) gave it guidance without a classifier. Most
-# text-to-image models since are built on these five papers.
+# Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli (2015) took the idea from thermodynamics and trained the
+# first such model. Five years passed. Ho, Jain and Abbeel (2020) found the two choices that made it draw:
+# predict the noise, and drop the ELBO's weights. Song, Meng and Ermon (2020) sampled the same network in a
+# tenth of the steps; Nichol and Dhariwal (2021) gave it a better schedule; Ho and Salimans (2022) gave it
+# guidance without a classifier. Most text-to-image models since are built on these five papers.
 #
 # ## 1 · Noise, in one jump
 #
-# Let $x_0$ be a picture with pixels in $[-1, 1]$ and $\varepsilon \sim \mathcal N(0, I)$ noise of the same shape. Time $t$ runs from 0
-# (data) to 1 (noise), in $T$ steps: step $k$ is $t = k/T$. At each step a little of the picture is lost and a little noise comes in:
+# Let $x_0$ be a picture with pixels in $[-1, 1]$ and $\varepsilon \sim \mathcal N(0, I)$ noise of the same
+# shape. Time $t$ runs from 0 (data) to 1 (noise), in $T$ steps: step $k$ is $t = k/T$. At each step a little
+# of the picture is lost and a little noise comes in:
 #
 # $$q(x_k \mid x_{k-1}) = \mathcal N\big(\sqrt{1 - \beta_k}\; x_{k-1},\ \beta_k I\big).$$
 #
-# $\beta_k$ is the share of the variance that is replaced. A normal variable plus normal noise is normal, so that $k$ steps are one jump:
+# $\beta_k$ is the share of the variance that is replaced. A normal variable plus normal noise is normal, so
+# that $k$ steps are one jump:
 #
 # $$q(x_t \mid x_0) = \mathcal N\big(\alpha_t\, x_0,\ \sigma_t^2 I\big),\qquad
 # x_t = \alpha_t x_0 + \sigma_t \varepsilon,\qquad
 # \alpha_t = \sqrt{\bar\alpha_t},\quad \sigma_t = \sqrt{1 - \bar\alpha_t},\quad \bar\alpha_k = \prod_{i=1}^{k} (1 - \beta_i).$$
 #
-# $\bar\alpha$ is the share of the variance that is still picture. The *signal-to-noise ratio* is $\mathrm{SNR} = \alpha_t^2 / \sigma_t^2$. A schedule is
-# nothing but the table of $\bar\alpha_k$ for $k = 0, \dots, T$. Two are famous. DDPM lets $\beta$ grow
-# in a straight line from $10^{-4}$ to $0.02$. Nichol and Dhariwal draw $\bar\alpha$ itself, as a squared cosine.
+# $\bar\alpha$ is the share of the variance that is still picture. The *signal-to-noise ratio* is
+# $\mathrm{SNR} = \alpha_t^2 / \sigma_t^2$. A schedule is nothing but the table of $\bar\alpha_k$ for
+# $k = 0, \dots, T$. Two are famous. DDPM lets $\beta$ grow in a straight line from $10^{-4}$ to $0.02$.
+# Nichol and Dhariwal draw $\bar\alpha$ itself, as a squared cosine.
 
 # %%
 T = 1_000
@@ -158,8 +136,9 @@ COSINE, LINEAR = (f(T).to(device, tables) for f in (cosine_schedule, linear_sche
 print(f"terminal alpha_bar: linear {LINEAR[-1]:.1e}, cosine {COSINE[-1]:.1e}")
 
 # %% [markdown]
-# The simplest case has a known truth. Let the data be single numbers, from two narrow modes: $\tfrac12\mathcal N(-0.6, 0.15^2) + \tfrac12 \mathcal N(0.6, 0.15^2)$. At time
-# $t$ each mode is shrunk by $\alpha_t$ and widened by $\sigma_t$: the density is again two normal curves, with the deviation
+# The simplest case has a known truth. Let the data be single numbers, from two narrow modes:
+# $\tfrac12\mathcal N(-0.6, 0.15^2) + \tfrac12 \mathcal N(0.6, 0.15^2)$. At time $t$ each mode is shrunk by
+# $\alpha_t$ and widened by $\sigma_t$: the density is again two normal curves, with the deviation
 # $\sqrt{\alpha_t^2\, 0.15^2 + \sigma_t^2}$. We walk the chain step by step, and compare with the formula.
 
 # %%
@@ -200,8 +179,9 @@ for ax, (k, x) in zip(axes, seen.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Blue: numbers that walked the chain, one small step after the other. Red: the formula's curve. They agree at every time, so
-# training never needs to walk: it jumps to any $t$. At the end nothing is left of the two modes.
+# Blue: numbers that walked the chain, one small step after the other. Red: the formula's curve. They agree at
+# every time, so training never needs to walk: it jumps to any $t$. At the end nothing is left of the two
+# modes.
 #
 # Now real pictures: the course's glyphs, 36 characters in 12 styles. Ink is 1 and paper 0; we use $2x - 1$.
 
@@ -211,7 +191,8 @@ CLASSES = len(data.CAPITALS_AND_DIGITS)  # 36; the label 36 itself will mean "no
 x_train, x_test = (2 * torch.as_tensor(part.x, device=device) - 1 for part in (glyphs.train, glyphs.test))
 y_train, y_test = (torch.as_tensor(part.y, device=device) for part in (glyphs.train, glyphs.test))
 print(
-    f"{tuple(x_train.shape)} pictures in [{x_train.min():.0f}, {x_train.max():.0f}], mean {x_train.mean():.2f}"
+    f"{tuple(x_train.shape)} pictures in [{x_train.min():.0f}, {x_train.max():.0f}], "
+    f"mean {x_train.mean():.2f}"
 )
 
 
@@ -232,14 +213,15 @@ for ax, schedule, name in zip(axes, (LINEAR, COSINE), ("Linear", "Cosine"), stri
 plt.show()
 
 # %% [markdown]
-# The same letter, the same noise, two schedules. On a picture this small the linear one has destroyed the letter half-way, and its second
-# half adds noise to noise. Section 11 measures what that costs.
+# The same letter, the same noise, two schedules. On a picture this small the linear one has destroyed the
+# letter half-way, and its second half adds noise to noise. Section 11 measures what that costs.
 #
 # ## 2 · The step back, if the picture were known
 #
 # Let $s < t$ be two times, next to each other or far apart. Going from $s$ to $t$ is again a jump, with
-# $\alpha_{t|s} = \alpha_t / \alpha_s$ and $\sigma_{t|s}^2 = \sigma_t^2 - \alpha_{t|s}^2 \sigma_s^2$. Where was $x_s$, if we see $x_t$ *and* know $x_0$? Bayes' rule multiplies two normal densities in $x_s$, so
-# the answer is normal:
+# $\alpha_{t|s} = \alpha_t / \alpha_s$ and $\sigma_{t|s}^2 = \sigma_t^2 - \alpha_{t|s}^2 \sigma_s^2$. Where
+# was $x_s$, if we see $x_t$ *and* know $x_0$? Bayes' rule multiplies two normal densities in $x_s$, so the
+# answer is normal:
 #
 # $$q(x_s \mid x_t, x_0) = \mathcal N\Big(
 # \underbrace{\frac{\alpha_{t|s}\,\sigma_s^2}{\sigma_t^2}\, x_t + \frac{\alpha_s\,\sigma_{t|s}^2}{\sigma_t^2}\, x_0}_{\text{posterior mean}},\
@@ -276,19 +258,22 @@ print(f"mean: grid {mean:.5f}, formula {a * x_t + b * x_0:.5f}")
 print(f"deviation: grid {(p_grid * (grid - mean) ** 2).sum().sqrt():.5f}, formula {c:.5f}")
 
 # %% [markdown]
-# So if somebody told us $x_0$, we could walk back exactly. Nobody does, and that is what the network is for: it looks at $x_t$ and guesses.
+# So if somebody told us $x_0$, we could walk back exactly. Nobody does, and that is what the network is for:
+# it looks at $x_t$ and guesses.
 #
 # ## 3 · Three questions with one answer
 #
-# What should the network be asked? $x_t = \alpha_t x_0 + \sigma_t \varepsilon$ is one equation; whoever knows one of the two unknowns knows the other. So these questions are worth the same
-# in exact arithmetic:
+# What should the network be asked? $x_t = \alpha_t x_0 + \sigma_t \varepsilon$ is one equation; whoever knows
+# one of the two unknowns knows the other. So these questions are worth the same in exact arithmetic:
 #
 # - $\varepsilon$: *which noise was added?* (Ho et al. 2020)
 # - $x_0$: *which picture was it?*
 # - $v = \alpha_t\,\varepsilon - \sigma_t\,x_0$: *in which direction does $x_t$ move?* (Salimans and Ho 2022)
 #
-# Why "direction"? Because $\alpha_t^2 + \sigma_t^2 = 1$, we may write $\alpha_t = \cos\phi$, $\sigma_t = \sin\phi$: then $x_t$ turns from the picture towards the noise, and $v = dx_t / d\phi$ is its velocity. (In lesson
-# 23 the path is a straight line, and the velocity is $\varepsilon - x_0$.) The identities are a rotation:
+# Why "direction"? Because $\alpha_t^2 + \sigma_t^2 = 1$, we may write $\alpha_t = \cos\phi$,
+# $\sigma_t = \sin\phi$: then $x_t$ turns from the picture towards the noise, and $v = dx_t / d\phi$ is its
+# velocity. (In lesson 23 the path is a straight line, and the velocity is $\varepsilon - x_0$.) The
+# identities are a rotation:
 #
 # $$x_0 = \alpha_t x_t - \sigma_t v,\qquad \varepsilon = \sigma_t x_t + \alpha_t v .$$
 
@@ -316,8 +301,10 @@ for kind, said in (("eps", eps), ("x_0", x_0), ("v", alpha * eps - sigma * x_0))
     print(f"{kind:4} largest error {max((back[0] - x_0).abs().max(), (back[1] - eps).abs().max()):.0e}")
 
 # %% [markdown]
-# They are not worth the same when the network errs. An error of 1 in $\varepsilon$ becomes an error of $\sigma_t/\alpha_t$ in the picture: without limit where only noise is left. An
-# error in $x_0$ becomes $\alpha_t/\sigma_t$ in the noise: without limit where the picture is nearly clean. An error in $v$ never grows.
+# They are not worth the same when the network errs. An error of 1 in $\varepsilon$ becomes an error of
+# $\sigma_t/\alpha_t$ in the picture: without limit where only noise is left. An error in $x_0$ becomes
+# $\alpha_t/\sigma_t$ in the noise: without limit where the picture is nearly clean. An error in $v$ never
+# grows.
 
 # %% tags=["demo"]
 t = torch.linspace(0.004, 0.996, 249)
@@ -338,8 +325,8 @@ axes[0].legend(loc="upper center")
 plt.show()
 
 # %% [markdown]
-# That is why this lesson's network says $v$. It also answers at $t = 1$, where $\alpha = 0$ and "which noise?" is a question whose answer is
-# in plain sight and tells nothing about the picture.
+# That is why this lesson's network says $v$. It also answers at $t = 1$, where $\alpha = 0$ and "which
+# noise?" is a question whose answer is in plain sight and tells nothing about the picture.
 #
 # ## 4 · Two ways back
 #
@@ -350,7 +337,8 @@ plt.show()
 # - **DDIM** (Song, Meng and Ermon 2020): draw nothing; jump with the noise that is there,
 #   $x_s = \alpha_s \hat x_0 + \sigma_s \hat\varepsilon$.
 #
-# Pixels lie between $-1$ and $1$, so $\hat x_0$ may be clipped to that range. `denoise` does so, and asks the network twice where there is *guidance*; section 7 says why.
+# Pixels lie between $-1$ and $1$, so $\hat x_0$ may be clipped to that range. `denoise` does so, and asks the
+# network twice where there is *guidance*; section 7 says why.
 
 
 # %%
@@ -376,6 +364,7 @@ def ddim(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0):
     return x
 
 
+# %%
 @torch.no_grad()
 def ancestral(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0, generator=None):
     """The same, with a draw from the posterior at every step; its randomness is the CPU generator's."""
@@ -393,10 +382,12 @@ def time_grid(steps, end=1.0):
 
 
 # %% [markdown]
-# The posterior's deviation $c$ is 0 at $s = 0$: the last step of either sampler is $\hat x_0$ itself, and no noise is left in the picture.
+# The posterior's deviation $c$ is 0 at $s = 0$: the last step of either sampler is $\hat x_0$ itself, and no
+# noise is left in the picture.
 #
-# Try them where no network is needed. For the two modes the best guess $\mathbb E[x_0 \mid x_t]$ has a closed form: given $x_t$, mode $i$ has a responsibility (lesson 02), and within a mode everything is
-# normal. The function below answers like a network that was trained for ever.
+# Try them where no network is needed. For the two modes the best guess $\mathbb E[x_0 \mid x_t]$ has a closed
+# form: given $x_t$, mode $i$ has a responsibility (lesson 02), and within a mode everything is normal. The
+# function below answers like a network that was trained for ever.
 
 
 # %%
@@ -444,16 +435,19 @@ for ax, (name, steps) in zip(axes, ((n, k) for k in (few, many) for n in toy_err
 plt.show()
 
 # %% [markdown]
-# The network is perfect here, so what is wrong is the sampler's own error. With few steps both make the modes too narrow and leave samples stranded between them: one step is so long that the
-# guess $\hat x_0$, a mean over both modes, is taken for the truth. The ancestral sampler errs more: it draws from one normal distribution where the exact step back has two humps. DDIM solves a differential
-# equation (lesson 21) with long strides. With a hundred steps both are close.
+# The network is perfect here, so what is wrong is the sampler's own error. With few steps both make the modes
+# too narrow and leave samples stranded between them: one step is so long that the guess $\hat x_0$, a mean
+# over both modes, is taken for the truth. The ancestral sampler errs more: it draws from one normal
+# distribution where the exact step back has two humps. DDIM solves a differential equation (lesson 21) with
+# long strides. With a hundred steps both are close.
 #
 # ## 5 · A network that knows the time
 #
-# The network is a function $v_\theta(x_t, t, y)$: a noisy picture, the time, a class; out comes a picture of the same size. We build it in four pieces.
+# The network is a function $v_\theta(x_t, t, y)$: a noisy picture, the time, a class; out comes a picture of
+# the same size. We build it in four pieces.
 #
-# **Time as a vector.** A network reads a single number badly. So $1000\,t$ becomes waves of many lengths, as positions do in a transformer: slow waves say roughly when,
-# fast ones precisely.
+# **Time as a vector.** A network reads a single number badly. So $1000\,t$ becomes waves of many lengths, as
+# positions do in a transformer: slow waves say roughly when, fast ones precisely.
 
 
 # %%
@@ -487,7 +481,8 @@ ax.grid(False)
 plt.show()
 
 # %% [markdown]
-# **A residual block.** Two convolutions, each after a normalisation, and a bypass. Between them the embedding sets the contrast and the level of every channel, $h \cdot (1 + \text{scale}) + \text{shift}$: this is how
+# **A residual block.** Two convolutions, each after a normalisation, and a bypass. Between them the embedding
+# sets the contrast and the level of every channel, $h \cdot (1 + \text{scale}) + \text{shift}$: this is how
 # the block learns when it is, and what is wanted.
 
 
@@ -509,8 +504,9 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# **Unshuffled pixels.** A convolution costs in proportion to the area, and at 16 × 16 most of the work would go into single pixels. `pixel_unshuffle` folds each
-# square of 2 × 2 pixels into four channels: nothing is lost, and everything after it is four times cheaper.
+# **Unshuffled pixels.** A convolution costs in proportion to the area, and at 16 × 16 most of the work would
+# go into single pixels. `pixel_unshuffle` folds each square of 2 × 2 pixels into four channels: nothing is
+# lost, and everything after it is four times cheaper.
 
 # %%
 x_toy = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -519,9 +515,10 @@ print(folded[0].tolist())
 print("and back:", torch.equal(F.pixel_shuffle(folded, 2), x_toy))
 
 # %% [markdown]
-# **The U.** Down to half the side, 4 × 4, where the two convolutions of a block see nearly the whole letter; then up again, and on the way up each level gets what
-# it was on the way down (the *skips*): the coarse map knows which letter, the fine one where its edges are. The last convolution starts at 0: the untrained network says
-# $v = 0$, which is a mild mistake at every time.
+# **The U.** Down to half the side, 4 × 4, where the two convolutions of a block see nearly the whole letter;
+# then up again, and on the way up each level gets what it was on the way down (the *skips*): the coarse map
+# knows which letter, the fine one where its edges are. The last convolution starts at 0: the untrained
+# network says $v = 0$, which is a mild mistake at every time.
 #
 # ```
 # 16x16 ─ unshuffle ─▶ 8x8 ─ enter ─ block ──────── skip, skip ────────▶ block ─ block ─ leave ─ shuffle ─▶ 16x16
@@ -530,6 +527,7 @@ print("and back:", torch.equal(F.pixel_shuffle(folded, 2), x_toy))
 
 
 # %%
+# long: one network, to be read from the noise to the estimate
 class UNet(nn.Module):
     """v_theta(x_t, t, y): (B, 1, 16, 16), (B,) in [0, 1], (B,) in 0 ... classes -> (B, 1, 16, 16)."""
 
@@ -578,10 +576,14 @@ print(f"{parameters:,} parameters; {tuple(out.shape)}; untrained it says {out.ab
 #
 # Three habits make it work well.
 #
-# - **Stratified times.** The batch's times are spread evenly over the schedule, one in each of $B$ equal pieces, instead of falling anywhere. The expectation is the same and the loss jumps less.
-# - **Labels dropped.** One label in ten is replaced by "no class". The same network then also knows $p(x)$, which guidance needs.
-# - **An average of the weights.** The last weights of a run are as noisy as its last gradients. An *exponential moving average* (EMA) of the weights,
-#   $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$, is a steadier network, and only it is used afterwards.
+# - **Stratified times.** The batch's times are spread evenly over the schedule, one in each of $B$ equal
+#   pieces, instead of falling anywhere. The expectation is the same and the loss jumps less.
+# - **Labels dropped.** One label in ten is replaced by "no class". The same network then also knows $p(x)$,
+#   which guidance needs.
+# - **An average of the weights.** The last weights of a run are as noisy as its last gradients. An
+#   *exponential moving average* (EMA) of the weights,
+#   $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$, is a steadier network, and only it is used
+#   afterwards.
 
 
 # %%
@@ -614,8 +616,10 @@ def update(net, ema, optimizer, x_0, y, generator, decay):
 
 
 # %% [markdown]
-# The learning rate rises over the first tenth of the run and then falls to 0 in a straight line. The average's memory, $1 / (1 - d)$ updates, is shorter at the start, so that the random first weights are soon forgotten.
-# At a few moments we let the average draw, and compare both networks on test pictures, with the same noise for both.
+# The learning rate rises over the first tenth of the run and then falls to 0 in a straight line. The
+# average's memory, $1 / (1 - d)$ updates, is shorter at the start, so that the random first weights are soon
+# forgotten. At a few moments we let the average draw, and compare both networks on test pictures, with the
+# same noise for both.
 
 # %%
 ema = copy.deepcopy(net).requires_grad_(False)
@@ -641,6 +645,8 @@ rise = S.updates / 10
 rate = torch.optim.lr_scheduler.LambdaLR(
     optimizer, lambda n: min((n + 1) / rise, (S.updates - n) / (S.updates - rise))
 )
+
+# %% tags=["demo"]
 curve, drawn, losses = progress.Curve("DDPM on glyphs", "update", "loss"), {}, {}
 moments = sorted({min(S.updates, m) for m in (S.updates // 12, S.updates // 4, S.updates // 2, S.updates)})
 began = time.perf_counter()
@@ -666,20 +672,26 @@ for ax, (n, x) in zip(np.atleast_1d(axes), drawn.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The same noise, at four moments of the run. Clouds, then strokes, then letters. The titles compare the last weights with their average: while the learning rate is high the average
-# is the better network, without a single gradient of its own. At the end the rate has fallen, the weights have come to rest, and the two agree.
+# The same noise, at four moments of the run. Clouds, then strokes, then letters. The titles compare the last
+# weights with their average: while the learning rate is high the average is the better network, without a
+# single gradient of its own. At the end the rate has fallen, the weights have come to rest, and the two
+# agree.
 
 # %% [markdown]
 # ## 7 · Guidance
 #
-# A network trained by least squares answers with the *mean* of what it holds possible, and a small one heeds the label only in part: asked for a G in much noise, it hedges towards a C. Guidance turns
-# the label's voice up. Let $v_\theta(x_t, t, \varnothing)$ be the answer without a label; the difference of the two answers is what the label changes. Take more of it:
+# A network trained by least squares answers with the *mean* of what it holds possible, and a small one heeds
+# the label only in part: asked for a G in much noise, it hedges towards a C. Guidance turns the label's voice
+# up. Let $v_\theta(x_t, t, \varnothing)$ be the answer without a label; the difference of the two answers is
+# what the label changes. Take more of it:
 #
 # $$v_w = v_\theta(x_t, t, \varnothing) + w\,\big(v_\theta(x_t, t, y) - v_\theta(x_t, t, \varnothing)\big).$$
 #
-# $w = 1$ is the network as it was trained. In terms of densities it walks uphill on $\log p(x_t) + w \log p(y \mid x_t)$: the classifier that is hidden in the
-# two answers counts $w$ times (Ho and Salimans 2022). Pictures that an uncertain reader could take for another letter become rare, and with them
-# everything unusual. What that costs is the *diversity*: the variance within a class over that of real pictures.
+# $w = 1$ is the network as it was trained. In terms of densities it walks uphill on
+# $\log p(x_t) + w \log p(y \mid x_t)$: the classifier that is hidden in the two answers counts $w$ times (Ho
+# and Salimans 2022). Pictures that an uncertain reader could take for another letter become rare, and with
+# them everything unusual. What that costs is the *diversity*: the variance within a class over that of real
+# pictures.
 
 
 # %%
@@ -725,9 +737,10 @@ for ax, w in zip(axes, (1.0, 2.0, 4.0), strict=True):
 plt.show()
 
 # %% [markdown]
-# The same noise in each column. Without guidance some are torn, or half another letter; with 2 nearly all are the one that was asked for; with 4 the strokes grow heavy and the pictures look
-# alike. Accuracy is best where diversity has long fallen, and the Fréchet distance, which feels both, turns
-# earlier. A report that gives one of them without the others hides the trade.
+# The same noise in each column. Without guidance some are torn, or half another letter; with 2 nearly all are
+# the one that was asked for; with 4 the strokes grow heavy and the pictures look alike. Accuracy is best
+# where diversity has long fallen, and the Fréchet distance, which feels both, turns earlier. A report that
+# gives one of them without the others hides the trade.
 
 # %% tags=["demo"]
 x_two = guided[2.0][0]
@@ -740,8 +753,9 @@ plt.show()
 # %% [markdown]
 # ## 8 · How many steps?
 #
-# Both samplers, 5 to 100 steps, twice: on the two modes of section 4, where the network is perfect and the truth exact; and on glyphs, without
-# guidance, by the Fréchet distance to test pictures. There the network errs, too, and the distance between *real* sets of this size is the floor.
+# Both samplers, 5 to 100 steps, twice: on the two modes of section 4, where the network is perfect and the
+# truth exact; and on glyphs, without guidance, by the Fréchet distance to test pictures. There the network
+# errs, too, and the distance between *real* sets of this size is the floor.
 
 # %% tags=["demo"]
 glyph_error, start = {"ancestral": [], "DDIM": []}, noise_like(half_y, 6)
@@ -776,25 +790,33 @@ for name, values in glyph_error.items():
     print(f"{name:9}", {steps: round(v, 1) for steps, v in zip(S.step_counts, values, strict=True)})
 
 # %% [markdown]
-# Left, the sampler's own error: it falls each time the steps become more, and DDIM's lies below at every number. Right, with a trained network in it, the order turns round. DDIM soon stops gaining: what is left is
-# the network's error, which no number of steps removes. The ancestral sampler goes on gaining a little, for its fresh noise gives the network a chance to mend what it did earlier. Both are far from the
-# floor. And for most of what can be had, ten or twenty steps are enough: a thousand were never needed to *sample*.
+# Left, the sampler's own error: it falls each time the steps become more, and DDIM's lies below at every
+# number. Right, with a trained network in it, the order turns round. DDIM soon stops gaining: what is left is
+# the network's error, which no number of steps removes. The ancestral sampler goes on gaining a little, for
+# its fresh noise gives the network a chance to mend what it did earlier. Both are far from the floor. And for
+# most of what can be had, ten or twenty steps are enough: a thousand were never needed to *sample*.
 #
 # ## 9 · The weighted ELBO, in bits
 #
-# DDPM is a variational autoencoder (lesson 10) with a thousand layers whose encoder, $q$, is fixed. So there is an ELBO, and it falls into parts:
+# DDPM is a variational autoencoder (lesson 10) with a thousand layers whose encoder, $q$, is fixed. So there
+# is an ELBO, and it falls into parts:
 #
 # $$-\log p(x_0) \le
 # \underbrace{\mathrm{KL}\big(q(x_T \mid x_0)\,\|\,\mathcal N(0, I)\big)}_{\text{is the end really noise?}}
 # + \sum_{k=2}^{T} \underbrace{\mathbb E\,\mathrm{KL}\big(q(x_{k-1} \mid x_k, x_0)\,\|\,p_\theta(x_{k-1} \mid x_k)\big)}_{L_k}
 # + \underbrace{\mathbb E\big[-\log p(x_0 \mid x_1)\big]}_{\text{the last step}} .$$
 #
-# Each mean $\mathbb E$ is over the noise in $x_k$ (in $x_1$, at the last step). The reverse step $p_\theta$ has the posterior's variance and $\hat x_0$ for $x_0$. Two normal densities of equal variance differ only in their means, and the algebra ends in one line (Kingma and others 2021):
+# Each mean $\mathbb E$ is over the noise in $x_k$ (in $x_1$, at the last step). The reverse step $p_\theta$
+# has the posterior's variance and $\hat x_0$ for $x_0$. Two normal densities of equal variance differ only in
+# their means, and the algebra ends in one line (Kingma and others 2021):
 #
 # $$L_k = \tfrac12\,\big(\mathrm{SNR}_{k-1} - \mathrm{SNR}_k\big)\; \mathbb E\,\lVert x_0 - \hat x_0 \rVert^2 .$$
 #
-# So the ELBO *is* a weighted sum of squared errors, and the loss of section 6 is another weighting of the same errors: since for one $x_t$ the errors are tied, $v - \hat v = -(x_0 - \hat x_0)/\sigma_t$, it weighs the picture's error
-# by $1/\sigma_t^2 = \mathrm{SNR} + 1$, and an $\varepsilon$-loss by $\mathrm{SNR}$. The ELBO's own weight is the *slope* of SNR, which grows far steeper towards $t = 0$: it spends nearly everything on the last, invisible grain.
+# So the ELBO *is* a weighted sum of squared errors, and the loss of section 6 is another weighting of the
+# same errors: since for one $x_t$ the errors are tied, $v - \hat v = -(x_0 - \hat x_0)/\sigma_t$, it weighs
+# the picture's error by $1/\sigma_t^2 = \mathrm{SNR} + 1$, and an $\varepsilon$-loss by $\mathrm{SNR}$. The
+# ELBO's own weight is the *slope* of SNR, which grows far steeper towards $t = 0$: it spends nearly
+# everything on the last, invisible grain.
 
 
 # %%
@@ -821,8 +843,10 @@ ax.legend(ncols=4, loc="upper right")
 plt.show()
 
 # %% [markdown]
-# Now the bits. The glyphs have 256 levels, so the last step must give a *probability* to each level: the mass of a normal curve around $\hat x_0$, between half a level below and half a level above; the first and the
-# last level get the tails. Its width is the one free number, and we fit it on training pictures. That keeps the bound a bound.
+# Now the bits. The glyphs have 256 levels, so the last step must give a *probability* to each level: the mass
+# of a normal curve around $\hat x_0$, between half a level below and half a level above; the first and the
+# last level get the tails. Its width is the one free number, and we fit it on training pictures. That keeps
+# the bound a bound.
 
 
 # %%
@@ -847,8 +871,8 @@ def guess_at(net, x_0, y, k, generator):
 
 
 # %% [markdown]
-# The thousand terms would need a thousand network calls for each picture. We draw a few steps for each, spread evenly over the test set: a nearly unbiased estimate of the sum, with a
-# standard error beside it.
+# The thousand terms would need a thousand network calls for each picture. We draw a few steps for each,
+# spread evenly over the test set: a nearly unbiased estimate of the sum, with a standard error beside it.
 
 
 # %%
@@ -876,7 +900,8 @@ per_picture = prior.to(terms) + terms.mean(0) + last.to(terms)
 bits_per_dim = per_picture.mean().item()
 error = per_picture.std().item() / math.sqrt(len(per_picture))
 print(
-    f"the end is noise: {prior.mean():.4f} bits/dim; the steps: {terms.mean():.3f}; the last step: {last.mean():.3f}"
+    f"the end is noise: {prior.mean():.4f} bits/dim; "
+    f"the steps: {terms.mean():.3f}; the last step: {last.mean():.3f}"
 )
 print(f"in all at most {bits_per_dim:.3f} bits/dim (standard error {error:.3f})")
 signal = (
@@ -885,7 +910,8 @@ signal = (
 print(f"the first part under the linear schedule: {signal / 2 / math.log(2):.6f} bits/dim")
 
 # %% [markdown]
-# Against what? Eight bits for the grey level as it is. And a model without any neighbours, a table of 256 levels for each pixel of each class (the naive Bayes of lesson 02), which is exact and no bound.
+# Against what? Eight bits for the grey level as it is. And a model without any neighbours, a table of 256
+# levels for each pixel of each class (the naive Bayes of lesson 02), which is exact and no bound.
 
 # %% tags=["demo"]
 levels_train, levels_test = (
@@ -900,8 +926,9 @@ naive = -log_table[y_test[: S.bound, None], pixel, levels_test].mean().item() / 
 print(f"independent pixels: {naive:.3f} bits/dim; DDPM: at most {bits_per_dim:.3f}")
 
 # %% [markdown]
-# The table beats the bound, and cannot draw a letter. It knows that most pixels are paper, *exactly* paper, and pays next to nothing for them. Our network guesses them to within a few levels, which no eye
-# sees, and pays for the difference in every pixel. Where the bits go shows the same:
+# The table beats the bound, and cannot draw a letter. It knows that most pixels are paper, *exactly* paper,
+# and pays next to nothing for them. Our network guesses them to within a few levels, which no eye sees, and
+# pays for the difference in every pixel. Where the bits go shows the same:
 
 # %% tags=["demo"]
 edges = torch.logspace(math.log10(2), math.log10(T), 13)
@@ -920,12 +947,15 @@ ax.text(0.00085, last.mean().item(), " the last step", va="bottom", fontsize=9.5
 plt.show()
 
 # %% [markdown]
-# Most bits go to times at which the noise can hardly be seen: they pay for exact grey levels. The times at which letters are decided, say $t > 0.3$,
-# cost a few hundredths of the sum. That is why bits/dim and the look of samples are nearly strangers, and why dropping the ELBO's weights made DDPM draw. (Its paper reports at most 3.75 bits/dim on CIFAR-10, beside 2.80 of an autoregressive transformer.)
+# Most bits go to times at which the noise can hardly be seen: they pay for exact grey levels. The times at
+# which letters are decided, say $t > 0.3$, cost a few hundredths of the sum. That is why bits/dim and the
+# look of samples are nearly strangers, and why dropping the ELBO's weights made DDPM draw. (Its paper reports
+# at most 3.75 bits/dim on CIFAR-10, beside 2.80 of an autoregressive transformer.)
 #
 # ## 10 · Play: steps and guidance
 #
-# *Question: how few steps will do, and does guidance need more of them?* Each position draws sixteen pictures of one letter, from the same noise.
+# *Question: how few steps will do, and does guidance need more of them?* Each position draws sixteen pictures
+# of one letter, from the same noise.
 
 
 # %%
@@ -958,19 +988,24 @@ for ax, (s, w) in zip(axes, cases, strict=True):
 plt.show()
 
 # %% [markdown]
-# Two steps already draw the letter, in pale and blurred strokes: a mean over many. From five on the strokes are sharp, and little changes. Guidance acts at every number of steps; it does not replace
-# them, and they do not replace it.
+# Two steps already draw the letter, in pale and blurred strokes: a mean over many. From five on the strokes
+# are sharp, and little changes. Guidance acts at every number of steps; it does not replace them, and they do
+# not replace it.
 #
 # ## 11 · What breaks
 #
 # ### A schedule that never reaches noise
 #
-# The sampler starts from $\mathcal N(0, I)$. That is right if $\bar\alpha$ ends at 0. A schedule that ends at $\bar\alpha_T > 0$ has never shown its network pure noise: at its last time there is always a
-# trace of the picture in $x_T$, and the network has learned to trust it. Give it noise, and it trusts that: the average of noise is 0, halfway between ink and paper, so it draws
-# pictures with too much ink. (Lin and others, 2023, found it in Stable Diffusion, whose pictures were all of medium brightness. The next cell prints where its schedule ends.)
+# The sampler starts from $\mathcal N(0, I)$. That is right if $\bar\alpha$ ends at 0. A schedule that ends at
+# $\bar\alpha_T > 0$ has never shown its network pure noise: at its last time there is always a trace of the
+# picture in $x_T$, and the network has learned to trust it. Give it noise, and it trusts that: the average of
+# noise is 0, halfway between ink and paper, so it draws pictures with too much ink. (Lin and others, 2023,
+# found it in Stable Diffusion, whose pictures were all of medium brightness. The next cell prints where its
+# schedule ends.)
 #
-# We need no second network to see it. A schedule that stops early is ours, cut off at some $t_{\text{end}} < 1$, and a network trained on it alone could answer no better there.
-# The cost in bits is the first part of the ELBO.
+# We need no second network to see it. A schedule that stops early is ours, cut off at some
+# $t_{\text{end}} < 1$, and a network trained on it alone could answer no better there. The cost in bits is
+# the first part of the ELBO.
 
 # %% tags=["demo"]
 stable_diffusion = 1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1_000, dtype=torch.float64) ** 2
@@ -1011,13 +1046,17 @@ for ax, end in zip(axes, (0.5, 0.7, 1.0), strict=True):
 plt.show()
 
 # %% [markdown]
-# Accuracy falls and ink grows from the first step away from 0. (At 0 there is still a little too much ink: guidance makes strokes heavier, section 7.) **The repair** is the last row: let $\bar\alpha$ go all the way to 0, and ask for $v$, since at $\bar\alpha = 0$ the noise tells nothing. Where a schedule cannot be redrawn it can be *rescaled*:
-# exercise 3.
+# Accuracy falls and ink grows from the first step away from 0. (At 0 there is still a little too much ink:
+# guidance makes strokes heavier, section 7.) **The repair** is the last row: let $\bar\alpha$ go all the way
+# to 0, and ask for $v$, since at $\bar\alpha = 0$ the noise tells nothing. Where a schedule cannot be redrawn
+# it can be *rescaled*: exercise 3.
 #
 # ### A linear schedule on small pictures
 #
-# DDPM's line was made for larger pictures. In a large picture neighbouring pixels say the same thing many times over, so that much noise is needed to hide it; a picture of 16 × 16 pixels drowns
-# early. For the same network we now ask: what share of the schedule's time is spent where there is nothing to see? The measure is the network's error in the picture over that of the class's mean picture.
+# DDPM's line was made for larger pictures. In a large picture neighbouring pixels say the same thing many
+# times over, so that much noise is needed to hide it; a picture of 16 × 16 pixels drowns early. For the same
+# network we now ask: what share of the schedule's time is spent where there is nothing to see? The measure is
+# the network's error in the picture over that of the class's mean picture.
 
 
 # %%
@@ -1037,6 +1076,8 @@ for k in ks_grid:
     guess = guess_at(ema, some, some_y, k.expand(len(some)), g)
     unseen.append((guess - some).square().mean().item() / blind)
 unseen = np.array(unseen)
+
+# %% tags=["demo"]
 fig, axes = plot.figure(1, 2, height=2.9)
 spent = {}
 for name, schedule, colour in (
@@ -1056,8 +1097,9 @@ plt.show()
 print({name: f"{share:.0%} of the steps have nothing to see (above 0.9)" for name, share in spent.items()})
 
 # %% [markdown]
-# Under the linear schedule, that share of every training batch teaches the network little, and that share of a sampler's steps moves next to nothing. Take the steps where either schedule puts
-# them, with the same network.
+# Under the linear schedule, that share of every training batch teaches the network little, and that share of
+# a sampler's steps moves next to nothing. Take the steps where either schedule puts them, with the same
+# network.
 
 # %% tags=["demo"]
 low = {}
@@ -1080,9 +1122,12 @@ for ax, name in zip(axes, ("linear", "cosine"), strict=True):
 plt.show()
 
 # %% [markdown]
-# With five steps the linear schedule leaves too few for the part where letters take shape, and the Fréchet distance shows it (the accuracy does not); with more steps the gap shrinks, since steps through nothing do no harm and only cost time. The
-# waste in training stays. The cosine is one repair. Another keeps any schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023): noise that is right at one resolution is right at another after a shift of
-# $2\log$ of the ratio of the sides (a larger picture needs a lower log-SNR).
+# With five steps the linear schedule leaves too few for the part where letters take shape, and the Fréchet
+# distance shows it (the accuracy does not); with more steps the gap shrinks, since steps through nothing do
+# no harm and only cost time. The waste in training stays. The cosine is one repair. Another keeps any
+# schedule and *shifts* its log-SNR by what the size of the picture asks for (Hoogeboom and others 2023):
+# noise that is right at one resolution is right at another after a shift of $2\log$ of the ratio of the sides
+# (a larger picture needs a lower log-SNR).
 #
 # ## 12 · How good is it?
 
@@ -1107,8 +1152,11 @@ board.plot("glyphs 16")
 plt.show()
 
 # %% [markdown]
-# Both rows are one network and ten steps of DDIM; only guidance differs, and with it the seconds (twice the calls). After so short a training the Fréchet distance of both is well above that of lessons 10 and 13, and a picture takes many times as long; against the GAN, what is gained is precision, a bound on the likelihood and a training without an opponent. The bits belong to the network as trained, without guidance: guided samples come from no
-# density that anybody has written down.
+# Both rows are one network and ten steps of DDIM; only guidance differs, and with it the seconds (twice the
+# calls). After so short a training the Fréchet distance of both is well above that of lessons 10 and 13, and
+# a picture takes many times as long; against the GAN, what is gained is precision, a bound on the likelihood
+# and a training without an opponent. The bits belong to the network as trained, without guidance: guided
+# samples come from no density that anybody has written down.
 #
 # ## 13 · In production
 #
@@ -1116,8 +1164,10 @@ plt.show()
 #
 # $$\text{time} = S \times g \times t_{\text{net}},$$
 #
-# $S$ steps, $g = 2$ with guidance and 1 without, $t_{\text{net}}$ one run of the network. Nothing else matters. So there are four knobs: fewer steps (DDIM here; better solvers in lesson 20; distillation in lesson 24),
-# guidance built into the network, a cheaper network (our unshuffled pixels; latents in lesson 29), and lower precision.
+# $S$ steps, $g = 2$ with guidance and 1 without, $t_{\text{net}}$ one run of the network. Nothing else
+# matters. So there are four knobs: fewer steps (DDIM here; better solvers in lesson 20; distillation in
+# lesson 24), guidance built into the network, a cheaper network (our unshuffled pixels; latents in
+# lesson 29), and lower precision.
 
 # %% tags=["demo"]
 y = torch.full((64,), 3, device=device)
@@ -1132,16 +1182,21 @@ for name, steps, w in (("10 steps", 10, 1.0), ("10 steps, guided", 10, 2.0), ("4
 # %% [markdown]
 # ## Exercises
 #
-# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade comes from further tests of the same properties on other inputs. In
-# all of them $\alpha$ and $\sigma$ are what section 1 says, $x_t = \alpha_t x_0 + \sigma_t\varepsilon$. But where an exercise says *any schedule*, $\alpha^2 + \sigma^2$ need not be 1; all that holds is that SNR falls
-# with time. (Lesson 23 uses $\alpha = 1 - t$, $\sigma = t$.)
+# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
+# comes from further tests of the same properties on other inputs. In all of them $\alpha$ and $\sigma$ are
+# what section 1 says, $x_t = \alpha_t x_0 + \sigma_t\varepsilon$. But where an exercise says *any schedule*,
+# $\alpha^2 + \sigma^2$ need not be 1; all that holds is that SNR falls with time. (Lesson 23 uses
+# $\alpha = 1 - t$, $\sigma = t$.)
 
 # %% [markdown]
 # ### 1 · Any two tell the others (easy, 20 minutes)
 #
-# Section 3 went from $x_t$ and one answer to the others, where $\alpha^2 + \sigma^2 = 1$. Now take *any schedule*, and any two of the four quantities $x_t$, $x_0$, $\varepsilon$ and
-# $v = \alpha\,\varepsilon - \sigma\,x_0$: find all four. Each is $p\,x_0 + q\,\varepsilon$ with known numbers $p$ and $q$, so that two of them are two linear equations. Where
-# these do not determine $x_0$ and $\varepsilon$ (for example $x_t$ and $\varepsilon$ with $\alpha = 0$), in one row of the batch or in all, raise `ValueError`.
+# Section 3 went from $x_t$ and one answer to the others, where $\alpha^2 + \sigma^2 = 1$. Now take *any
+# schedule*, and any two of the four quantities $x_t$, $x_0$, $\varepsilon$ and
+# $v = \alpha\,\varepsilon - \sigma\,x_0$: find all four. Each is $p\,x_0 + q\,\varepsilon$ with known numbers
+# $p$ and $q$, so that two of them are two linear equations. Where these do not determine $x_0$ and
+# $\varepsilon$ (for example $x_t$ and $\varepsilon$ with $\alpha = 0$), in one row of the batch or in all,
+# raise `ValueError`.
 
 
 # %% exercise="any-two"
@@ -1183,8 +1238,10 @@ assert math.isclose(four["eps"].item(), 3), "0.5 eps - 0.5 * 2 = 0.5"
 # %% [markdown]
 # ### 2 · Two moments of one path (medium, 25 minutes)
 #
-# A picture is noised once, step by step, and looked at several times on the way. Given $x_0$, the pixel's values at these times are normal *together*. How do they covary? From the
-# earlier time $s$ to the later $t$ one jump of section 2 leads: $x_t = \alpha_{t|s}\, x_s + \text{new noise}$. The times come in any order, and the schedule is *any schedule*; of two times, the one with the smaller SNR is the later.
+# A picture is noised once, step by step, and looked at several times on the way. Given $x_0$, the pixel's
+# values at these times are normal *together*. How do they covary? From the earlier time $s$ to the later $t$
+# one jump of section 2 leads: $x_t = \alpha_{t|s}\, x_s + \text{new noise}$. The times come in any order, and
+# the schedule is *any schedule*; of two times, the one with the smaller SNR is the later.
 
 
 # %% exercise="two-times"
@@ -1213,8 +1270,10 @@ assert covariance[0, 1] == 0, "pure noise remembers nothing"
 # %% [markdown]
 # ### 3 · A schedule that ends in noise (medium, 20 minutes)
 #
-# The repair of section 11 for a schedule that somebody else has chosen (Lin and others 2023). Shift $\sqrt{\bar\alpha_k}$ by a constant, so that the last one becomes 0, then multiply by a constant, so that
-# the one at $k = 1$ is what it was; the clean end, $\bar\alpha_0 = 1$, stays. Return the new table and its $\beta_1, \dots, \beta_T$.
+# The repair of section 11 for a schedule that somebody else has chosen (Lin and others 2023). Shift
+# $\sqrt{\bar\alpha_k}$ by a constant, so that the last one becomes 0, then multiply by a constant, so that
+# the one at $k = 1$ is what it was; the clean end, $\bar\alpha_0 = 1$, stays. Return the new table and its
+# $\beta_1, \dots, \beta_T$.
 
 
 # %% exercise="zero-terminal"
@@ -1248,9 +1307,11 @@ assert torch.equal(short, kept), "leave the table that came in as it is"
 # %% [markdown]
 # ### 4 · One weighting, three losses (medium, 25 minutes)
 #
-# Hang and others (2023) weigh the squared error *of the picture* by $\min(\mathrm{SNR}, \gamma)$: what is easy counts no more than $\gamma$. A network that says $\varepsilon$ or $v$ has errors in $\varepsilon$ or $v$. By which number
-# must *its* squared error be multiplied, so that the loss is the same? Take $\alpha^2 + \sigma^2 = 1$, and $\log \mathrm{SNR}$ as input, which may be huge, or infinite at the ends of a schedule. The answer there is the limit, a
-# finite number.
+# Hang and others (2023) weigh the squared error *of the picture* by $\min(\mathrm{SNR}, \gamma)$: what is
+# easy counts no more than $\gamma$. A network that says $\varepsilon$ or $v$ has errors in $\varepsilon$ or
+# $v$. By which number must *its* squared error be multiplied, so that the loss is the same? Take
+# $\alpha^2 + \sigma^2 = 1$, and $\log \mathrm{SNR}$ as input, which may be huge, or infinite at the ends of a
+# schedule. The answer there is the limit, a finite number.
 
 
 # %% exercise="min-snr"
@@ -1286,9 +1347,12 @@ assert min_snr_weight(edge, "eps", 5.0).tolist() == [1, 0], (
 # %% [markdown]
 # ### 5 · A better variance for the step back (medium, 25 minutes)
 #
-# Section 9 gave the step back, $p_\theta(x_s \mid x_t) = \mathcal N(a x_t + b\hat x_0, \rho^2 I)$, the posterior's own variance $\rho^2 = c^2$. But the network's picture is off by a mean squared error $m = \mathbb E(x_0 - \hat x_0)^2$ per
-# pixel, and the step could admit that. Which $\rho^2$ makes $\mathbb E\,\mathrm{KL}\big(\mathcal N(a x_t + b x_0, c^2)\,\|\,\mathcal N(a x_t + b \hat x_0, \rho^2)\big)$ smallest, the mean taken over pixels, and
-# how many nats per pixel does it save against $\rho^2 = c^2$? (Bao and others 2022 sample with such variances.)
+# Section 9 gave the step back, $p_\theta(x_s \mid x_t) = \mathcal N(a x_t + b\hat x_0, \rho^2 I)$, the
+# posterior's own variance $\rho^2 = c^2$. But the network's picture is off by a mean squared error
+# $m = \mathbb E(x_0 - \hat x_0)^2$ per pixel, and the step could admit that. Which $\rho^2$ makes
+# $\mathbb E\,\mathrm{KL}\big(\mathcal N(a x_t + b x_0, c^2)\,\|\,\mathcal N(a x_t + b \hat x_0, \rho^2)\big)$
+# smallest, the mean taken over pixels, and how many nats per pixel does it save against $\rho^2 = c^2$? (Bao
+# and others 2022 sample with such variances.)
 
 
 # %% exercise="best-variance"
@@ -1318,9 +1382,11 @@ assert math.isclose(saved.item(), (math.e - 1) / 2 - 0.5), (
 # %% [markdown]
 # ### 6 · Repair a broken sampler (hard, 35 minutes)
 #
-# Somebody wrote DDPM's step from $x_k$ to $x_{k-1}$ for a network that says $\varepsilon$, with guidance, in DDPM's own form of the posterior mean: $\hat x_0$ is put in and
-# everything is sorted by $x_k$ and $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults, and draws nothing: in single precision (float32) its numbers run off to infinity within a few dozen of the thousand steps. Find the faults, and write the step that works. $w$ is
-# the guidance of section 7, and nothing is clipped.
+# Somebody wrote DDPM's step from $x_k$ to $x_{k-1}$ for a network that says $\varepsilon$, with guidance, in
+# DDPM's own form of the posterior mean: $\hat x_0$ is put in and everything is sorted by $x_k$ and
+# $\hat\varepsilon$. The noise $z$ is drawn outside. It has **three** faults, and draws nothing: in single
+# precision (float32) its numbers run off to infinity within a few dozen of the thousand steps. Find the
+# faults, and write the step that works. $w$ is the guidance of section 7, and nothing is clipped.
 
 
 # %%
@@ -1367,12 +1433,14 @@ assert torch.allclose(spread, c.expand(1, 2)), "one unit of z moves x by the pos
 # %% [markdown]
 # ### 7 · The bridge (hard, 40 minutes)
 #
-# Two photographs of one path, $x_r$ and $x_t$, taken at $r < t$. Where was the path at a time $s$ between them? Since each step only looks at the one before it, the picture $x_0$ itself no longer matters:
+# Two photographs of one path, $x_r$ and $x_t$, taken at $r < t$. Where was the path at a time $s$ between
+# them? Since each step only looks at the one before it, the picture $x_0$ itself no longer matters:
 #
 # $$q(x_s \mid x_r, x_t) \propto q(x_s \mid x_r)\; q(x_t \mid x_s) = \mathcal N\big(a\,x_r + b\,x_t,\ c^2 I\big).$$
 #
-# Find $a$, $b$ and $c$, for *any schedule*. (Section 2 is the case $r = 0$. A solver that rejects a long random step and tries a shorter one on the same path needs the general one.) The
-# first time may be clean, $\sigma_r = 0$, and the last may be pure noise, $\alpha_t = 0$.
+# Find $a$, $b$ and $c$, for *any schedule*. (Section 2 is the case $r = 0$. A solver that rejects a long
+# random step and tries a shorter one on the same path needs the general one.) The first time may be clean,
+# $\sigma_r = 0$, and the last may be pure noise, $\alpha_t = 0$.
 
 
 # %% exercise="bridge"
@@ -1405,17 +1473,24 @@ assert math.isclose(c[1].item() ** 2, 0.75 - (5 / 9) ** 2 * 0.19), "and c is tha
 # %% [markdown]
 # ## Further reading
 #
-# - J. Sohl-Dickstein, E. Weiss, N. Maheswaranathan, S. Ganguli. *Deep unsupervised learning using nonequilibrium thermodynamics.* 2015, arXiv:1503.03585.
+# - J. Sohl-Dickstein, E. Weiss, N. Maheswaranathan, S. Ganguli. *Deep unsupervised learning using
+#   nonequilibrium thermodynamics.* 2015, arXiv:1503.03585.
 # - J. Ho, A. Jain, P. Abbeel. *Denoising diffusion probabilistic models.* 2020, arXiv:2006.11239.
 # - J. Song, C. Meng, S. Ermon. *Denoising diffusion implicit models.* 2020, arXiv:2010.02502.
-# - A. Nichol, P. Dhariwal. *Improved denoising diffusion probabilistic models.* 2021, arXiv:2102.09672. The cosine schedule.
-# - D. Kingma, T. Salimans, B. Poole, J. Ho. *Variational diffusion models.* 2021, arXiv:2107.00630. The ELBO by SNR.
-# - F. Bao, C. Li, J. Zhu, B. Zhang. *Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion probabilistic models.* 2022, arXiv:2201.06503.
-# - T. Salimans, J. Ho. *Progressive distillation for fast sampling of diffusion models.* 2022, arXiv:2202.00512. Where $v$ comes from.
+# - A. Nichol, P. Dhariwal. *Improved denoising diffusion probabilistic models.* 2021, arXiv:2102.09672. The
+#   cosine schedule.
+# - D. Kingma, T. Salimans, B. Poole, J. Ho. *Variational diffusion models.* 2021, arXiv:2107.00630. The ELBO
+#   by SNR.
+# - F. Bao, C. Li, J. Zhu, B. Zhang. *Analytic-DPM: an analytic estimate of the optimal reverse variance in
+#   diffusion probabilistic models.* 2022, arXiv:2201.06503.
+# - T. Salimans, J. Ho. *Progressive distillation for fast sampling of diffusion models.* 2022,
+#   arXiv:2202.00512. Where $v$ comes from.
 # - J. Ho, T. Salimans. *Classifier-free diffusion guidance.* 2022, arXiv:2207.12598.
-# - E. Hoogeboom, J. Heek, T. Salimans. *Simple diffusion: end-to-end diffusion for high resolution images.* 2023, arXiv:2301.11093. Schedules by resolution.
+# - E. Hoogeboom, J. Heek, T. Salimans. *Simple diffusion: end-to-end diffusion for high resolution images.*
+#   2023, arXiv:2301.11093. Schedules by resolution.
 # - T. Hang and others. *Efficient diffusion training via min-SNR weighting strategy.* 2023, arXiv:2303.09556.
-# - S. Lin, B. Liu, J. Li, X. Yang. *Common diffusion noise schedules and sample steps are flawed.* 2023, arXiv:2305.08891. Terminal SNR.
+# - S. Lin, B. Liu, J. Li, X. Yang. *Common diffusion noise schedules and sample steps are flawed.* 2023,
+#   arXiv:2305.08891. Terminal SNR.
 
 # %% tags=["demo"]
 selfcheck.run("19_ddpm")

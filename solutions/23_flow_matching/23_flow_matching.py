@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 23 · Flow matching and rectified flow
 #
-# > **Draw straight lines from data to noise. Teach a network their average direction at every place. Follow it
-# > home.**
+# > **Draw straight lines from data to noise. Teach a network their average direction at every place. Follow
+# > it home.**
 #
 # | | |
 # |---|---|
@@ -34,22 +34,23 @@ from genmap import board, data, features, plot, progress, selfcheck, taxonomy
 device = genmap.device()
 torch.set_num_threads(1)  # on a CPU: these networks are small, and a second thread would mostly wait
 S = genmap.settings(
-    smoke={
-        "toy_steps": 10, "toy_batch": 64, "points": 200, "pairs": 300, "channels": 8, "steps": 2, "batch": 8,
-        "rate": 2e-3, "ema": 0.99,
-        "digit_steps": 2, "digit_pairs": 50, "path_steps": 10, "draws": 72, "counts": (1, 2), "bf16": False,
-    },
-    quick={
-        "toy_steps": 1_000, "toy_batch": 256, "points": 2_000, "pairs": 10_000, "channels": 32, "steps": 650,
-        "batch": 64, "rate": 2e-3, "ema": 0.99, "digit_steps": 800, "digit_pairs": 10_000, "path_steps": 1_500, "draws": 360,
-        "counts": (1, 2, 4, 8, 16), "bf16": False,
-    },
-    full={
-        "toy_steps": 5_000, "toy_batch": 1_024, "points": 10_000, "pairs": 200_000, "channels": 128, "steps": 20_000, "batch": 256, "rate": 1e-3,
-        "ema": 0.999, "digit_steps": 10_000, "digit_pairs": 100_000, "path_steps": 10_000, "draws": 2_160,
-        "counts": (1, 2, 4, 8, 16, 32), "bf16": True,
-    },
-)  # fmt: skip
+    # smoke, quick, full
+    toy_steps=(10, 1_000, 5_000),
+    toy_batch=(64, 256, 1_024),
+    points=(200, 2_000, 10_000),
+    pairs=(300, 10_000, 200_000),
+    channels=(8, 32, 128),
+    steps=(2, 650, 20_000),
+    batch=(8, 64, 256),
+    rate=(2e-3, 2e-3, 1e-3),
+    ema=(0.99, 0.99, 0.999),
+    digit_steps=(2, 800, 10_000),
+    digit_pairs=(50, 10_000, 100_000),
+    path_steps=(10, 1_500, 10_000),
+    draws=(72, 360, 2_160),
+    counts=((1, 2), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32)),
+    bf16=(False, False, True),
+)
 torch.manual_seed(23)
 print(f"{genmap.setting()} on {device}")
 
@@ -61,15 +62,16 @@ taxonomy.figure("flow-matching")
 plt.show()
 
 # %% [markdown]
-# Flow matching stands in bucket 4, beside score models and diffusion. Section 7 shows how close: a network of lesson 19 *is* a
-# network of this lesson, on another clock.
+# Flow matching stands in bucket 4, beside score models and diffusion. Section 7 shows how close: a network of
+# lesson 19 *is* a network of this lesson, on another clock.
 #
 # ## The compromise
 #
-# A normalising flow (lessons 08 and 09) has an exact density and pays with layers that can be inverted. A *continuous* flow moves a
-# point by a differential equation instead, and any network may say where to. But to train it by likelihood, one must solve that
-# equation in every step. Flow matching gives up maximum likelihood. It regresses on velocities that are known
-# in closed form, and solves the equation only to sample.
+# A normalising flow (lessons 08 and 09) has an exact density and pays with layers that can be inverted. A
+# *continuous* flow moves a point by a differential equation instead, and any network may say where to. But to
+# train it by likelihood, one must solve that equation in every step. Flow matching gives up maximum
+# likelihood. It regresses on velocities that are known in closed form, and solves the equation only to
+# sample.
 #
 # | | flow matching |
 # |---|---|
@@ -79,49 +81,54 @@ plt.show()
 # | What conditions it? | an input of the network: class, text, an observation; guidance amplifies it |
 # | How is it evaluated, and how does that fail? | as diffusion, quality *at a number of steps*: a figure for 100 steps says nothing about 4 |
 #
-# Neural ODEs (Chen et al., 2018) made a flow of a differential equation. In September and October 2022 three groups dropped the solver
-# from its training, within weeks of each other: rectified flow (Liu, Gong, Liu), stochastic interpolants (Albergo, Vanden-Eijnden) and
-# flow matching (Lipman et al.). Stable Diffusion 3 and Flux.1 (2024) are built on it.
+# Neural ODEs (Chen et al., 2018) made a flow of a differential equation. In September and October 2022 three
+# groups dropped the solver from its training, within weeks of each other: rectified flow (Liu, Gong, Liu),
+# stochastic interpolants (Albergo, Vanden-Eijnden) and flow matching (Lipman et al.). Stable Diffusion 3 and
+# Flux.1 (2024) are built on it.
 #
-# A warning about clocks. Here, as in lesson 19, $t = 0$ is data and $t = 1$ is noise. All three papers let time run the other way, from
-# noise at 0 to data at 1. Their velocity at $1 - t$ is ours at $t$ with the sign changed.
+# A warning about clocks. Here, as in lesson 19, $t = 0$ is data and $t = 1$ is noise. All three papers let
+# time run the other way, from noise at 0 to data at 1. Their velocity at $1 - t$ is ours at $t$ with the sign
+# changed.
 
 # %% [markdown]
 # ## 1 · One path, and the velocity of all paths
 #
-# Take a data point $x_0$ and a noise $\varepsilon \sim \mathcal N(0, I)$, and walk from one to the other in a straight line, at a constant
-# speed:
+# Take a data point $x_0$ and a noise $\varepsilon \sim \mathcal N(0, I)$, and walk from one to the other in a
+# straight line, at a constant speed:
 #
 # $$x_t = (1 - t)\, x_0 + t\, \varepsilon, \qquad \frac{\mathrm d x_t}{\mathrm d t} = \varepsilon - x_0 .$$
 #
-# This is the path of one *pair*. Through a place $x$ at time $t$ many pairs pass, in many directions. The **marginal velocity** is their
-# average:
+# This is the path of one *pair*. Through a place $x$ at time $t$ many pairs pass, in many directions. The
+# **marginal velocity** is their average:
 #
 # $$u(x, t) = \mathbb E\big[\,\varepsilon - x_0 \,\big|\, x_t = x\,\big].$$
 #
-# Follow it, $\mathrm d x / \mathrm d t = u(x, t)$, from noise at $t = 1$ to $t = 0$, and you arrive at data. The reason is
-# bookkeeping: how many points enter and leave a small box depends on the average velocity in it and on nothing else. So
-# the crowd that follows the average has, at every time, the same density as the crowd of pairs.
+# Follow it, $\mathrm d x / \mathrm d t = u(x, t)$, from noise at $t = 1$ to $t = 0$, and you arrive at data.
+# The reason is bookkeeping: how many points enter and leave a small box depends on the average velocity in it
+# and on nothing else. So the crowd that follows the average has, at every time, the same density as the crowd
+# of pairs.
 
 
 # %%
 def cfm_pair(x_0, eps, t):
     """A point of the straight path and its velocity: x_t = (1 - t) x_0 + t eps, and eps - x_0.
 
-    x_0, eps: (B, ...); t: (B,), 0 at data and 1 at noise. Source: Liu et al. 2022, equation 1 (time reversed).
+    x_0, eps: (B, ...); t: (B,), 0 at data and 1 at noise.
+    Source: Liu et al. 2022, equation 1 (time reversed).
     """
     t = t.reshape(-1, *[1] * (x_0.ndim - 1))  # (B,) -> (B, 1, ...)
     return (1 - t) * x_0 + t * eps, eps - x_0
 
 
 # %% [markdown]
-# First a case where $u$ is known. If $x_0 \sim \mathcal N(m, s^2 I)$, then $x_t$ is normal with mean $(1-t)\,m$ and variance $v_t = (1-t)^2 s^2 + t^2$.
-# Velocity and place are jointly normal, and the mean of one given the other is a line:
+# First a case where $u$ is known. If $x_0 \sim \mathcal N(m, s^2 I)$, then $x_t$ is normal with mean
+# $(1-t)\,m$ and variance $v_t = (1-t)^2 s^2 + t^2$. Velocity and place are jointly normal, and the mean of
+# one given the other is a line:
 #
 # $$u(x, t) = -m + \frac{t - (1-t)\,s^2}{v_t}\,\big(x - (1-t)\,m\big).$$
 #
-# A point that follows it keeps its place in the crowd: so many standard deviations from the mean, always. That gives the whole path in closed form,
-# $x(t) = (1-t)\,m + \sqrt{v_t}\; x(1)$.
+# A point that follows it keeps its place in the crowd: so many standard deviations from the mean, always.
+# That gives the whole path in closed form, $x(t) = (1-t)\,m + \sqrt{v_t}\; x(1)$.
 
 
 # %%
@@ -145,20 +152,22 @@ for place in (0.0, 0.6, 1.2):
     near = (x_t - place).abs() < 0.02
     u = gaussian_velocity(place, 0.6, M, SD)
     print(
-        f"x = {place}: {near.sum():6} pairs pass, mean velocity {u_pair[near].mean():.3f}, closed form {u:.3f}"
+        f"x = {place}: {near.sum():6} pairs pass, "
+        f"mean velocity {u_pair[near].mean():.3f}, closed form {u:.3f}"
     )
 
 # %% [markdown]
 # ## 2 · Teach it to a network
 #
-# We do not know $u$ for glyphs. But an average is what a least-squares fit finds: the function of $(x_t, t)$ closest to
-# $\varepsilon - x_0$ *is* its conditional mean. So draw a pair, a time, and regress:
+# We do not know $u$ for glyphs. But an average is what a least-squares fit finds: the function of $(x_t, t)$
+# closest to $\varepsilon - x_0$ *is* its conditional mean. So draw a pair, a time, and regress:
 #
 # $$L(\theta) = \mathbb E_{x_0,\, \varepsilon,\, t}\ \big\lVert u_\theta(x_t, t) - (\varepsilon - x_0) \big\rVert^2
 # = \mathbb E\,\lVert u_\theta - u \rVert^2 + \underbrace{\mathbb E \operatorname{Var}\big[\varepsilon - x_0 \mid x_t\big]}_{\text{no network removes it}} .$$
 #
-# This is *conditional flow matching*: "conditional" because the target belongs to one pair. No ODE is solved. The times are
-# *stratified*: one in each of $B$ equal parts of $[0, 1]$, shifted together, so that no batch has only early ones.
+# This is *conditional flow matching*: "conditional" because the target belongs to one pair. No ODE is solved.
+# The times are *stratified*: one in each of $B$ equal parts of $[0, 1]$, shifted together, so that no batch
+# has only early ones.
 
 
 # %%
@@ -194,8 +203,8 @@ class MLP(nn.Module):
 
 
 # %% [markdown]
-# One loop trains every network of this lesson. `batch()` returns the network's arguments and the target. The net that samples is an
-# *exponential moving average* (EMA) of the weights, as in lesson 19.
+# One loop trains every network of this lesson. `batch()` returns the network's arguments and the target. The
+# net that samples is an *exponential moving average* (EMA) of the weights, as in lesson 19.
 
 
 # %%
@@ -211,8 +220,12 @@ def train_step(net, ema, optimizer, arguments, target, decay):
     return loss.detach()
 
 
+# %%
 def train(net, batch, steps, rate, title, decay=0.99, watch=None):
-    """AdamW; the rate rises in a tenth of the steps, then falls to 0. Returns the averaged net, without gradients."""
+    """AdamW; the rate rises in a tenth of the steps, then falls to 0.
+
+    Returns the averaged net, without gradients.
+    """
     ema = copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.AdamW(net.parameters(), rate, betas=(0.9, 0.99))
     cycle = torch.optim.lr_scheduler.LambdaLR(
@@ -230,8 +243,9 @@ def train(net, batch, steps, rate, title, decay=0.99, watch=None):
 
 
 # %% [markdown]
-# On Gaussian data we can watch both terms. The second one has a closed form: given $x_t$ the target's variance is $s^2 / v_t$ a dimension, and over all
-# times its mean is $\int_0^1 s^2 / v_t\,\mathrm dt = \tfrac{\pi}{2}\, s$.
+# On Gaussian data we can watch both terms. The second one has a closed form: given $x_t$ the target's
+# variance is $s^2 / v_t$ a dimension, and over all times its mean is
+# $\int_0^1 s^2 / v_t\,\mathrm dt = \tfrac{\pi}{2}\, s$.
 
 
 # %% tags=["demo"]
@@ -256,15 +270,17 @@ print(f"expected: floor {floor:.4f} + distance to the closed form {errors[1]:.4f
 print(f"measured loss, mean of 50 batches: {errors[0]:.4f}")
 
 # %% [markdown]
-# The loss of a perfect network is far from zero here. **A loss curve of flow matching that lies flat may still be learning**: what
-# falls is the small term on top of a large one. Even the mean of 50 batches strays by about 0.01, more than the whole term, and may lie below the floor. Look at samples.
+# The loss of a perfect network is far from zero here. **A loss curve of flow matching that lies flat may
+# still be learning**: what falls is the small term on top of a large one. Even the mean of 50 batches strays
+# by about 0.01, more than the whole term, and may lie below the floor. Look at samples.
 
 # %% [markdown]
 # ## 3 · Follow it: four solvers
 #
-# A solver walks along $\mathrm dx/\mathrm dt = u(x, t)$ in steps of size $h$; here $h < 0$, since we go from 1 down to 0. **Euler** takes the velocity at the
-# start of the step. **Midpoint** and **Heun** look once ahead and correct; the classical **Runge–Kutta** method (RK4) looks three times.
-# A method has *order* $p$ if, for small steps, its error shrinks like $h^p$.
+# A solver walks along $\mathrm dx/\mathrm dt = u(x, t)$ in steps of size $h$; here $h < 0$, since we go from
+# 1 down to 0. **Euler** takes the velocity at the start of the step. **Midpoint** and **Heun** look once
+# ahead and correct; the classical **Runge–Kutta** method (RK4) looks three times. A method has *order* $p$
+# if, for small steps, its error shrinks like $h^p$.
 
 
 # %%
@@ -312,12 +328,15 @@ def straight_case(x, t):
 
 
 def cosine_case(x, t):
-    """The same for the path x_t = cos(a) x_0 + sin(a) eps, where a = t pi / 2 (lesson 19's, but for its offset)."""
+    """The same for the path x_t = cos(a) x_0 + sin(a) eps,
+    where a = t pi / 2 (lesson 19's, but for its offset).
+    """
     alpha, sigma = torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
     slope = alpha * sigma * (1 - SD**2) / (alpha**2 * SD**2 + sigma**2)
     return math.pi / 2 * (slope * (x - alpha * M) - sigma * M)
 
 
+# %%
 END, corner = 0.25, torch.tensor(math.pi / 8, dtype=torch.float64)  # where we compare, and its angle
 x_1 = torch.randn(1_000, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 exact = {
@@ -359,9 +378,11 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# The orders are 1, 2, 2 and 4, as the theory says, with one gift: on the straight path of a Gaussian, where $v_t$ is a quadratic, the leading error of midpoint
-# happens to cancel, and it shows order 3. One case is not a proof; the cosine path shows its true order. On the left Euler goes wrong where the exact paths *bend*. Each red piece is straight, as Euler's always are. If the
-# paths were straight too, one step would be exact. The rest of the lesson follows this thought.
+# The orders are 1, 2, 2 and 4, as the theory says, with one gift: on the straight path of a Gaussian, where
+# $v_t$ is a quadratic, the leading error of midpoint happens to cancel, and it shows order 3. One case is not
+# a proof; the cosine path shows its true order. On the left Euler goes wrong where the exact paths *bend*.
+# Each red piece is straight, as Euler's always are. If the paths were straight too, one step would be exact.
+# The rest of the lesson follows this thought.
 #
 # ## 4 · The plane: lines that cross
 #
@@ -428,6 +449,7 @@ def frame(ax, title):
     ax.set_title(title, fontsize=11)
 
 
+# %% tags=["demo"]
 fig, axes = plot.figure(1, 2, height=4.1)
 draw_lines(axes[0], *toy_pairs(torch.Generator().manual_seed(8), 120))
 draw_flow(axes[1], flows["independent"])
@@ -436,11 +458,13 @@ frame(axes[1], "What it learns: their average")
 plt.show()
 
 # %% [markdown]
-# Two facts in one figure. The lines of pairs cross everywhere. The paths of the flow never do: at one place and one time there is one velocity. Where lines
-# would cross, the flow turns. **Straight lines in, bent paths out.** In the middle of the cloud all eight directions meet, their mean
-# is nothing, and a point there waits until it is late, then turns to one side.
+# Two facts in one figure. The lines of pairs cross everywhere. The paths of the flow never do: at one place
+# and one time there is one velocity. Where lines would cross, the flow turns. **Straight lines in, bent paths
+# out.** In the middle of the cloud all eight directions meet, their mean is nothing, and a point there waits
+# until it is late, then turns to one side.
 #
-# How bent? Compare the velocity on the way with the straight line from start to end (Liu et al. 2022). We divide by the length of that line, squared, so that units drop out:
+# How bent? Compare the velocity on the way with the straight line from start to end (Liu et al. 2022). We
+# divide by the length of that line, squared, so that units drop out:
 #
 # $$\mathcal S = \frac{\int_0^1 \mathbb E\,\big\lVert (x_1 - x_0) - u(x_t, t)\big\rVert^2\, \mathrm dt}{\mathbb E\,\lVert x_1 - x_0\rVert^2}, \qquad x_t \text{ on the flow's own path.}$$
 #
@@ -449,7 +473,10 @@ plt.show()
 
 # %%
 def straightness(u, x_1, steps=100):
-    """S of the flow of u(x, t) from noise x_1 (B, D): 0 is straight. Fine steps: it measures the flow, not Euler."""
+    """S of the flow of u(x, t) from noise x_1 (B, D): 0 is straight.
+
+    Fine steps: it measures the flow, not Euler.
+    """
     places = solve(u, x_1, steps, midpoint)  # (steps + 1, B, D)
     line = places[0] - places[-1]
     moved = (places[:-1] - places[1:]) * steps  # mean velocity of each step
@@ -463,7 +490,8 @@ def energy_distance(x, y):
 
 
 # %% [markdown]
-# For the Gaussian there is a check. Its paths are $x(t) - (1-t)\,m = \sqrt{v_t}\,x(1)$, and $\sqrt{v_t}$ bends, unless $s$ is 0.
+# For the Gaussian there is a check. Its paths are $x(t) - (1-t)\,m = \sqrt{v_t}\,x(1)$, and $\sqrt{v_t}$
+# bends, unless $s$ is 0.
 
 # %%
 x_1 = torch.randn(2_000, 1, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
@@ -476,14 +504,17 @@ print(f"straightness of the Gaussian's flow: {found:.5f}, from the closed form {
 # %% [markdown]
 # ## 5 · Choose the pairs: minibatch optimal transport
 #
-# Nobody said that data and noise must be paired at random. Any *coupling* will do that leaves both sides as they are. Choose one whose
-# lines cross less: within each batch, pair so that the sum of squared distances is smallest.
+# Nobody said that data and noise must be paired at random. Any *coupling* will do that leaves both sides as
+# they are. Choose one whose lines cross less: within each batch, pair so that the sum of squared distances is
+# smallest.
 #
 # $$\pi^\star = \arg\min_{\pi}\ \sum_{i=1}^{B} \big\lVert x_0^{(i)} - \varepsilon^{(\pi(i))} \big\rVert^2 .$$
 #
-# In the best pairing no two walkers ever *meet*, at one place at one time. Two that meet have $(x_0^{(i)} - x_0^{(j)}) \cdot (\varepsilon^{(i)} - \varepsilon^{(j)}) < 0$, and
-# then exchanging their ends makes the sum smaller. (Their lines may still cross, if they pass the crossing at different times.) Over all data this is the
-# optimal transport of Monge (1781), with squared distances; over a batch it is *minibatch OT* (Pooladian et al.; Tong et al., both 2023), an approximation which gets better with $B$. The assignment
+# In the best pairing no two walkers ever *meet*, at one place at one time. Two that meet have
+# $(x_0^{(i)} - x_0^{(j)}) \cdot (\varepsilon^{(i)} - \varepsilon^{(j)}) < 0$, and then exchanging their ends
+# makes the sum smaller. (Their lines may still cross, if they pass the crossing at different times.) Over all
+# data this is the optimal transport of Monge (1781), with squared distances; over a batch it is *minibatch
+# OT* (Pooladian et al.; Tong et al., both 2023), an approximation which gets better with $B$. The assignment
 # problem costs $O(B^3)$.
 
 
@@ -501,7 +532,9 @@ def ot_pairs(generator, n):
 
 
 def crossings(x_0, eps):
-    """The share of all couples of pairs that would gain by exchanging their ends: (B, D), (B, D) -> a number."""
+    """The share of all couples of pairs that would gain by exchanging their ends:
+    (B, D), (B, D) -> a number.
+    """
     gain = ((x_0[:, None] - x_0) * (eps[:, None] - eps)).flatten(2).sum(2) < 0  # (B, B)
     return gain.sum().item() / (len(x_0) * (len(x_0) - 1))
 
@@ -524,9 +557,12 @@ plt.show()
 # %% [markdown]
 # ## 6 · Rectified flow: let the flow choose the pairs
 #
-# There is another coupling with few crossings, and it costs no assignment problem. Take a trained flow, start at noise $x_1$, follow it to its own end
-# $x_0 = \Phi(x_1)$, and keep $(x_0, x_1)$ as a *pair*. The flow's paths never meet, and the straight lines between their ends meet far less often than those of pairs at random. So train a second flow on straight lines between *its* pairs. That
-# is **reflow** (Liu et al. 2022). They show that the transport cost never rises, for any convex cost, and that repeating makes the paths straight.
+# There is another coupling with few crossings, and it costs no assignment problem. Take a trained flow, start
+# at noise $x_1$, follow it to its own end $x_0 = \Phi(x_1)$, and keep $(x_0, x_1)$ as a *pair*. The flow's
+# paths never meet, and the straight lines between their ends meet far less often than those of pairs at
+# random. So train a second flow on straight lines between *its* pairs. That is **reflow** (Liu et al. 2022).
+# They show that the transport cost never rises, for any convex cost, and that repeating makes the paths
+# straight.
 
 
 # %%
@@ -577,24 +613,28 @@ for column, (name, net) in zip(axes.T, flows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Read the lower row. From pairs at random, one step goes wrong completely: section 14 says why. Both repairs bring the eight
-# clouds into reach of a single step. They differ in what they are straight *with respect to*: minibatch OT is limited by its batch, reflow by
-# the flow that made its pairs. It inherits that flow's errors. A second round
-# makes the paths straighter still, but in one step there is little left to gain.
+# Read the lower row. From pairs at random, one step goes wrong completely: section 14 says why. Both repairs
+# bring the eight clouds into reach of a single step. They differ in what they are straight *with respect to*:
+# minibatch OT is limited by its batch, reflow by the flow that made its pairs. It inherits that flow's
+# errors. A second round makes the paths straighter still, but in one step there is little left to gain.
 #
 # ## 7 · Diffusion is inside
 #
-# Lesson 19 mixes data and noise by other weights: $x_t = \alpha_t\, x_0 + \sigma_t\, \varepsilon$ with $\alpha_t^2 + \sigma_t^2 = 1$. Divide such a point by $\alpha_t + \sigma_t$:
+# Lesson 19 mixes data and noise by other weights: $x_t = \alpha_t\, x_0 + \sigma_t\, \varepsilon$ with
+# $\alpha_t^2 + \sigma_t^2 = 1$. Divide such a point by $\alpha_t + \sigma_t$:
 #
 # $$z = \frac{x_t}{\alpha_t + \sigma_t} = (1 - s)\,x_0 + s\,\varepsilon, \qquad s = \frac{\sigma_t}{\alpha_t + \sigma_t} .$$
 #
-# This is a point on the straight line, at the time $s$. So a diffusion model has seen the same mixtures; its clock and its scale are different, nothing
-# else. From the v-prediction $v = \alpha_t \varepsilon - \sigma_t x_0$ of lesson 19 and the point itself we get back both ends, and their difference is the velocity:
+# This is a point on the straight line, at the time $s$. So a diffusion model has seen the same mixtures; its
+# clock and its scale are different, nothing else. From the v-prediction
+# $v = \alpha_t \varepsilon - \sigma_t x_0$ of lesson 19 and the point itself we get back both ends, and their
+# difference is the velocity:
 #
 # $$\hat x_0 = \alpha_t x_t - \sigma_t v,\quad \hat\varepsilon = \sigma_t x_t + \alpha_t v,\quad
 # u(z, s) = \hat\varepsilon - \hat x_0 = (\sigma_t - \alpha_t)\,x_t + (\alpha_t + \sigma_t)\,v .$$
 #
-# The mean of $v$ given $x_t$ gives the mean of $\varepsilon - x_0$ given $z$, since all this is linear: **a DDPM network is a flow-matching network.** No training is needed to turn one into the other.
+# The mean of $v$ given $x_t$ gives the mean of $\varepsilon - x_0$ given $z$, since all this is linear: **a
+# DDPM network is a flow-matching network.** No training is needed to turn one into the other.
 
 
 # %%
@@ -613,6 +653,7 @@ def straight_clock(t):
     return sigma / (alpha + sigma)
 
 
+# %%
 def as_flow(v_net):
     """The velocity u(z, s) of a network v(x_t, t) that was trained on the cosine schedule."""
 
@@ -627,7 +668,10 @@ def as_flow(v_net):
 
 
 def ddim(v_net, x, times):
-    """DDIM without noise: at each time guess both ends, then mix them for the next. Source: Song et al. 2020."""
+    """DDIM without noise: at each time guess both ends, then mix them for the next.
+
+    Source: Song et al. 2020.
+    """
     for t, later in pairwise(times):
         (alpha, sigma), (alpha_later, sigma_later) = cosine(t), cosine(later)
         v = v_net(x, t)
@@ -636,8 +680,10 @@ def ddim(v_net, x, times):
 
 
 # %% [markdown]
-# The check, on Gaussian data, where the best $v$ is known too: $v(x, t) = \frac{\alpha\sigma(1 - s_0^2)\,x - \sigma m}{\alpha^2 s_0^2 + \sigma^2}$ with the mean $m$ and the deviation $s_0$ of the data.
-# And more than the velocity agrees. **DDIM is Euler's method** on the straight clock: both keep the two guesses fixed for a step and move along the line between them.
+# The check, on Gaussian data, where the best $v$ is known too:
+# $v(x, t) = \frac{\alpha\sigma(1 - s_0^2)\,x - \sigma m}{\alpha^2 s_0^2 + \sigma^2}$ with the mean $m$ and
+# the deviation $s_0$ of the data. And more than the velocity agrees. **DDIM is Euler's method** on the
+# straight clock: both keep the two guesses fixed for a step and move along the line between them.
 
 
 # %%
@@ -659,16 +705,19 @@ for now, later in pairwise(clock):
 print(f"ten steps of DDIM and ten of Euler end at most {(by_ddim - by_euler).abs().max():.1e} apart")
 
 # %% [markdown]
-# What is left of the difference? The *weights*. Each puts other times into its training and other steps into its sampling. At equal steps of lesson 19's $t$, the
-# straight clock $s$ hurries at both ends and dwells in the middle. That matters when the network is imperfect and the steps are few, and section 9 measures it.
+# What is left of the difference? The *weights*. Each puts other times into its training and other steps into
+# its sampling. At equal steps of lesson 19's $t$, the straight clock $s$ hurries at both ends and dwells in
+# the middle. That matters when the network is imperfect and the steps are few, and section 9 measures it.
 #
 # ## 8 · Glyphs
 #
-# Now the network of lesson 19, in one cell: pixels folded 2 x 2 into channels, residual blocks at 8 x 8 and at 4 x 4, time and class modulating each. Class
-# 36 means "no class"; the net sees it in one example of ten, so that it also learns the velocity of all glyphs together.
+# Now the network of lesson 19, in one cell: pixels folded 2 x 2 into channels, residual blocks at 8 x 8 and
+# at 4 x 4, time and class modulating each. Class 36 means "no class"; the net sees it in one example of ten,
+# so that it also learns the velocity of all glyphs together.
 
 
 # %%
+# long: one network, to be read from the noise to the velocity
 class Block(nn.Module):
     """Lesson 19's residual block, modulated by e: (B, a, H, W), (B, width) -> (B, b, H, W)."""
 
@@ -686,7 +735,9 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """Lesson 19's network: x_t (B, 1, H, W), t (B,) in [0, 1], y (B,) -> (B, 1, H, W); y = classes: no class."""
+    """Lesson 19's network: x_t (B, 1, H, W), t (B,) in [0, 1], y (B,) -> (B, 1, H, W);
+    y = classes: no class.
+    """
 
     def __init__(self, channels, classes=36):
         super().__init__()
@@ -717,7 +768,8 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
-# **Guidance** is a change of the velocity, as it was of the noise in lesson 19: go on from "any glyph" through "an R", by a factor $w$,
+# **Guidance** is a change of the velocity, as it was of the noise in lesson 19: go on from "any glyph"
+# through "an R", by a factor $w$,
 #
 # $$u_w(x, t) = u_\theta(x, t, \varnothing) + w\,\big(u_\theta(x, t, y) - u_\theta(x, t, \varnothing)\big) .$$
 
@@ -738,7 +790,9 @@ def guided(net, y, w, classes=36):
 
 
 def glyph_batch(x, y, generator, kind="flow"):
-    """Arguments and target of one batch: the flow's u on the line, or lesson 19's v on the cosine schedule."""
+    """Arguments and target of one batch: the flow's u on the line,
+    or lesson 19's v on the cosine schedule.
+    """
     chosen = torch.randint(len(x), (S.batch,), generator=generator).to(device)
     hidden = (torch.rand(S.batch, generator=generator) < 0.1).to(device)
     eps = torch.randn(S.batch, *x.shape[1:], generator=generator).to(device)
@@ -786,8 +840,8 @@ size = sum(p.numel() for p in flow_net.parameters())
 print(f"{size:,} parameters, {flow_seconds:.0f} s")
 
 # %% [markdown]
-# From top to bottom: the same noise, the same twelve letters, while the net learns. Then lesson 19's objective, for a fair comparison: the same
-# network, the same start, the same batches, noise and steps.
+# From top to bottom: the same noise, the same twelve letters, while the net learns. Then lesson 19's
+# objective, for a fair comparison: the same network, the same start, the same batches, noise and steps.
 
 # %% tags=["demo"]
 ddpm_net, ddpm_seconds = fit_glyphs("diffusion")
@@ -803,8 +857,11 @@ plt.show()
 # %% [markdown]
 # ## 9 · Quality against steps, at equal training cost
 #
-# The course's measuring net looks at draws of known class. *Accuracy*: the share in which it sees the class that was asked for. *Diversity*: the variance within a class, as a share of that of real
-# glyphs. *Fréchet distance*: between the measuring net's features of drawn and of real glyphs, each taken for a normal distribution; it feels both, and less is better. Accuracy or diversity without the other is worth nothing: a generator with one perfect R has accuracy 1 and diversity 0. An *evaluation* is one use of the guided
+# The course's measuring net looks at draws of known class. *Accuracy*: the share in which it sees the class
+# that was asked for. *Diversity*: the variance within a class, as a share of that of real glyphs. *Fréchet
+# distance*: between the measuring net's features of drawn and of real glyphs, each taken for a normal
+# distribution; it feels both, and less is better. Accuracy or diversity without the other is worth nothing: a
+# generator with one perfect R has accuracy 1 and diversity 0. An *evaluation* is one use of the guided
 # velocity; Heun spends two in a step.
 
 
@@ -836,6 +893,8 @@ for name, (method, net) in contest.items():
         if n % COST.get(method, 1) == 0:
             x = draw_glyphs(method, net, asked, 2, n, torch.Generator().manual_seed(16))
             results[name, n] = judge.compare(x, asked.cpu(), *real)
+
+# %% tags=["demo"]
 print("evaluations      " + "".join(f"{n:14}" for n in S.counts))
 for name in contest:
     cells = [results.get((name, n)) for n in S.counts]
@@ -857,20 +916,28 @@ axes[0].legend(fontsize=9)
 plt.show()
 
 # %% [markdown]
-# Both networks cost the same to train. With many evaluations they are alike, as section 7 says they should be. With few, the straight
-# path is somewhat ahead in diversity and Fréchet distance: what differs is which times were trained most, and where the steps are. **Heun disappoints.** With two or four evaluations its glyphs are read far less often than Euler's, although
-# its order is higher. Order is a promise about small steps; and Heun's last look is at $t = 0$, where a point says nothing about its noise: there $u(x, 0) = \mathbb E[\varepsilon] - x = -x$. Put this in, and a last step of size $h$ leaves $h/2$ of the noise in the picture, even with a perfect network: half of it after one step, a quarter after two. Much of Heun's high "diversity" is this noise. Note also what *one*
-# step draws: high accuracy and almost no diversity. That is the failure of section 14, seen from the front: guidance makes the mean of a class legible, and it is still one picture.
+# Both networks cost the same to train. With many evaluations they are alike, as section 7 says they should
+# be. With few, the straight path is somewhat ahead in diversity and Fréchet distance: what differs is which
+# times were trained most, and where the steps are. **Heun disappoints.** With two or four evaluations its
+# glyphs are read far less often than Euler's, although its order is higher. Order is a promise about small
+# steps; and Heun's last look is at $t = 0$, where a point says nothing about its noise: there
+# $u(x, 0) = \mathbb E[\varepsilon] - x = -x$. Put this in, and a last step of size $h$ leaves $h/2$ of the
+# noise in the picture, even with a perfect network: half of it after one step, a quarter after two. Much of
+# Heun's high "diversity" is this noise. Note also what *one* step draws: high accuracy and almost no
+# diversity. That is the failure of section 14, seen from the front: guidance makes the mean of a class
+# legible, and it is still one picture.
 #
 # ## 10 · Reflow, down to one step
 #
-# On the 8 x 8 digits we can afford the whole chain: train, let the flow make pairs, train on them, draw in one step. The net is the MLP of section 2, with
-# the class as a condition (ten zeros for "no class").
+# On the 8 x 8 digits we can afford the whole chain: train, let the flow make pairs, train on them, draw in
+# one step. The net is the MLP of section 2, with the class as a condition (ten zeros for "no class").
 
 
 # %%
 def digit_batch(x_0, x_1, c, generator, drop=0.1):
-    """Arguments and target for digits x_0 (N, 64), classes c (N, 10); x_1: their noise, or None for fresh noise."""
+    """Arguments and target for digits x_0 (N, 64), classes c (N, 10);
+    x_1: their noise, or None for fresh noise.
+    """
     n = 128
     chosen = torch.randint(len(x_0), (n,), generator=generator).to(device)
     eps = torch.randn(n, 64, generator=generator).to(device) if x_1 is None else x_1[chosen]
@@ -914,7 +981,8 @@ second = train(
 digit_seconds = time.perf_counter() - began
 
 # %% [markdown]
-# The guidance is in the pairs now: the second net needs one evaluation where the first needs two. Both get the same noise below.
+# The guidance is in the pairs now: the second net needs one evaluation where the first needs two. Both get
+# the same noise below.
 
 # %% tags=["demo"]
 digit_judge = features.digits()
@@ -940,18 +1008,20 @@ for ax, (name, n) in zip(axes, (("flow", 10), ("flow", 1), ("reflow", 1)), stric
 plt.show()
 
 # %% [markdown]
-# In the middle row every seven is nearly the same seven. In the last row one step gives the digits of the first row, nearly: the noise *decides* which
-# seven it is. What that costs: ten solver steps once for every stored pair, a second training, and a little quality, as the Fréchet distance says.
+# In the middle row every seven is nearly the same seven. In the last row one step gives the digits of the
+# first row, nearly: the noise *decides* which seven it is. What that costs: ten solver steps once for every
+# stored pair, a second training, and a little quality, as the Fréchet distance says.
 #
 # ## 11 · How likely is it? Density by the ODE
 #
-# A flow has a density. Where paths spread, it gets thinner; where they draw together, denser. Along a path of $\mathrm dx/\mathrm dt = u(x, t)$ (Chen et al. 2018)
+# A flow has a density. Where paths spread, it gets thinner; where they draw together, denser. Along a path of
+# $\mathrm dx/\mathrm dt = u(x, t)$ (Chen et al. 2018)
 #
 # $$\frac{\mathrm d}{\mathrm d t}\log p_t(x_t) = -\operatorname{div} u(x_t, t),\qquad
 # \log p_0(x_0) = \log \mathcal N(x_1;\, 0, I) + \int_0^1 \operatorname{div} u(x_t, t)\,\mathrm d t .$$
 #
-# So walk *forward*, from data to noise, and add up the divergence $\sum_d \partial u_d / \partial x_d$ on the way. For two dimensions two derivatives
-# give it exactly. (Exercise 6 does without the exact sum.)
+# So walk *forward*, from data to noise, and add up the divergence $\sum_d \partial u_d / \partial x_d$ on the
+# way. For two dimensions two derivatives give it exactly. (Exercise 6 does without the exact sum.)
 
 
 # %%
@@ -976,8 +1046,8 @@ def log_likelihood(u, x_0, steps=50):
 
 
 # %% [markdown]
-# Two cases with known answers. The Gaussian of section 1, through its closed-form velocity, tests the solver alone. The eight Gaussians, whose density is a sum of
-# eight terms, test the trained flows.
+# Two cases with known answers. The Gaussian of section 1, through its closed-form velocity, tests the solver
+# alone. The eight Gaussians, whose density is a sum of eight terms, test the trained flows.
 
 
 # %%
@@ -1020,19 +1090,23 @@ for ax, (title, log_p) in zip(axes, panels.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The densities sum to about 1, as a density must. No flow reaches the truth, and none may, on average: the difference is the divergence KL(truth, model), which is not
-# negative. Bridges between the clouds take a little mass, since a flow cannot tear the plane apart.
+# The densities sum to about 1, as a density must. No flow reaches the truth, and none may, on average: the
+# difference is the divergence KL(truth, model), which is not negative. Bridges between the clouds take a
+# little mass, since a flow cannot tear the plane apart.
 
 # %% [markdown]
 # ## 12 · Trajectories: a future that is open
 #
-# A ball rolls in a landscape with two valleys, $V(q) = \tfrac14 q^4 - \tfrac12 q^2$, with friction $\gamma = 0.25$:
+# A ball rolls in a landscape with two valleys, $V(q) = \tfrac14 q^4 - \tfrac12 q^2$, with friction
+# $\gamma = 0.25$:
 #
 # $$\ddot q = q - q^3 - \gamma\, \dot q .$$
 #
-# We see its place and its velocity once, with noise of deviation 0.15, and ask for the next eight time units, at 32 moments. Near the ridge the smallest difference decides in
-# which valley it ends. A least-squares forecast answers with the mean of both futures: a ball that comes to rest somewhere between the valleys, where no ball stays. We want *samples of the trajectory*
-# given what was seen, so noise and data are now curves, vectors of 32 numbers. The truth is at hand: draw starts that fit the observation, and simulate.
+# We see its place and its velocity once, with noise of deviation 0.15, and ask for the next eight time units,
+# at 32 moments. Near the ridge the smallest difference decides in which valley it ends. A least-squares
+# forecast answers with the mean of both futures: a ball that comes to rest somewhere between the valleys,
+# where no ball stays. We want *samples of the trajectory* given what was seen, so noise and data are now
+# curves, vectors of 32 numbers. The truth is at hand: draw starts that fit the observation, and simulate.
 
 
 # %%
@@ -1051,7 +1125,9 @@ def roll(state, parts=4):
 
 
 def true_futures(seen, n, generator):
-    """n trajectories for one noisy observation (2,): starts are uniform on [-1.5, 1.5]^2 before it is seen."""
+    """n trajectories for one noisy observation (2,):
+    starts are uniform on [-1.5, 1.5]^2 before it is seen.
+    """
     starts = torch.empty(0, 2)
     while len(starts) < n:  # the posterior is a normal cut off at the square
         tries = seen.cpu() + BLUR * torch.randn(4 * n, 2, generator=generator)
@@ -1060,7 +1136,9 @@ def true_futures(seen, n, generator):
 
 
 def newton_error(q):
-    """By how much a trajectory (B, 32) breaks the law of motion: root mean square of q'' - q + q^3 + gamma q'."""
+    """By how much a trajectory (B, 32) breaks the law of motion:
+    root mean square of q'' - q + q^3 + gamma q'.
+    """
     h = SPAN / MOMENTS
     middle, speed = q[:, 1:-1], (q[:, 2:] - q[:, :-2]) / (2 * h)
     acceleration = (q[:, 2:] - 2 * middle + q[:, :-2]) / h**2
@@ -1110,7 +1188,8 @@ axes[1, 0].set_ylabel("flow")
 plt.show()
 
 # %% [markdown]
-# Thin lines are possible futures, and the dashed line is their mean. In the middle column the future is open, and the mean follows neither branch. A figure says it for many observations.
+# Thin lines are possible futures, and the dashed line is their mean. In the middle column the future is open,
+# and the mean follows neither branch. A figure says it for many observations.
 
 # %% tags=["demo"]
 g = torch.Generator().manual_seed(25)
@@ -1124,6 +1203,8 @@ for seen in tests:
 true_all, flow_all = torch.stack(true_all), torch.stack(flow_all)  # (observations, 200, 32)
 p_true, p_flow = ((q[..., -1] > 0).double().mean(1).cpu() for q in (true_all, flow_all))
 sure = torch.minimum(p_true, 1 - p_true) < 0.02
+
+# %% tags=["demo"]
 print(f"probability of the right valley: mean error {(p_true - p_flow).abs().mean():.3f}")
 print(
     f"always betting 1/2: {(p_true - 0.5).abs().mean():.3f}; {(~sure).sum()} of {len(sure)} futures are open"
@@ -1138,9 +1219,11 @@ for name, q in laws.items():
         print(f"{name:10} breaks the law of motion by {newton_error(q):.3f}")
 
 # %% [markdown]
-# Simulated curves break the law a little, too: that is the error of the differences by which we measure. The mean of an open future
-# is smooth and breaks it all the same: no ball rolls like that. The flow's curves are of the right kind and not yet smooth. A second difference divides by $h^2 = 1/16$, so it makes much of the
-# smallest jitter from one moment to the next. Two measures, two verdicts: the forecast knows where the ball will end, and how likely, and it would not pass for a simulation.
+# Simulated curves break the law a little, too: that is the error of the differences by which we measure. The
+# mean of an open future is smooth and breaks it all the same: no ball rolls like that. The flow's curves are
+# of the right kind and not yet smooth. A second difference divides by $h^2 = 1/16$, so it makes much of the
+# smallest jitter from one moment to the next. Two measures, two verdicts: the forecast knows where the ball
+# will end, and how likely, and it would not pass for a simulation.
 #
 # ## 13 · Play: steps and guidance
 #
@@ -1175,18 +1258,22 @@ for row, w in zip(axes, (1.0, 2.0, 6.0), strict=True):
 plt.show()
 
 # %% [markdown]
-# Guidance buys legibility, not variety: it makes the four columns readable sooner, and the four copies of a letter more alike. Far too much of it drives
-# pixels out of range, and the strokes grow fat and hard. Steps buy variety.
+# Guidance buys legibility, not variety: it makes the four columns readable sooner, and the four copies of a
+# letter more alike. Far too much of it drives pixels out of range, and the strokes grow fat and hard. Steps
+# buy variety.
 
 # %% [markdown]
 # ## 14 · What breaks
 #
-# **Crossing pairs, and the one step that averages.** At $t = 1$ the point *is* the noise, and an independent noise says nothing about $x_0$. So
+# **Crossing pairs, and the one step that averages.** At $t = 1$ the point *is* the noise, and an independent
+# noise says nothing about $x_0$. So
 #
 # $$u(x, 1) = x - \mathbb E[x_0], \qquad \text{and one Euler step lands on}\quad x - u(x, 1) = \mathbb E[x_0]:$$
 #
-# the mean of all data, whatever the noise. No network and no amount of training changes that; it is a property of the coupling. With a class it is the mean of the class, with guidance something
-# beyond it. The measure: how much one step's ends vary, as a share of the data's own variance; for the exact velocity it is 0. A trained network errs a little and lets some of the noise through, as the letters below show.
+# the mean of all data, whatever the noise. No network and no amount of training changes that; it is a
+# property of the coupling. With a class it is the mean of the class, with guidance something beyond it. The
+# measure: how much one step's ends vary, as a share of the data's own variance; for the exact velocity it
+# is 0. A trained network errs a little and lets some of the noise through, as the letters below show.
 
 # %% tags=["demo"]
 x_1 = torch.randn(S.points, 2, generator=torch.Generator().manual_seed(27)).to(device)
@@ -1223,10 +1310,13 @@ print(
 print(f"{one.std(0).mean():.3f}; real Rs: {x_train[y_train == letter[0]].std(0).mean() / 2:.3f}")
 
 # %% [markdown]
-# The repairs are those of sections 5, 6 and 10: couple by optimal transport, so that the noise says much about its $x_0$ from the start; or let the flow couple, and train again. In the plane both lift
-# the share above from nothing to nearly all; on the digits reflow lifts the diversity of one step to about that of ten steps of the first flow.
+# The repairs are those of sections 5, 6 and 10: couple by optimal transport, so that the noise says much
+# about its $x_0$ from the start; or let the flow couple, and train again. In the plane both lift the share
+# above from nothing to nearly all; on the digits reflow lifts the diversity of one step to about that of ten
+# steps of the first flow.
 #
-# **A coupling that leaks the class.** Minibatch OT with *labelled* data has a trap. Paired across the whole batch, the noise that goes to class 0 is the noise that lies near class 0. At sampling time you draw a class
+# **A coupling that leaks the class.** Minibatch OT with *labelled* data has a trap. Paired across the whole
+# batch, the noise that goes to class 0 is the noise that lies near class 0. At sampling time you draw a class
 # and, *independently*, a noise: pairs that training never showed. Here each of the eight clouds is a class.
 
 
@@ -1256,6 +1346,7 @@ def class_batch(generator, within):
 
 
 # %% tags=["demo"]
+# long: one figure, and the two flows that it compares
 fig, axes = plot.figure(1, 2, height=3.8)
 c_all = F.one_hot(torch.arange(S.points, device=device) % 8, 8).float()
 for ax, within in zip(axes, (False, True), strict=True):
@@ -1328,12 +1419,14 @@ board.table("glyphs 16")
 # %% [markdown]
 # ## 16 · In production
 #
-# A batch costs its evaluations, one after the other, and a sample its share of them. With $t_{\text{batch}}(B)$, the time of one evaluation of the network for a batch of $B$, that is
+# A batch costs its evaluations, one after the other, and a sample its share of them. With
+# $t_{\text{batch}}(B)$, the time of one evaluation of the network for a batch of $B$, that is
 #
 # $$t_{\text{sample}} = n_{\text{steps}} \times n_{\text{evaluations a step}} \times n_{\text{guidance}} \times \frac{t_{\text{batch}}(B)}{B},
 # \qquad n_{\text{guidance}} = 2 \text{ with guidance, else } 1 .$$
 #
-# Every factor is somebody's job: straighter paths lower the first, a better solver trades the first for the second, reflow on guided pairs removes the third, batches and bf16 lower the last.
+# Every factor is somebody's job: straighter paths lower the first, a better solver trades the first for the
+# second, reflow on guided pairs removes the third, batches and bf16 lower the last.
 
 # %% tags=["demo"]
 B = 12 if genmap.setting() == "smoke" else 128
@@ -1349,7 +1442,8 @@ with torch.no_grad():
         print(f"{name:23} {1e3 * found:6.2f} ms a glyph, predicted {1e3 * predicted:6.2f} ms")
 
 # %% [markdown]
-# The equation holds, but for what a busy machine adds to a timing: hardly anything but the network's evaluations costs time. "Faster than diffusion" means fewer of them.
+# The equation holds, but for what a busy machine adds to a timing: hardly anything but the network's
+# evaluations costs time. "Faster than diffusion" means fewer of them.
 
 # %% [markdown]
 # ## Exercises
@@ -1360,9 +1454,11 @@ with torch.no_grad():
 # %% [markdown]
 # ### 1 · Both ends of any path (easy, 15 minutes)
 #
-# Lesson 19 and this one are two cases of one path, $x_t = \alpha_t x_0 + \sigma_t \varepsilon$. A network that predicts its velocity
-# $u = \dot\alpha_t x_0 + \dot\sigma_t \varepsilon$ (the dots are derivatives in $t$) predicts data and noise, too. Find both from the point and its velocity.
-# It should work at the ends of the path, where $\alpha$ or $\sigma$ is 0. Where point and velocity do not determine both, in one example or in all, raise `ValueError`.
+# Lesson 19 and this one are two cases of one path, $x_t = \alpha_t x_0 + \sigma_t \varepsilon$. A network
+# that predicts its velocity $u = \dot\alpha_t x_0 + \dot\sigma_t \varepsilon$ (the dots are derivatives in
+# $t$) predicts data and noise, too. Find both from the point and its velocity. It should work at the ends of
+# the path, where $\alpha$ or $\sigma$ is 0. Where point and velocity do not determine both, in one example or
+# in all, raise `ValueError`.
 
 
 # %% exercise="path-ends"
@@ -1400,17 +1496,20 @@ except ValueError:
 # %% [markdown]
 # ### 2 · The velocity of a mixture (medium, 35 minutes)
 #
-# Let the data be a mixture, $p(x_0) = \sum_k \pi_k\, \mathcal N(x_0;\, \mu_k, \operatorname{diag}(c_k))$. Then $x_t$ is a mixture, too, and the mean of $\varepsilon - x_0$ given
-# $x_t = x$ has a closed form. Given the component, section 1 has the answer for each coordinate. Which component? Bayes' rule. Work in log space: there may be a thousand
-# dimensions, and $x$ may lie far from everything. A variance may be 0 (a point: with one component for each training image this is the velocity that a network with no limits would learn), as long as $t > 0$.
+# Let the data be a mixture, $p(x_0) = \sum_k \pi_k\, \mathcal N(x_0;\, \mu_k, \operatorname{diag}(c_k))$.
+# Then $x_t$ is a mixture, too, and the mean of $\varepsilon - x_0$ given $x_t = x$ has a closed form. Given
+# the component, section 1 has the answer for each coordinate. Which component? Bayes' rule. Work in log
+# space: there may be a thousand dimensions, and $x$ may lie far from everything. A variance may be 0 (a
+# point: with one component for each training image this is the velocity that a network with no limits would
+# learn), as long as $t > 0$.
 
 
 # %% exercise="mixture-velocity"
 def mixture_velocity(x, t, log_pi, mu, c):
     """E[eps - x_0 | x_t = x] in closed form: (B, D), on the path x_t = (1 - t) x_0 + t eps.
 
-    x: (B, D) float64; t: a number in [0, 1]; log_pi: (K,), may hold -inf; mu: (K, D), the means; c: (K, D), the variances, 0 or
-    more; at t = 0 all above 0.
+    x: (B, D) float64; t: a number in [0, 1]; log_pi: (K,), may hold -inf; mu: (K, D), the means;
+    c: (K, D), the variances, 0 or more; at t = 0 all above 0.
     """
     ### BEGIN SOLUTION
     v = (1 - t) ** 2 * c + t**2  # (K, D)
@@ -1446,7 +1545,8 @@ assert (
 #
 # $$k_i = u\Big(x + h \sum_{j < i} A_{ij}\, k_j,\; t + c_i h\Big), \qquad x_{\text{new}} = x + h \sum_i b_i k_i .$$
 #
-# Each stage asks $u$ once. A table with anything but 0 on or above the diagonal of $A$ would need $k_i$ before it is known: such a method is implicit. Raise `ValueError` for it.
+# Each stage asks $u$ once. A table with anything but 0 on or above the diagonal of $A$ would need $k_i$
+# before it is known: such a method is implicit. Raise `ValueError` for it.
 
 
 # %% exercise="butcher"
@@ -1492,10 +1592,14 @@ except ValueError:
 # %% [markdown]
 # ### 4 · A softer pairing (medium, 30 minutes)
 #
-# The assignment of section 5 needs as many noises as data, all of equal weight, and $O(B^3)$ time. *Entropic* optimal transport (Cuturi, 2013) drops all three. It looks for a table $P$ of joint weights whose rows sum to $a$ and
-# whose columns sum to $b$, with the lowest $\sum_{ij} P_{ij} C_{ij} + \rho \sum_{ij} P_{ij} \log P_{ij}$. The answer has the form $P_{ij} = e^{(f_i + g_j - C_{ij})/\rho}$. *Sinkhorn's* algorithm starts from $g = 0$ and alternates: choose
-# $f$ so that the rows are right, then $g$ so that the columns are, and again. For a small $\rho$ the numbers $e^{-C/\rho}$ are all 0 in floating point: keep $f$ and $g$ and stay in log space. A weight may be 0: then so is its
-# row or column, and nothing is NaN.
+# The assignment of section 5 needs as many noises as data, all of equal weight, and $O(B^3)$ time. *Entropic*
+# optimal transport (Cuturi, 2013) drops all three. It looks for a table $P$ of joint weights whose rows sum
+# to $a$ and whose columns sum to $b$, with the lowest
+# $\sum_{ij} P_{ij} C_{ij} + \rho \sum_{ij} P_{ij} \log P_{ij}$. The answer has the form
+# $P_{ij} = e^{(f_i + g_j - C_{ij})/\rho}$. *Sinkhorn's* algorithm starts from $g = 0$ and alternates: choose
+# $f$ so that the rows are right, then $g$ so that the columns are, and again. For a small $\rho$ the numbers
+# $e^{-C/\rho}$ are all 0 in floating point: keep $f$ and $g$ and stay in log space. A weight may be 0: then
+# so is its row or column, and nothing is NaN.
 
 
 # %% exercise="entropic-plan"
@@ -1531,9 +1635,11 @@ assert torch.allclose(got.sum(1), fair) and (got[:, 2] == 0).all(), "a weight of
 # %% [markdown]
 # ### 5 · Wasted action (medium, 20 minutes)
 #
-# A walker's *action* is $\int \lVert \dot x \rVert^2\, \mathrm dt$. Between two places in a time $T$ it is least on a straight line at a constant speed: $\lVert x_{\text{end}} - x_{\text{start}}\rVert^2 / T$ (Benamou and
-# Brenier made optimal transport of this, in 2000). Given places at some times, *not* evenly spaced, join them by straight pieces, and compute for each path
-# the share of its action that the straight walk would save: 0 for the straight walk, 1 for one that returns to its start.
+# A walker's *action* is $\int \lVert \dot x \rVert^2\, \mathrm dt$. Between two places in a time $T$ it is
+# least on a straight line at a constant speed: $\lVert x_{\text{end}} - x_{\text{start}}\rVert^2 / T$
+# (Benamou and Brenier made optimal transport of this, in 2000). Given places at some times, *not* evenly
+# spaced, join them by straight pieces, and compute for each path the share of its action that the straight
+# walk would save: 0 for the straight walk, 1 for one that returns to its start.
 
 
 # %% exercise="straightness"
@@ -1570,18 +1676,21 @@ assert (got == 0).all(), "who stays wastes nothing, and 0 / 0 is NaN"
 # %% [markdown]
 # ### 6 · A likelihood for many dimensions (hard, 45 minutes)
 #
-# The exact divergence of section 11 takes one derivative for each dimension, 256 for a glyph. Hutchinson's estimator takes one in all: for a random *probe* $v$ with
-# $\mathbb E[v v^\top] = I$,
+# The exact divergence of section 11 takes one derivative for each dimension, 256 for a glyph. Hutchinson's
+# estimator takes one in all: for a random *probe* $v$ with $\mathbb E[v v^\top] = I$,
 #
 # $$\operatorname{div} u = \operatorname{tr} J = \mathbb E\big[v^\top J\, v\big], \qquad v^\top J = \nabla_x\, (v \cdot u(x, t)),$$
 #
-# where $J$ is the Jacobian of $u$ (Grathwohl et al., 2018, call the result FFJORD). Compute $\log p_0(x_0)$ with it, by a method of order two or more. Keep each probe for the whole path: then one solve
-# integrates one smooth function. The probes are given, so your answer is not random. It should also work when the caller has switched gradients off.
+# where $J$ is the Jacobian of $u$ (Grathwohl et al., 2018, call the result FFJORD). Compute $\log p_0(x_0)$
+# with it, by a method of order two or more. Keep each probe for the whole path: then one solve integrates one
+# smooth function. The probes are given, so your answer is not random. It should also work when the caller has
+# switched gradients off.
 
 
 # %% exercise="hutchinson"
 def log_p_hutchinson(u, x_0, v, steps):
-    """Estimates of log p_0(x_0) in nats under the flow of u(x, t), one for each probe: (M, B), without gradient.
+    """Estimates of log p_0(x_0) in nats under the flow of u(x, t), one for each probe:
+    (M, B), without gradient.
 
     u: a function of x (B, D) and t, a number or a 0-d tensor; x_0: (B, D) float64, data, at t = 0; the noise
     at t = 1 is N(0, I); v: (M, B, D), M probes for each point; steps: equal steps from 0 to 1.
@@ -1622,8 +1731,11 @@ assert math.isclose(got, 2 - math.log(2 * math.pi), rel_tol=1e-6), (
 # %% [markdown]
 # ### 7 · Repair a reflow (hard, 30 minutes)
 #
-# Guidance does good in the middle of the path, harm near the noise, and next to nothing near the data; so it is often applied for times in an interval only (Kynkäänniemi et al., 2024). Somebody wrote a function that makes pairs for a reflow
-# in this way. A second flow, trained on those pairs, draws nothing but noise. The network is fine; the interval, too, is what was wanted, and so is the times' dtype, that of the noise. Find the **four** faults, and write the function that works.
+# Guidance does good in the middle of the path, harm near the noise, and next to nothing near the data; so it
+# is often applied for times in an interval only (Kynkäänniemi et al., 2024). Somebody wrote a function that
+# makes pairs for a reflow in this way. A second flow, trained on those pairs, draws nothing but noise. The
+# network is fine; the interval, too, is what was wanted, and so is the times' dtype, that of the noise. Find
+# the **four** faults, and write the function that works.
 
 
 # %%
@@ -1642,8 +1754,9 @@ def broken_pairs(net, x_1, y, w, span, steps, classes):
 def guided_pairs(net, x_1, y, w, span, steps, classes):
     """The pairs (x_0, x_1), two tensors like x_1, for a reflow: x_0 is where the guided flow carries x_1.
 
-    net(x, t, y): the velocity on this lesson's clock, t (B,); x_1: (B, ...), noise; y: (B,), where `classes` means no class. Euler's
-    method in equal steps from t = 1 to 0. In a step that starts at a time t with span[0] <= t <= span[1] the guidance is w, in others 1.
+    net(x, t, y): the velocity on this lesson's clock, t (B,); x_1: (B, ...), noise;
+    y: (B,), where `classes` means no class. Euler's method in equal steps from t = 1 to 0.
+    In a step that starts at a time t with span[0] <= t <= span[1] the guidance is w, in others 1.
     """
     ### BEGIN SOLUTION
     x_t, nothing = x_1, torch.full_like(y, classes)
@@ -1679,22 +1792,32 @@ assert torch.allclose(got[:, 0], torch.tensor([-3.0, 3.0], dtype=torch.float64))
 # %% [markdown]
 # ## Further reading
 #
-# - J.-D. Benamou, Y. Brenier. *A computational fluid mechanics solution to the Monge–Kantorovich mass transfer problem.* Numerische
-#   Mathematik 84, 2000.
+# - J.-D. Benamou, Y. Brenier. *A computational fluid mechanics solution to the Monge–Kantorovich mass
+#   transfer problem.* Numerische Mathematik 84, 2000.
 # - M. Cuturi. *Sinkhorn distances: lightspeed computation of optimal transport.* 2013, arXiv:1306.0895.
-# - R. T. Q. Chen, Y. Rubanova, J. Bettencourt, D. Duvenaud. *Neural ordinary differential equations.* 2018, arXiv:1806.07366.
-# - W. Grathwohl, R. T. Q. Chen, J. Bettencourt, I. Sutskever, D. Duvenaud. *FFJORD: free-form continuous dynamics for scalable reversible
-#   generative models.* 2018, arXiv:1810.01367.
+# - R. T. Q. Chen, Y. Rubanova, J. Bettencourt, D. Duvenaud. *Neural ordinary differential equations.* 2018,
+#   arXiv:1806.07366.
+# - W. Grathwohl, R. T. Q. Chen, J. Bettencourt, I. Sutskever, D. Duvenaud. *FFJORD: free-form continuous
+#   dynamics for scalable reversible generative models.* 2018, arXiv:1810.01367.
 # - J. Song, C. Meng, S. Ermon. *Denoising diffusion implicit models.* 2020, arXiv:2010.02502.
-# - A. Nichol, P. Dhariwal. *Improved denoising diffusion probabilistic models.* 2021, arXiv:2102.09672. The cosine schedule.
-# - X. Liu, C. Gong, Q. Liu. *Flow straight and fast: learning to generate and transfer data with rectified flow.* 2022, arXiv:2209.03003.
-# - M. S. Albergo, E. Vanden-Eijnden. *Building normalizing flows with stochastic interpolants.* 2022, arXiv:2209.15571.
-# - Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le. *Flow matching for generative modeling.* 2022, arXiv:2210.02747.
-# - A. Tong and others. *Improving and generalizing flow-based generative models with minibatch optimal transport.* 2023, arXiv:2302.00482.
-# - A.-A. Pooladian and others. *Multisample flow matching: straightening flows with minibatch couplings.* 2023, arXiv:2304.14772.
-# - X. Liu and others. *InstaFlow: one step is enough for high-quality diffusion-based text-to-image generation.* 2023, arXiv:2309.06380.
-# - P. Esser and others. *Scaling rectified flow transformers for high-resolution image synthesis.* 2024, arXiv:2403.03206. Stable Diffusion 3.
-# - T. Kynkäänniemi and others. *Applying guidance in a limited interval improves sample and distribution quality in diffusion models.* 2024, arXiv:2404.07724.
+# - A. Nichol, P. Dhariwal. *Improved denoising diffusion probabilistic models.* 2021, arXiv:2102.09672. The
+#   cosine schedule.
+# - X. Liu, C. Gong, Q. Liu. *Flow straight and fast: learning to generate and transfer data with rectified
+#   flow.* 2022, arXiv:2209.03003.
+# - M. S. Albergo, E. Vanden-Eijnden. *Building normalizing flows with stochastic interpolants.* 2022,
+#   arXiv:2209.15571.
+# - Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le. *Flow matching for generative modeling.* 2022,
+#   arXiv:2210.02747.
+# - A. Tong and others. *Improving and generalizing flow-based generative models with minibatch optimal
+#   transport.* 2023, arXiv:2302.00482.
+# - A.-A. Pooladian and others. *Multisample flow matching: straightening flows with minibatch couplings.*
+#   2023, arXiv:2304.14772.
+# - X. Liu and others. *InstaFlow: one step is enough for high-quality diffusion-based text-to-image
+#   generation.* 2023, arXiv:2309.06380.
+# - P. Esser and others. *Scaling rectified flow transformers for high-resolution image synthesis.* 2024,
+#   arXiv:2403.03206. Stable Diffusion 3.
+# - T. Kynkäänniemi and others. *Applying guidance in a limited interval improves sample and distribution
+#   quality in diffusion models.* 2024, arXiv:2404.07724.
 
 # %% tags=["demo"]
 selfcheck.run("23_flow_matching")

@@ -30,22 +30,34 @@ torch.set_num_threads(1)  # on a CPU: these layers are small, and a second threa
 
 # %%
 S = genmap.settings(
-    smoke={
-        "line": 2_000, "stream": 20, "pictures": 3, "C": 8, "D": 4, "K": 16, "batch": 8, "updates": 4, "rate": 3e-3,
-        "narrow": 8, "few": 2, "few_batch": 8, "sizes": (4, 16), "levels": ((4,), (4, 4)), "stages": 2,
-        "width": 32, "depth": 1, "prior_batch": 8, "prior_updates": 3, "muon": 0.02, "each": 4, "bf16": False,
-    },
-    quick={
-        "line": 20_000, "stream": 300, "pictures": 40, "C": 24, "D": 8, "K": 64, "batch": 48, "updates": 1_000, "rate": 3e-3,
-        "narrow": 16, "few": 550, "few_batch": 32, "sizes": (4, 64, 1024), "levels": ((4,), (4, 4, 4), (8, 5, 5, 5)),
-        "stages": 5, "width": 128, "depth": 3, "prior_batch": 48, "prior_updates": 800, "muon": 0.02, "each": 40, "bf16": False,
-    },
-    full={
-        "line": 100_000, "stream": 1_000, "pictures": 40, "C": 96, "D": 16, "K": 512, "batch": 128, "updates": 20_000, "rate": 1e-3,
-        "narrow": 64, "few": 4_000, "few_batch": 256, "sizes": (4, 16, 64, 256, 1024, 4096), "levels": ((4,), (4, 4), (4, 4, 4), (8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5)),
-        "stages": 6, "width": 384, "depth": 8, "prior_batch": 256, "prior_updates": 15_000, "muon": 0.02, "each": 60, "bf16": True,
-    },
-)  # fmt: skip
+    # smoke, quick, full
+    line=(2_000, 20_000, 100_000),
+    stream=(20, 300, 1_000),
+    pictures=(3, 40, 40),
+    C=(8, 24, 96),
+    D=(4, 8, 16),
+    K=(16, 64, 512),
+    batch=(8, 48, 128),
+    updates=(4, 1_000, 20_000),
+    rate=(3e-3, 3e-3, 1e-3),
+    narrow=(8, 16, 64),
+    few=(2, 550, 4_000),
+    few_batch=(8, 32, 256),
+    sizes=((4, 16), (4, 64, 1024), (4, 16, 64, 256, 1024, 4096)),
+    levels=(
+        ((4,), (4, 4)),
+        ((4,), (4, 4, 4), (8, 5, 5, 5)),
+        ((4,), (4, 4), (4, 4, 4), (8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5)),
+    ),
+    stages=(2, 5, 6),
+    width=(32, 128, 384),
+    depth=(1, 3, 8),
+    prior_batch=(8, 48, 256),
+    prior_updates=(3, 800, 15_000),
+    muon=(0.02, 0.02, 0.02),
+    each=(4, 40, 60),
+    bf16=(False, False, True),
+)
 torch.manual_seed(25)
 print(f"{genmap.setting()} on {device}")
 
@@ -59,10 +71,11 @@ plt.show()
 # %% [markdown]
 # ## The compromise
 #
-# Text comes in symbols, and lesson 06 showed how well a transformer predicts the next one. Pictures and sound do not: a glyph is 256 numbers, a second of music tens of
-# thousands. This family first learns a *tokenizer*: an encoder that spells a picture in a few symbols of a fixed alphabet, and a decoder that draws from the
-# spelling. Then it models the symbols. It gives up exactness: what the spelling leaves out, no later model can bring back. It gets short sequences, and
-# with them every tool that was made for text.
+# Text comes in symbols, and lesson 06 showed how well a transformer predicts the next one. Pictures and sound
+# do not: a glyph is 256 numbers, a second of music tens of thousands. This family first learns a *tokenizer*:
+# an encoder that spells a picture in a few symbols of a fixed alphabet, and a decoder that draws from the
+# spelling. Then it models the symbols. It gives up exactness: what the spelling leaves out, no later model
+# can bring back. It gets short sequences, and with them every tool that was made for text.
 #
 # | question | answer |
 # |---|---|
@@ -72,18 +85,22 @@ plt.show()
 # | What conditions it? | whatever can stand before or beside the codes: here a class, in lesson 26 a caption |
 # | How is it evaluated, and how does that fail? | error at a *rate* in bits, use of the codes, then samples; errors compare only at equal rates, and a low error says nothing about how predictable the codes are |
 #
-# Van den Oord, Vinyals and Kavukcuoglu (2017) trained the first such autoencoder, the *VQ-VAE*: its latents are discrete, and its encoder does not collapse
-# onto its prior as a VAE may. Razavi, van den Oord and Vinyals (2019) drew photographs with it; VQGAN (2020) and DALL-E (2021) put transformers on top. SoundStream (Zeghidour and others, 2021) quantised
-# sound in several rounds, each rounding what the last one left. Mentzer and others (2023) threw the code book away and rounded.
+# Van den Oord, Vinyals and Kavukcuoglu (2017) trained the first such autoencoder, the *VQ-VAE*: its latents
+# are discrete, and its encoder does not collapse onto its prior as a VAE may. Razavi, van den Oord and
+# Vinyals (2019) drew photographs with it; VQGAN (2020) and DALL-E (2021) put transformers on top. SoundStream
+# (Zeghidour and others, 2021) quantised sound in several rounds, each rounding what the last one left.
+# Mentzer and others (2023) threw the code book away and rounded.
 #
 # ## 1 · Rounding, where the best is known
 #
-# A *quantiser* has a *code book* of $K$ vectors $e_1, \dots, e_K$, the *codes*. It replaces a vector $z$ by the nearest of them, and needs to send only its number:
+# A *quantiser* has a *code book* of $K$ vectors $e_1, \dots, e_K$, the *codes*. It replaces a vector $z$ by
+# the nearest of them, and needs to send only its number:
 #
 # $$k(z) = \arg\min_k \lVert z - e_k \rVert^2 = \arg\max_k\ \big( z \cdot e_k - \tfrac12 \lVert e_k \rVert^2 \big), \qquad q(z) = e_{k(z)} .$$
 #
-# The second form drops $\lVert z \rVert^2$, which is the same for every code. What is left is one matrix product for all $z$ and all codes. The *rate* is
-# $R = \log_2 K$ bits, if every number costs the same. The *distortion* $D$ is the mean squared error.
+# The second form drops $\lVert z \rVert^2$, which is the same for every code. What is left is one matrix
+# product for all $z$ and all codes. The *rate* is $R = \log_2 K$ bits, if every number costs the same. The
+# *distortion* $D$ is the mean squared error.
 
 
 # %%
@@ -95,7 +112,8 @@ def nearest(z, codes):
 def lloyd(z, codes, rounds):
     """Codes (K, D) after so many rounds: each moves to the mean of the z (N, D) that are nearest to it.
 
-    A code that no z is nearest to stays. Source: Lloyd 1957 (published 1982); the same rounds are called k-means.
+    A code that no z is nearest to stays. Source: Lloyd 1957 (published 1982);
+    the same rounds are called k-means.
     """
     for _ in range(rounds):
         k = nearest(z, codes)
@@ -106,9 +124,11 @@ def lloyd(z, codes, rounds):
 
 
 # %% [markdown]
-# Each round lowers the error or leaves it: moving a code to the mean of its cell is the best for the cell, and going to the nearest code is the best for each $z$. For the simplest data the
-# best is known. Uniform on $[0, 1]$: $K$ equal cells, $D = 1/(12 K^2)$. Normal: Max (1960) tabulated the best errors for $K = 2, 4, 8$: 0.3634, 0.1175 and 0.03454. And no quantiser of
-# any kind, however long the blocks it rounds at once, gets a standard normal number below Shannon's bound $D(R) = 2^{-2R}$.
+# Each round lowers the error or leaves it: moving a code to the mean of its cell is the best for the cell,
+# and going to the nearest code is the best for each $z$. For the simplest data the best is known. Uniform on
+# $[0, 1]$: $K$ equal cells, $D = 1/(12 K^2)$. Normal: Max (1960) tabulated the best errors for
+# $K = 2, 4, 8$: 0.3634, 0.1175 and 0.03454. And no quantiser of any kind, however long the blocks it rounds
+# at once, gets a standard normal number below Shannon's bound $D(R) = 2^{-2R}$.
 
 # %% tags=["demo"]
 g = torch.Generator().manual_seed(1)
@@ -127,7 +147,8 @@ for name, z in numbers.items():
         )
 
 # %% [markdown]
-# Why quantise *vectors*? Because cells in the plane can have better shapes than squares, and codes can sit where the data are. Two normal numbers, two bits for each: a grid of 4 × 4 against 16 codes placed by
+# Why quantise *vectors*? Because cells in the plane can have better shapes than squares, and codes can sit
+# where the data are. Two normal numbers, two bits for each: a grid of 4 × 4 against 16 codes placed by
 # Lloyd's rounds in the plane.
 
 # %% tags=["demo"]
@@ -135,6 +156,9 @@ z = torch.randn(S.line, 2, generator=g)
 line = lloyd(numbers["normal"], numbers["normal"][((torch.arange(4) + 0.5) / 4 * S.line).long()], 160)
 grid = torch.cartesian_prod(line[:, 0], line[:, 0]).float()
 plane = lloyd(z, z[:16], 60)
+
+# %% tags=["demo"]
+# long: one figure of three panels
 fig, axes = plot.figure(1, 3, height=2.9)
 for ax, (name, codes) in zip(axes, {"4 × 4 grid": grid, "16 vectors": plane}.items(), strict=False):
     D = (z - codes[nearest(z, codes)]).square().mean()
@@ -159,10 +183,13 @@ axes[2].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# The 16 vectors win a few per cent, and would win more in more dimensions. Every further bit divides the bound by 4. It divides Lloyd's error by a little more than 3 here, and by nearly 4 when there are many bits.
+# The 16 vectors win a few per cent, and would win more in more dimensions. Every further bit divides the
+# bound by 4. It divides Lloyd's error by a little more than 3 here, and by nearly 4 when there are many bits.
 #
-# Codes that are never used are bits thrown away. So we count. With $p_k$ the share of vectors whose nearest code is $k$, the *entropy* is $H = -\sum_k p_k \log p_k$, and the *perplexity* is
-# $e^H$: the number of equally used codes that would have the same entropy. It is at most $K$, and 1 if one code serves all. A good book need not reach $K$: a cell in the thin outskirts of the data is chosen less often.
+# Codes that are never used are bits thrown away. So we count. With $p_k$ the share of vectors whose nearest
+# code is $k$, the *entropy* is $H = -\sum_k p_k \log p_k$, and the *perplexity* is $e^H$: the number of
+# equally used codes that would have the same entropy. It is at most $K$, and 1 if one code serves all. A good
+# book need not reach $K$: a cell in the thin outskirts of the data is chosen less often.
 
 
 # %%
@@ -173,23 +200,27 @@ def perplexity(k, K):
 
 
 print(
-    f"all of 8 alike: {perplexity(torch.arange(8), 8):.2f}; one of 8: {perplexity(torch.zeros(5).long(), 8):.2f}"
+    f"all of 8 alike: {perplexity(torch.arange(8), 8):.2f}; "
+    f"one of 8: {perplexity(torch.zeros(5).long(), 8):.2f}"
 )
 
 # %% tags=["demo"]
 print(
-    f"the 16 vectors: {perplexity(nearest(z, plane), 16):.2f}; the grid: {perplexity(nearest(z, grid), 16):.2f}"
+    f"the 16 vectors: {perplexity(nearest(z, plane), 16):.2f}; "
+    f"the grid: {perplexity(nearest(z, grid), 16):.2f}"
 )
 
 # %% [markdown]
 # ## 2 · A gradient through rounding
 #
-# The encoder should learn from the decoder's error. Between them stands $q(z)$, a staircase: its derivative is 0 almost everywhere, and does not exist at the steps. The *straight-through
-# estimator* (Bengio, Léonard and Courville, 2013) lies: forwards it rounds, backwards it pretends that it did not.
+# The encoder should learn from the decoder's error. Between them stands $q(z)$, a staircase: its derivative
+# is 0 almost everywhere, and does not exist at the steps. The *straight-through estimator* (Bengio, Léonard
+# and Courville, 2013) lies: forwards it rounds, backwards it pretends that it did not.
 #
 # $$\tilde q(z) = z + \operatorname{sg}\big[q(z) - z\big], \qquad \frac{\partial \tilde q}{\partial z} = I .$$
 #
-# $\operatorname{sg}$ is *stop gradient*: its argument is a constant for the backward pass (`detach`). The value is $q(z)$; the gradient is that of $z$.
+# $\operatorname{sg}$ is *stop gradient*: its argument is a constant for the backward pass (`detach`). The
+# value is $q(z)$; the gradient is that of $z$.
 
 
 # %%
@@ -199,11 +230,15 @@ def straight_through(z, q):
 
 
 # %% [markdown]
-# What does the lie do? One number $z$, codes 0, 1, 2, 3, and a loss that wants $q$ to be $c$: $(q - c)^2$. Its true gradient by $z$ is 0. The straight-through gradient is $2(q - c)$. If $c = 1.3$ it moves $z$ towards
-# the right cell, and then, because no code is exactly $c$, to the cell's edge, where it flutters between two codes. If $c = 5$ the nearest thing to be had is $q = 3$. But the gradient there is $2(3 - 5)$, and it stays
-# that for ever: $z$ runs off to infinity.
+# What does the lie do? One number $z$, codes 0, 1, 2, 3, and a loss that wants $q$ to be $c$: $(q - c)^2$.
+# Its true gradient by $z$ is 0. The straight-through gradient is $2(q - c)$. If $c = 1.3$ it moves $z$
+# towards the right cell, and then, because no code is exactly $c$, to the cell's edge, where it flutters
+# between two codes. If $c = 5$ the nearest thing to be had is $q = 3$. But the gradient there is $2(3 - 5)$,
+# and it stays that for ever: $z$ runs off to infinity.
 #
-# Hence the second term of a VQ-VAE's loss, the *commitment* to the code that was chosen: $\beta \lVert z - \operatorname{sg}[q] \rVert^2$. Now there is a place where both pulls cancel (if it lies in the cell of $q$; else $z$ flutters at the edge as before), $2(q - c) + 2 \beta (z - q) = 0$, at
+# Hence the second term of a VQ-VAE's loss, the *commitment* to the code that was chosen:
+# $\beta \lVert z - \operatorname{sg}[q] \rVert^2$. Now there is a place where both pulls cancel (if it lies
+# in the cell of $q$; else $z$ flutters at the edge as before), $2(q - c) + 2 \beta (z - q) = 0$, at
 #
 # $$z^* = q + \frac{c - q}{\beta} \quad (= 3 + 2/\beta \text{ here}).$$
 
@@ -245,26 +280,33 @@ axes[1].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# In a VQ-VAE the codes also move. With the paper's loss they follow by a gradient, that of $\lVert \operatorname{sg}[z] - e_k \rVert^2$. The next section has a way that needs no learning rate.
+# In a VQ-VAE the codes also move. With the paper's loss they follow by a gradient, that of
+# $\lVert \operatorname{sg}[z] - e_k \rVert^2$. The next section has a way that needs no learning rate.
 #
 # ## 3 · A code book that follows its data
 #
-# Lloyd's rounds need all $z$ at once, and here $z$ changes with the encoder. So keep running averages. Let $n_k$ be the average number of vectors that choose code $k$ in a batch, and $m_k$ the average of their sum.
+# Lloyd's rounds need all $z$ at once, and here $z$ changes with the encoder. So keep running averages. Let
+# $n_k$ be the average number of vectors that choose code $k$ in a batch, and $m_k$ the average of their sum.
 # With the batch's own numbers $\hat n_k$, $\hat m_k$ and a memory $\gamma$ just below 1:
 #
 # $$n_k \leftarrow \gamma\, n_k + (1 - \gamma)\, \hat n_k, \qquad m_k \leftarrow \gamma\, m_k + (1 - \gamma)\, \hat m_k, \qquad e_k = \frac{m_k}{n_k} .$$
 #
-# It is Lloyd's step with a fading memory (the paper's appendix A.1). A code that nobody chooses has $n_k \to 0$, so the division uses a smoothed count (*Laplace smoothing*): with $N = \sum_k n_k$ it is
+# It is Lloyd's step with a fading memory (the paper's appendix A.1). A code that nobody chooses has
+# $n_k \to 0$, so the division uses a smoothed count (*Laplace smoothing*): with $N = \sum_k n_k$ it is
 # $(n_k + \epsilon)\, N / (N + K\epsilon)$.
 #
-# Two habits keep all codes alive. **Start from data**: a code that begins far from all $z$ is never chosen, so never moves, so is never chosen. **Revive**: a code chosen much less often than its share, $n_k < f N / K$ with, say, $f = 0.1$, jumps to a vector of the present batch.
+# Two habits keep all codes alive. **Start from data**: a code that begins far from all $z$ is never chosen,
+# so never moves, so is never chosen. **Revive**: a code chosen much less often than its share,
+# $n_k < f N / K$ with, say, $f = 0.1$, jumps to a vector of the present batch.
 
 
 # %%
+# long: one class: what is counted, what is revived and what is rounded share their state
 class Codebook(nn.Module):
     """K codes of D numbers that follow, by moving averages, the vectors that choose them.
 
-    decay: gamma, their memory; floor: f, the share of the mean use below which a code is revived, 0 for never;
+    decay: gamma, their memory;
+    floor: f, the share of the mean use below which a code is revived, 0 for never;
     start: from K vectors of the first batch, else normal random numbers.
     """
 
@@ -293,7 +335,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def begin(self, z):
-        """Codes at random vectors of z, then ten of Lloyd's rounds; each counts as used as often as the others."""
+        """Codes at random vectors of z, then ten of Lloyd's rounds;
+        each counts as used as often as the others.
+        """
         self.codes.copy_(lloyd(z, z[torch.randint(len(z), (self.K,), device=z.device)], 10))
         self.n.fill_(len(z) / self.K)
         self.m.copy_(self.codes * self.n[:, None])
@@ -320,8 +364,9 @@ class Codebook(nn.Module):
 
 
 # %% [markdown]
-# In the plane we can watch. A stream of batches of 100 points, 16 codes, twice: from a bad start, in a far corner, without revival; and from data, with it. The last picture is Lloyd on thousands of points at once, for
-# comparison.
+# In the plane we can watch. A stream of batches of 100 points, 16 codes, twice: from a bad start, in a far
+# corner, without revival; and from data, with it. The last picture is Lloyd on thousands of points at once,
+# for comparison.
 
 # %% tags=["demo"]
 points = torch.as_tensor(data.toy("pinwheel", 20_000, seed=1), device=device)
@@ -334,6 +379,8 @@ for _ in range(S.stream):
     bad.look_up(batch)
     good.look_up(batch)
 rows = {"Bad start": bad.codes, "Data, revival": good.codes, "Lloyd": lloyd(points, points[:16], 50)}
+
+# %% tags=["demo"]
 fig, axes = plot.figure(1, 3, height=3.6)
 for ax, (name, codes), colour in zip(axes, rows.items(), plot.COLOURS, strict=False):
     k = nearest(points, codes)
@@ -347,16 +394,19 @@ for ax, (name, codes), colour in zip(axes, rows.items(), plot.COLOURS, strict=Fa
 plt.show()
 
 # %% [markdown]
-# From the bad start a few codes caught the whole crowd and moved into it; the others wait in the corner for ever. The stream with both habits comes close to Lloyd, which saw everything at once.
+# From the bad start a few codes caught the whole crowd and moved into it; the others wait in the corner for
+# ever. The stream with both habits comes close to Lloyd, which saw everything at once.
 
 # %% [markdown]
 # ## 4 · A VQ-VAE for glyphs
 #
-# The encoder turns a picture of 16 × 16 pixels into 4 × 4 places with $D$ numbers each. Every place is rounded to one of $K$ codes: a picture becomes 16 symbols. The decoder draws from the 16 codes. The loss is
+# The encoder turns a picture of 16 × 16 pixels into 4 × 4 places with $D$ numbers each. Every place is
+# rounded to one of $K$ codes: a picture becomes 16 symbols. The decoder draws from the 16 codes. The loss is
 #
 # $$L = \frac{\lVert x - \hat x \rVert^2}{\operatorname{Var} x} + \beta\, \lVert z - \operatorname{sg}[q(z)] \rVert^2, \qquad \beta = \tfrac14,$$
 #
-# both as means over their numbers. The first term, divided by the variance of all pixels, is 1 for a decoder that always draws the mean grey, and 0 for a perfect one.
+# both as means over their numbers. The first term, divided by the variance of all pixels, is 1 for a decoder
+# that always draws the mean grey, and 0 for a perfect one.
 
 # %%
 glyphs = data.glyphs(16, each=S.pictures)  # training pictures of each character in each style
@@ -396,7 +446,8 @@ def decoder(C, D):
 
 
 # %% [markdown]
-# Between the two stands any quantiser that takes vectors $(N, D)$ and returns what `Codebook` returns: $q$ with a gradient, code numbers, the commitment. Sections 6 and 7 put others there.
+# Between the two stands any quantiser that takes vectors $(N, D)$ and returns what `Codebook` returns: $q$
+# with a gradient, code numbers, the commitment. Sections 6 and 7 put others there.
 
 
 # %%
@@ -490,7 +541,8 @@ plot.images(some, columns=18, ax=axes[-1], title="The pictures themselves")
 plt.show()
 
 # %% [markdown]
-# The whole test set: how much is lost, how many codes are at work, and does the measuring net still read the letters?
+# The whole test set: how much is lost, how many codes are at work, and does the measuring net still read the
+# letters?
 
 
 # %%
@@ -508,7 +560,8 @@ judge = features.glyphs(16)
 read = (torch.as_tensor(judge(x_hat).labels, device=device) == y_test).float().mean()
 print(f"missing: {F.mse_loss(x_hat, x_test) / VARIANCE:.1%} of the variance")
 print(
-    f"perplexity {vq_perplexity:.1f} of {S.K}: {math.log2(vq_perplexity):.2f} of {math.log2(S.K):.0f} bits a symbol"
+    f"perplexity {vq_perplexity:.1f} of {S.K}: "
+    f"{math.log2(vq_perplexity):.2f} of {math.log2(S.K):.0f} bits a symbol"
 )
 print(f"{16 * math.log2(S.K):.0f} bits a picture, instead of {256 * 8:,}")
 print(f"letters read correctly: {read:.3f} of the copies, {judge.accuracy:.3f} of the originals")
@@ -534,19 +587,24 @@ plot.images(
 plt.show()
 
 # %% [markdown]
-# Some are plain: empty paper, an edge on one side, a heavy bar. Others are blurred, like many letters laid on each other. That is no accident. The encoder's convolutions see the whole picture from every place, so a
-# symbol may say "the third stroke of a slanted, heavy one" as well as "an edge here". The codes are what 16 symbols say about letters with the least error, not what we would call an alphabet. Does a symbol
-# speak about its place at all? Change one, and see where the copy changes.
+# Some are plain: empty paper, an edge on one side, a heavy bar. Others are blurred, like many letters laid on
+# each other. That is no accident. The encoder's convolutions see the whole picture from every place, so a
+# symbol may say "the third stroke of a slanted, heavy one" as well as "an edge here". The codes are what 16
+# symbols say about letters with the least error, not what we would call an alphabet. Does a symbol speak
+# about its place at all? Change one, and see where the copy changes.
 #
 # ## 5 · Play: change one symbol
 #
-# *Question: does a code mean the same wherever it stands?* Choose a letter, a place and another code. The model draws from the changed spelling.
+# *Question: does a code mean the same wherever it stands?* Choose a letter, a place and another code. The
+# model draws from the changed spelling.
 
 
 # %%
 @torch.no_grad()
 def respell(letter, row, column, code):
-    """A test picture of the letter, its copy, the copy after the swap, and where it changed: (4, 1, 16, 16)."""
+    """A test picture of the letter, its copy, the copy after the swap,
+    and where it changed: (4, 1, 16, 16).
+    """
     x = x_test[y_test == data.CAPITALS_AND_DIGITS.index(letter)][:1]
     k = nearest(model.spell(x), model.quantiser.codes)
     swapped = k.clone()
@@ -599,20 +657,25 @@ for n, letter in enumerate(data.CAPITALS_AND_DIGITS):
         inside += change[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].sum().item()
         total += change.sum().item()
 print(
-    f"{inside / total:.0%} of the change lies in the place's own 4 x 4 pixels; spread evenly it would be {1 / 16:.0%}"
+    f"{inside / total:.0%} of the change lies in the place's own 4 x 4 pixels; "
+    f"spread evenly it would be {1 / 16:.0%}"
 )
 
 # %% [markdown]
-# The change is strongest at its place: the share inside is several times what an even spread would put there. The rest spills over to the other places. The decoder, too, looks at the neighbours. It mends the joints, and it takes a single odd symbol for less than it
-# says, if the others disagree. So a code means a stroke *in its company*, and whoever writes codes must write them to fit: the task of section 9.
+# The change is strongest at its place: the share inside is several times what an even spread would put there.
+# The rest spills over to the other places. The decoder, too, looks at the neighbours. It mends the joints,
+# and it takes a single odd symbol for less than it says, if the others disagree. So a code means a stroke *in
+# its company*, and whoever writes codes must write them to fit: the task of section 9.
 #
 # ## 6 · Residual quantisation: round, then round what is left
 #
-# More bits want more codes, and $2^{R}$ of them: 10 bits a place are 1,024 codes to search, to store and to keep alive. *Residual* quantisation spends the bits in stages. With $r_0 = z$,
+# More bits want more codes, and $2^{R}$ of them: 10 bits a place are 1,024 codes to search, to store and to
+# keep alive. *Residual* quantisation spends the bits in stages. With $r_0 = z$,
 #
 # $$q_s = \text{nearest code of book } s \text{ to } r_{s-1}, \qquad r_s = r_{s-1} - q_s, \qquad q = \sum_{s=1}^{S} q_s .$$
 #
-# $S$ books of $K$ codes reach $K^S$ points with $S K$ stored vectors. Take pairs of normal numbers. The first stage is Lloyd's, as in section 1; what is left has another shape, and each stage has its own book.
+# $S$ books of $K$ codes reach $K^S$ points with $S K$ stored vectors. Take pairs of normal numbers. The first
+# stage is Lloyd's, as in section 1; what is left has another shape, and each stage has its own book.
 
 # %% tags=["demo"]
 z, left = torch.randn(S.line, 2, generator=torch.Generator().manual_seed(5)), []
@@ -625,19 +688,24 @@ for stage, error in enumerate(left, 1):
     one = lloyd(z, z[: 4**stage], 20)
     single = (z - one[nearest(z, one)]).square().mean().item()
     print(
-        f"{stage} bits a number: {stage} stages of 4 {error:.4f}, one book of {4**stage:3} {single:.4f}, bound {4.0**-stage:.4f}"
+        f"{stage} bits a number: {stage} stages of 4 {error:.4f}, "
+        f"one book of {4**stage:3} {single:.4f}, bound {4.0**-stage:.4f}"
     )
 
 # %% [markdown]
-# The error falls with every stage, each time by a smaller factor, and from the second stage on it stays above that of one large book: the sums form a pattern that repeats in every cell, where a free code book could fit each cell. That is the price
-# for $S K$ vectors instead of $K^S$.
+# The error falls with every stage, each time by a smaller factor, and from the second stage on it stays above
+# that of one large book: the sums form a pattern that repeats in every cell, where a free code book could fit
+# each cell. That is the price for $S K$ vectors instead of $K^S$.
 #
-# In training we draw the number of stages for each batch (*quantiser dropout*, SoundStream): the same network then works at every rate, and the first stages carry what matters most.
+# In training we draw the number of stages for each batch (*quantiser dropout*, SoundStream): the same network
+# then works at every rate, and the first stages carry what matters most.
 
 
 # %%
 class ResidualCodebooks(nn.Module):
-    """S code books of K codes, each for what the ones before it left over (Zeghidour et al. 2021, algorithm 1)."""
+    """S code books of K codes, each for what the ones before it left over
+    (Zeghidour et al. 2021, algorithm 1).
+    """
 
     def __init__(self, stages, K, D, **how):
         super().__init__()
@@ -659,14 +727,20 @@ class ResidualCodebooks(nn.Module):
 # %% [markdown]
 # ## 7 · Finite scalar quantisation: no book at all
 #
-# FSQ has the plainest book there is, a grid. The encoder gives few numbers, say three. Each is squeezed into an interval by a $\tanh$ and rounded to one of $L_i$ levels; the codes are all $\prod L_i$ combinations. With
-# $h = \tfrac12 (L - 1)$, which the code widens by a thousandth (all levels are reached without that, too),
+# FSQ has the plainest book there is, a grid. The encoder gives few numbers, say three. Each is squeezed into
+# an interval by a $\tanh$ and rounded to one of $L_i$ levels; the codes are all $\prod L_i$ combinations.
+# With $h = \tfrac12 (L - 1)$, which the code widens by a thousandth (all levels are reached without that,
+# too),
 #
 # $$u = h \tanh(z + s) - o, \qquad q = \frac{\operatorname{round}(u)}{\lfloor L/2 \rfloor},$$
 #
-# where for odd $L$ the offset $o$ and the shift $s$ are 0: levels $-h, \dots, h$. For even $L$, $o = \tfrac12$ puts the levels on whole numbers, $-L/2, \dots, L/2 - 1$, and $s = \operatorname{artanh}(o/h)$ sends $z = 0$ to $u = 0$.
+# where for odd $L$ the offset $o$ and the shift $s$ are 0: levels $-h, \dots, h$. For even $L$,
+# $o = \tfrac12$ puts the levels on whole numbers, $-L/2, \dots, L/2 - 1$, and
+# $s = \operatorname{artanh}(o/h)$ sends $z = 0$ to $u = 0$.
 #
-# The gradient goes straight through the rounding, and the $\tanh$ keeps $z$ from running off: nothing to commit to, nothing to revive. The symbol of a place is the list of its levels (exercise 3 makes one number of it).
+# The gradient goes straight through the rounding, and the $\tanh$ keeps $z$ from running off: nothing to
+# commit to, nothing to revive. The symbol of a place is the list of its levels (exercise 3 makes one number
+# of it).
 
 
 # %%
@@ -683,7 +757,9 @@ class FSQ(nn.Module):
         self.register_buffer("width", L // 2)
 
     def forward(self, z):
-        """(N, D) -> q (N, D) on the grid, the level of each coordinate (N, D), around 0; a commitment of 0."""
+        """(N, D) -> q (N, D) on the grid, the level of each coordinate (N, D), around 0;
+        a commitment of 0.
+        """
         u = self.reach * torch.tanh(z + self.shift) - self.offset
         return straight_through(u, u.round()) / self.width, u.detach().round().long(), z.new_zeros(())
 
@@ -701,7 +777,9 @@ plt.show()
 # %% [markdown]
 # ## 8 · Rate and distortion of all three
 #
-# The same narrow encoder and decoder, the same number of updates, three quantisers at 2 to 10 bits a place. The residual one is trained once, with books of 4 codes and random depth, and then used at every depth; it gets no more updates than the others, although it learns all rates at once.
+# The same narrow encoder and decoder, the same number of updates, three quantisers at 2 to 10 bits a place.
+# The residual one is trained once, with books of 4 codes and random depth, and then used at every depth; it
+# gets no more updates than the others, although it learns all rates at once.
 
 
 # %%
@@ -752,6 +830,8 @@ axes[1].text(7.6, 2**8.4, "all in use", ha="right", fontsize=9.5)
 axes[1].set(yscale="log", title="Codes at work", xlabel="bits a place", ylabel="perplexity of the codes")
 axes[0].legend()
 plt.show()
+
+# %% tags=["demo"]
 for name, rows in curves.items():
     print(
         f"{name:3}",
@@ -759,9 +839,13 @@ for name, rows in curves.items():
     )
 
 # %% [markdown]
-# All three fall with the rate, far more slowly than fourfold a bit as in section 1: these bits are shared by the many numbers of a place, and after so short a training part of the error is the networks' and not the rounding's. The three lie close
-# together. RVQ pays for its pattern, and for serving every rate with one network, which the others do not. It searches 4 codes a stage where VQ searches up to a thousand. FSQ holds its own without a book, a moving average or a revival: where the encoder can learn to use
-# a grid, the grid is good enough. The right panel shows which bits are at work. At 10 bits all three leave some unused, FSQ the most: nothing moves a point of the grid to where it would be needed.
+# All three fall with the rate, far more slowly than fourfold a bit as in section 1: these bits are shared by
+# the many numbers of a place, and after so short a training part of the error is the networks' and not the
+# rounding's. The three lie close together. RVQ pays for its pattern, and for serving every rate with one
+# network, which the others do not. It searches 4 codes a stage where VQ searches up to a thousand. FSQ holds
+# its own without a book, a moving average or a revival: where the encoder can learn to use a grid, the grid
+# is good enough. The right panel shows which bits are at work. At 10 bits all three leave some unused, FSQ
+# the most: nothing moves a point of the grid to where it would be needed.
 #
 # *Question: what does each stage add?* The same network, at any depth.
 
@@ -803,8 +887,10 @@ plt.show()
 # %% [markdown]
 # ## 9 · A prior over spellings
 #
-# So far nothing is generated. A random spelling draws nonsense, because letters use few of the $K^{16}$ spellings. So learn which: the VQ-VAE of section 4 is frozen, all training pictures are spelled, and a causal
-# transformer (lesson 06) learns $p(k_1, \dots, k_{16} \mid y) = \prod_i p(k_i \mid k_{<i}, y)$, place by place. The class is added at *every* place, so that the network need not carry it along from the start.
+# So far nothing is generated. A random spelling draws nonsense, because letters use few of the $K^{16}$
+# spellings. So learn which: the VQ-VAE of section 4 is frozen, all training pictures are spelled, and a
+# causal transformer (lesson 06) learns $p(k_1, \dots, k_{16} \mid y) = \prod_i p(k_i \mid k_{<i}, y)$, place
+# by place. The class is added at *every* place, so that the network need not carry it along from the start.
 
 
 # %%
@@ -828,7 +914,9 @@ class Block(nn.Module):
 
 # %%
 class Prior(nn.Module):
-    """log p(k | y), unnormalised: numbers (B, t), t < 16 or 16, and classes (B,) -> logits (B, min(t + 1, 16), K)."""
+    """log p(k | y), unnormalised: numbers (B, t), t < 16 or 16,
+    and classes (B,) -> logits (B, min(t + 1, 16), K).
+    """
 
     def __init__(self, K, W, depth):
         super().__init__()
@@ -850,13 +938,16 @@ class Prior(nn.Module):
 
 
 # %% [markdown]
-# The optimiser is Muon for the matrices of the blocks (lesson 06) and AdamW for the rest. The loss is the cross-entropy, in nats for one code. In bits and times 16 it is the mean length of the shortest message that this prior can
-# make of a picture's spelling.
+# The optimiser is Muon for the matrices of the blocks (lesson 06) and AdamW for the rest. The loss is the
+# cross-entropy, in nats for one code. In bits and times 16 it is the mean length of the shortest message that
+# this prior can make of a picture's spelling.
 
 
 # %%
 def optimizers(prior):
-    """Muon for the blocks' matrices, where this torch has it, AdamW for the rest; both with S.muon's rates."""
+    """Muon for the blocks' matrices, where this torch has it, AdamW for the rest;
+    both with S.muon's rates.
+    """
     inside = [p for p in prior.blocks.parameters() if p.ndim == 2]
     rest = [p for p in prior.parameters() if not any(p is q for q in inside)]
     if hasattr(torch.optim, "Muon"):
@@ -939,14 +1030,17 @@ with torch.no_grad():
 by_place = sum(math.log2(perplexity(k_test[:, i], S.K)) for i in range(16))
 print(f"bits for a spelling: {16 * math.log2(S.K):.1f} with equal lengths,")
 print(
-    f"{16 * math.log2(perplexity(k_test, S.K)):.1f} by how often each code is used, {by_place:.1f} if counted at each place,"
+    f"{16 * math.log2(perplexity(k_test, S.K)):.1f} by how often each code is used, "
+    f"{by_place:.1f} if counted at each place,"
 )
 print(f"{bits:.1f} by the prior, which knows the class and the codes before (test pictures)")
 
 # %% [markdown]
-# That is the other use of a prior: it compresses. A receiver who has the prior and knows the class needs far less than 16 times $\log_2 K$ bits. (To name one class of 36 costs $\log_2 36 \approx 5.2$ bits more.)
+# That is the other use of a prior: it compresses. A receiver who has the prior and knows the class needs far
+# less than 16 times $\log_2 K$ bits. (To name one class of 36 costs $\log_2 36 \approx 5.2$ bits more.)
 #
-# Temperature divides the logits: below 1 likely codes become likelier. It trades diversity for accuracy, as guidance does in lesson 19.
+# Temperature divides the logits: below 1 likely codes become likelier. It trades diversity for accuracy, as
+# guidance does in lesson 19.
 
 # %% tags=["demo"]
 every = torch.arange(CLASSES, device=device).repeat(S.each)
@@ -984,13 +1078,16 @@ for ax, (title, k) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The line `copies` above is the yardstick: real pictures, decoded from their own spellings. A perfect prior at temperature 1 would do about as well. The Fréchet distance that remains there is the tokenizer's, the price of
-# 16 symbols.
+# The line `copies` above is the yardstick: real pictures, decoded from their own spellings. A perfect prior
+# at temperature 1 would do about as well. The Fréchet distance that remains there is the tokenizer's, the
+# price of 16 symbols.
 #
 # ## 10 · What breaks: the book collapses
 #
-# Only codes that are chosen move. So a book that begins badly stays bad: a few codes take all vectors, the others are dead, and the decoder learns to live with it. Nothing crashes; the loss falls. We provoke it with a start far
-# from the encoder's vectors, and add the two repairs one by one. The number to watch is the perplexity.
+# Only codes that are chosen move. So a book that begins badly stays bad: a few codes take all vectors, the
+# others are dead, and the decoder learns to live with it. Nothing crashes; the loss falls. We provoke it with
+# a start far from the encoder's vectors, and add the two repairs one by one. The number to watch is the
+# perplexity.
 
 
 # %%
@@ -1042,10 +1139,14 @@ for ax, name in zip(axes, ("far start", "data and revival"), strict=True):
 plt.show()
 
 # %% [markdown]
-# From the far start a few codes catch everything, and the copies are blurred. Either repair brings the book back: revival alone, even from the far start, since dead codes jump to where the vectors are; a start from data
-# alone, for as long as the encoder does not leave its codes behind. Use both. Compare the two panels, too: perplexity is not error. A book that comes alive late may use many codes and still miss more than one with few codes that were trained from the start. FSQ has no book that could die, and it is the third repair.
+# From the far start a few codes catch everything, and the copies are blurred. Either repair brings the book
+# back: revival alone, even from the far start, since dead codes jump to where the vectors are; a start from
+# data alone, for as long as the encoder does not leave its codes behind. Use both. Compare the two panels,
+# too: perplexity is not error. A book that comes alive late may use many codes and still miss more than one
+# with few codes that were trained from the start. FSQ has no book that could die, and it is the third repair.
 #
-# In the wild look for the same signs: perplexity far below $K$ and flat; a rate–distortion curve that stops falling although $K$ grows; a prior whose loss is too good to be true.
+# In the wild look for the same signs: perplexity far below $K$ and flat; a rate–distortion curve that stops
+# falling although $K$ grows; a prior whose loss is too good to be true.
 #
 # ## 11 · How good is it?
 
@@ -1075,8 +1176,10 @@ board.plot("glyphs 16")
 plt.show()
 
 # %% [markdown]
-# Read accuracy and diversity together: a lower temperature buys the first with the second. The Fréchet distance charges for faults in both. Strokes come out clean, because the decoder has only clean ones to draw with. What goes wrong is composition: a stroke that belongs to another letter, or to another
-# style. That is the prior's doing; a deeper one and a longer training (the `full` setting) are the first things to try.
+# Read accuracy and diversity together: a lower temperature buys the first with the second. The Fréchet
+# distance charges for faults in both. Strokes come out clean, because the decoder has only clean ones to draw
+# with. What goes wrong is composition: a stroke that belongs to another letter, or to another style. That is
+# the prior's doing; a deeper one and a longer training (the `full` setting) are the first things to try.
 #
 # ## 12 · In production
 #
@@ -1084,8 +1187,10 @@ plt.show()
 #
 # $$\text{time} = n \times t_{\text{prior}} + t_{\text{decoder}},$$
 #
-# $n$ codes, one call of the prior for each, then one of the decoder. Our `write` computes the whole prefix again at every step; the cache of lesson 07 computes each place once. With $S$ stages $n$ is $S$ times larger, unless the stages are predicted together
-# (lesson 28); masked decoding (lesson 26) fills many places in one call.
+# $n$ codes, one call of the prior for each, then one of the decoder. Our `write` computes the whole prefix
+# again at every step; the cache of lesson 07 computes each place once. With $S$ stages $n$ is $S$ times
+# larger, unless the stages are predicted together (lesson 28); masked decoding (lesson 26) fills many places
+# in one call.
 
 # %% tags=["demo"]
 y = torch.full((64,), 3, device=device)
@@ -1095,20 +1200,25 @@ middle = time.perf_counter()
 draw(k.to(device)).cpu()
 end = time.perf_counter()
 print(
-    f"prior: {1_000 * (middle - began) / 64:.2f} ms a sample in 16 calls; decoder: {1_000 * (end - middle) / 64:.2f} ms in one"
+    f"prior: {1_000 * (middle - began) / 64:.2f} ms a sample in 16 calls; "
+    f"decoder: {1_000 * (end - middle) / 64:.2f} ms in one"
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade comes from further tests of the same properties on other inputs. Numbers of codes are `int64`, and everything
-# else is `float64` unless said otherwise.
+# Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
+# comes from further tests of the same properties on other inputs. Numbers of codes are `int64`, and
+# everything else is `float64` unless said otherwise.
 
 # %% [markdown]
 # ### 1 · How long is the message? (easy, 20 minutes)
 #
-# Section 1 measured the codes' own entropy. A real coder fixes the lengths beforehand, from *training* codes: it spends $-\log_2 p_k$ bits on code $k$, with $p_k = (c_k + a)/(N + a K)$, where $c_k$ of the $N$ training codes were $k$,
-# and $a \ge 0$ keeps the unseen possible. What does a *test* message cost, per code? And how much of that is more than the entropy of the test message's own shares, the least that lengths fixed for this message could reach?
+# Section 1 measured the codes' own entropy. A real coder fixes the lengths beforehand, from *training* codes:
+# it spends $-\log_2 p_k$ bits on code $k$, with $p_k = (c_k + a)/(N + a K)$, where $c_k$ of the $N$ training
+# codes were $k$, and $a \ge 0$ keeps the unseen possible. What does a *test* message cost, per code? And how
+# much of that is more than the entropy of the test message's own shares, the least that lengths fixed for
+# this message could reach?
 
 
 # %% exercise="message"
@@ -1146,8 +1256,10 @@ assert math.isclose(message_bits(torch.tensor([0]), torch.tensor([1]), 2, 1.0)[0
 # %% [markdown]
 # ### 2 · Product quantisation (medium, 25 minutes)
 #
-# Cut each vector into pieces and give every piece its own book (Jégou, Douze and Schmid, 2011). $M$ books of $K_m$ codes reach $\prod K_m$ points, far too many to list. Find the nearest of them, and give it one number: the
-# digits are the numbers of the pieces, the last book's digit moves fastest. With books of 3 and 5 codes the digits $(2, 4)$ make $2 \cdot 5 + 4 = 14$.
+# Cut each vector into pieces and give every piece its own book (Jégou, Douze and Schmid, 2011). $M$ books of
+# $K_m$ codes reach $\prod K_m$ points, far too many to list. Find the nearest of them, and give it one
+# number: the digits are the numbers of the pieces, the last book's digit moves fastest. With books of 3 and 5
+# codes the digits $(2, 4)$ make $2 \cdot 5 + 4 = 14$.
 
 
 # %% exercise="product"
@@ -1184,8 +1296,10 @@ except ValueError:
 # %% [markdown]
 # ### 3 · The number of a grid point (medium, 25 minutes)
 #
-# `FSQ` returns one level for each coordinate; a transformer wants one number for a place. Write both directions. Section 7 says which values a coordinate of $q$ can have: $L$ whole numbers, divided by $\lfloor L/2 \rfloor$. Count the levels of each coordinate from 0 at the lowest; the
-# *first* coordinate moves fastest (as in the paper's code). $q$ comes out of float32 arithmetic: it may be off by a millionth.
+# `FSQ` returns one level for each coordinate; a transformer wants one number for a place. Write both
+# directions. Section 7 says which values a coordinate of $q$ can have: $L$ whole numbers, divided by
+# $\lfloor L/2 \rfloor$. Count the levels of each coordinate from 0 at the lowest; the *first* coordinate
+# moves fastest (as in the paper's code). $q$ comes out of float32 arithmetic: it may be off by a millionth.
 
 
 # %% exercise="fsq-number"
@@ -1232,9 +1346,14 @@ except ValueError:
 # %% [markdown]
 # ### 4 · Turn the gradient (hard, 40 minutes)
 #
-# Straight-through hands every $z$ of a cell the same gradient, wherever it lies. The *rotation trick* (Fifty and others, 2024) hands it over turned. Let $\lambda = \lVert q \rVert / \lVert z \rVert$, and let $R$ be the rotation in the plane of $z$ and $q$ that turns the direction of $z$ into that of $q$ by
-# the shorter way, and leaves alone what is perpendicular to both. Then $\lambda R z = q$. Treat $\lambda$ and $R$ as constants: the value is $q$, and the gradient at $z$ is $\lambda R^\top$ times that at $q$. (A rotation is two reflections: first in the hyperplane perpendicular to $z$, then in that perpendicular to $z/\lVert z \rVert + q/\lVert q \rVert$.) Where the
-# rotation is not defined, because $z$ or $q$ is 0 or they point in exactly opposite ways, go straight through.
+# Straight-through hands every $z$ of a cell the same gradient, wherever it lies. The *rotation trick* (Fifty
+# and others, 2024) hands it over turned. Let $\lambda = \lVert q \rVert / \lVert z \rVert$, and let $R$ be
+# the rotation in the plane of $z$ and $q$ that turns the direction of $z$ into that of $q$ by the shorter
+# way, and leaves alone what is perpendicular to both. Then $\lambda R z = q$. Treat $\lambda$ and $R$ as
+# constants: the value is $q$, and the gradient at $z$ is $\lambda R^\top$ times that at $q$. (A rotation is
+# two reflections: first in the hyperplane perpendicular to $z$, then in that perpendicular to
+# $z/\lVert z \rVert + q/\lVert q \rVert$.) Where the rotation is not defined, because $z$ or $q$ is 0 or they
+# point in exactly opposite ways, go straight through.
 
 
 # %% exercise="rotation"
@@ -1275,8 +1394,10 @@ assert got.tolist() == [[0, 1, 0]], "opposite directions: straight through"
 # %% [markdown]
 # ### 5 · Look before you round (hard, 40 minutes)
 #
-# Section 6 takes the nearest code at every stage. A worse first code may leave a remainder that the second book fits better. *Beam search* keeps, for each vector, the $w$ best spellings so far, by the length of what they leave over. At each stage it extends
-# each of them by every code, and keeps the $w$ best of all. With $w = 1$ it is section 6; with $w = K^{S-1}$ it tries everything.
+# Section 6 takes the nearest code at every stage. A worse first code may leave a remainder that the second
+# book fits better. *Beam search* keeps, for each vector, the $w$ best spellings so far, by the length of what
+# they leave over. At each stage it extends each of them by every code, and keeps the $w$ best of all. With
+# $w = 1$ it is section 6; with $w = K^{S-1}$ it tries everything.
 
 
 # %% exercise="beam"
@@ -1312,9 +1433,12 @@ assert got.tolist() == [[1, 1], [0, 0]] and left.shape == (2,), "more candidates
 # %% [markdown]
 # ### 6 · Repair a loss (hard, 35 minutes)
 #
-# This is the paper's own loss, without moving averages: the codes, too, learn by gradients. The reconstruction moves the decoder and, straight through, the encoder. The *code book term* moves the chosen codes to their vectors. The *commitment*, $\beta$ times, holds
-# the vectors at their codes. Somebody wrote it with **three** faults. It runs, and its value falls; but the decoder works on vectors that were never rounded, so that with the rounded ones it draws rubbish. Find the faults. Each of
-# the three terms is a mean over all its numbers, and moves only what the text says.
+# This is the paper's own loss, without moving averages: the codes, too, learn by gradients. The
+# reconstruction moves the decoder and, straight through, the encoder. The *code book term* moves the chosen
+# codes to their vectors. The *commitment*, $\beta$ times, holds the vectors at their codes. Somebody wrote it
+# with **three** faults. It runs, and its value falls; but the decoder works on vectors that were never
+# rounded, so that with the rounded ones it draws rubbish. Find the faults. Each of the three terms is a mean
+# over all its numbers, and moves only what the text says.
 
 
 # %%
@@ -1358,17 +1482,25 @@ assert torch.allclose(at_z, torch.tensor([[2 - 0.25], [5 + 1.25]], dtype=torch.f
 # %% [markdown]
 # ## Further reading
 #
-# - J. Max. *Quantizing for minimum distortion.* IRE Transactions on Information Theory 6, 1960. The table of section 1.
-# - S. Lloyd. *Least squares quantization in PCM.* IEEE Transactions on Information Theory 28, 1982 (written in 1957).
+# - J. Max. *Quantizing for minimum distortion.* IRE Transactions on Information Theory 6, 1960. The table of
+#   section 1.
+# - S. Lloyd. *Least squares quantization in PCM.* IEEE Transactions on Information Theory 28, 1982 (written
+#   in 1957).
 # - T. Cover, J. Thomas. *Elements of information theory.* 2nd edition, 2006, chapter 10: rate–distortion.
 # - H. Jégou, M. Douze, C. Schmid. *Product quantization for nearest neighbor search.* IEEE TPAMI 33, 2011.
-# - Y. Bengio, N. Léonard, A. Courville. *Estimating or propagating gradients through stochastic neurons for conditional computation.* 2013, arXiv:1308.3432.
-# - A. van den Oord, O. Vinyals, K. Kavukcuoglu. *Neural discrete representation learning.* 2017, arXiv:1711.00937. VQ-VAE.
-# - A. Razavi, A. van den Oord, O. Vinyals. *Generating diverse high-fidelity images with VQ-VAE-2.* 2019, arXiv:1906.00446.
-# - P. Esser, R. Rombach, B. Ommer. *Taming transformers for high-resolution image synthesis.* 2020, arXiv:2012.09841. VQGAN.
+# - Y. Bengio, N. Léonard, A. Courville. *Estimating or propagating gradients through stochastic neurons for
+#   conditional computation.* 2013, arXiv:1308.3432.
+# - A. van den Oord, O. Vinyals, K. Kavukcuoglu. *Neural discrete representation learning.* 2017,
+#   arXiv:1711.00937. VQ-VAE.
+# - A. Razavi, A. van den Oord, O. Vinyals. *Generating diverse high-fidelity images with VQ-VAE-2.* 2019,
+#   arXiv:1906.00446.
+# - P. Esser, R. Rombach, B. Ommer. *Taming transformers for high-resolution image synthesis.* 2020,
+#   arXiv:2012.09841. VQGAN.
 # - A. Ramesh and others. *Zero-shot text-to-image generation.* 2021, arXiv:2102.12092. DALL-E.
-# - N. Zeghidour, A. Luebs, A. Omran, J. Skoglund, M. Tagliasacchi. *SoundStream: an end-to-end neural audio codec.* 2021, arXiv:2107.03312.
-# - F. Mentzer, D. Minnen, E. Agustsson, M. Tschannen. *Finite scalar quantization: VQ-VAE made simple.* 2023, arXiv:2309.15505.
+# - N. Zeghidour, A. Luebs, A. Omran, J. Skoglund, M. Tagliasacchi. *SoundStream: an end-to-end neural audio
+#   codec.* 2021, arXiv:2107.03312.
+# - F. Mentzer, D. Minnen, E. Agustsson, M. Tschannen. *Finite scalar quantization: VQ-VAE made simple.* 2023,
+#   arXiv:2309.15505.
 # - C. Fifty and others. *Restructuring vector quantization with the rotation trick.* 2024, arXiv:2410.06424.
 
 # %% tags=["demo"]

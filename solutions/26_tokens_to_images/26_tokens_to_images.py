@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 26 · Tokens to images
 #
-# > **Turn a picture into a short sentence of learned words. Then a language model can write pictures, and a caption
-# > is where it starts. It will never draw better than those words allow.**
+# > **Turn a picture into a short sentence of learned words. Then a language model can write pictures, and a
+# > caption is where it starts. It will never draw better than those words allow.**
 #
 # | | |
 # |---|---|
@@ -31,22 +31,23 @@ device = genmap.device()
 if device.type == "cpu":
     torch.set_num_threads(1)  # layers this small gain nothing from a second thread, which mostly waits
 S = genmap.settings(
-    smoke={
-        "each": 2, "channels": 8, "codes": 16, "vq_steps": 4, "dvae_steps": 3, "width": 16, "layers": 2,
-        "prior_steps": 3, "short_steps": 2, "mask_steps": 3, "batch": 8, "test": 216, "sweep": 216,
-        "draws": 500, "bf16": False,
-    },
-    quick={
-        "each": 40, "channels": 32, "codes": 256, "vq_steps": 900, "dvae_steps": 800, "width": 128, "layers": 3,
-        "prior_steps": 600, "short_steps": 200, "mask_steps": 600, "batch": 48, "test": 2_160,
-        "sweep": 432, "draws": 20_000, "bf16": False,
-    },
-    full={
-        "each": 40, "channels": 96, "codes": 512, "vq_steps": 20_000, "dvae_steps": 20_000, "width": 384, "layers": 8,
-        "prior_steps": 15_000, "short_steps": 2_000, "mask_steps": 15_000, "batch": 256, 
-        "test": 2_160, "sweep": 2_160, "draws": 100_000, "bf16": True,
-    },
-)  # fmt: skip
+    # smoke, quick, full
+    each=(2, 40, 40),
+    channels=(8, 32, 96),
+    codes=(16, 256, 512),
+    vq_steps=(4, 900, 20_000),
+    dvae_steps=(3, 800, 20_000),
+    width=(16, 128, 384),
+    layers=(2, 3, 8),
+    prior_steps=(3, 600, 15_000),
+    short_steps=(2, 200, 2_000),
+    mask_steps=(3, 600, 15_000),
+    batch=(8, 48, 256),
+    test=(216, 2_160, 2_160),
+    sweep=(216, 432, 2_160),
+    draws=(500, 20_000, 100_000),
+    bf16=(False, False, True),
+)
 torch.manual_seed(26)
 print(f"{genmap.setting()} on {device}")
 
@@ -60,9 +61,11 @@ plt.show()
 # %% [markdown]
 # ## The compromise
 #
-# An autoregressive model over pixels (lesson 04) needs one step for each pixel, and most of its effort goes into the grain of single pixels. This family gives up the
-# *exact likelihood of pixels*: a first network, the **tokenizer**, replaces a picture by a few codes, and what it drops is lost. In return the
-# second network, the **prior**, is an ordinary language model over short sequences, and text, pictures and sound become the same kind of thing.
+# An autoregressive model over pixels (lesson 04) needs one step for each pixel, and most of its effort goes
+# into the grain of single pixels. This family gives up the *exact likelihood of pixels*: a first network, the
+# **tokenizer**, replaces a picture by a few codes, and what it drops is lost. In return the second network,
+# the **prior**, is an ordinary language model over short sequences, and text, pictures and sound become the
+# same kind of thing.
 #
 # | question | answer |
 # |---|---|
@@ -72,24 +75,32 @@ plt.show()
 # | What conditions it? | text: words, seen by the prior before it writes |
 # | How is it evaluated, and how does that fail? | likelihood of codes, which does not see what the tokenizer lost, and does not compare between tokenizers; Fréchet distance and accuracy of the decoded pictures |
 #
-# Van den Oord, Vinyals and Kavukcuoglu wrote pictures as codes in 2017 (VQ-VAE). In December 2020 Esser, Rombach and Ommer added a discriminator, which made far fewer codes
-# enough (VQGAN). In February 2021 Ramesh and others trained one transformer on caption and codes together: DALL-E 1. Chang and others let a
-# transformer fill in many codes at once (MaskGIT, February 2022). Parti (Yu and others, June 2022) took the serial way to 20 billion parameters.
+# Van den Oord, Vinyals and Kavukcuoglu wrote pictures as codes in 2017 (VQ-VAE). In December 2020 Esser,
+# Rombach and Ommer added a discriminator, which made far fewer codes enough (VQGAN). In February 2021 Ramesh
+# and others trained one transformer on caption and codes together: DALL-E 1. Chang and others let a
+# transformer fill in many codes at once (MaskGIT, February 2022). Parti (Yu and others, June 2022) took the
+# serial way to 20 billion parameters.
 #
 # ## 1 · A draw that has a gradient
 #
-# A tokenizer must *choose*: one code of $K$. A choice has no gradient. DALL-E's tokenizer uses a trick that begins with an exact fact. Let $\ell_1, \dots, \ell_K$ be logits and
-# $p = \operatorname{softmax}(\ell)$. Add to each logit a **Gumbel** variable $g_k = -\log(-\log u_k)$, with $u_k$ uniform between 0 and 1. Then the place of the largest sum is a draw from $p$:
+# A tokenizer must *choose*: one code of $K$. A choice has no gradient. DALL-E's tokenizer uses a trick that
+# begins with an exact fact. Let $\ell_1, \dots, \ell_K$ be logits and $p = \operatorname{softmax}(\ell)$. Add
+# to each logit a **Gumbel** variable $g_k = -\log(-\log u_k)$, with $u_k$ uniform between 0 and 1. Then the
+# place of the largest sum is a draw from $p$:
 #
 # $$P\big(\arg\max_k\, (\ell_k + g_k) = j\big) = p_j .$$
 #
-# (Why: $E_k = e^{-(\ell_k + g_k)}$ is an exponential waiting time with rate $e^{\ell_k}$, and of several such clocks clock $j$ rings first with a probability that is its rate, divided by the sum of all rates.)
+# (Why: $E_k = e^{-(\ell_k + g_k)}$ is an exponential waiting time with rate $e^{\ell_k}$, and of several such
+# clocks clock $j$ rings first with a probability that is its rate, divided by the sum of all rates.)
 #
-# The randomness now stands outside, as in the reparameterisation of lesson 10. Only the $\arg\max$ is still hard. Replace it by a softmax with a **temperature** $\tau$:
+# The randomness now stands outside, as in the reparameterisation of lesson 10. Only the $\arg\max$ is still
+# hard. Replace it by a softmax with a **temperature** $\tau$:
 #
 # $$s_k = \frac{e^{(\ell_k + g_k)/\tau}}{\sum_j e^{(\ell_j + g_j)/\tau}} .$$
 #
-# This is the **Gumbel-softmax** (Jang, Gu, Poole; Maddison, Mnih, Teh; both 2016). As $\tau \to 0$ the vector $s$ becomes the chosen code, as a vector of zeros and a one; for a larger $\tau$ it is a mixture, and it has a gradient.
+# This is the **Gumbel-softmax** (Jang, Gu, Poole; Maddison, Mnih, Teh; both 2016). As $\tau \to 0$ the vector
+# $s$ becomes the chosen code, as a vector of zeros and a one; for a larger $\tau$ it is a mixture, and it has
+# a gradient.
 
 
 # %%
@@ -104,13 +115,15 @@ def gumbel_softmax(logits, tau, dim, generator=None):
 
 
 # %% [markdown]
-# First the exact part, on four codes with a known law. Then the gradient. Let the loss be $f(s) = (v \cdot s - c)^2$ with fixed numbers $v$ and $c$. What we want is the gradient of the *mean over hard draws*,
-# and with four codes we can write it down:
+# First the exact part, on four codes with a known law. Then the gradient. Let the loss be
+# $f(s) = (v \cdot s - c)^2$ with fixed numbers $v$ and $c$. What we want is the gradient of the *mean over
+# hard draws*, and with four codes we can write it down:
 #
 # $$\frac{\partial}{\partial \ell_j} \sum_k p_k\, f(e_k) = p_j \Big( f(e_j) - \sum_k p_k f(e_k) \Big),$$
 #
-# where $e_k$ is the vector with a one at place $k$. We compare two estimators with it: the gradient through $s$, and the *score function* estimator $f(e_k)\,(e_k - p)$ with a hard draw $k$, which
-# is right on average (lesson 12 calls such an estimate unbiased) and needs no gradient of $f$.
+# where $e_k$ is the vector with a one at place $k$. We compare two estimators with it: the gradient through
+# $s$, and the *score function* estimator $f(e_k)\,(e_k - p)$ with a hard draw $k$, which is right on average
+# (lesson 12 calls such an estimate unbiased) and needs no gradient of $f$.
 
 # %%
 toy_logits = torch.tensor([1.0, 0.0, -0.5, 0.5], dtype=torch.float64)
@@ -141,9 +154,11 @@ noise = [d.var(0).sum().sqrt().item() for d in draws]
 score = f_hard[picked][:, None] * (F.one_hot(picked, 4) - p)
 print(f"exact gradient: length {exact_gradient.norm():.3f}")
 print(
-    f"score function: bias {(score.mean(0) - exact_gradient).norm():.3f}, noise {score.var(0).sum().sqrt():.3f}"
+    f"score function: bias {(score.mean(0) - exact_gradient).norm():.3f}, "
+    f"noise {score.var(0).sum().sqrt():.3f}"
 )
 
+# %% tags=["demo"]
 fig, ax = plot.figure(height=3.0)
 ax.plot(taus, bias, marker="o", label="Gumbel-softmax: bias")
 ax.plot(taus, noise, marker="o", label="Gumbel-softmax: noise of one draw")
@@ -156,12 +171,16 @@ ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# *Bias* is the length of the mean error, *noise* the spread of one draw. (The score function has no bias: the little that is printed for it is the chance of finitely many draws.) Small $\tau$: the right direction on average, but one draw says little. Large $\tau$: steady, and wrong. So training starts warm and cools down.
+# *Bias* is the length of the mean error, *noise* the spread of one draw. (The score function has no bias: the
+# little that is printed for it is the chance of finitely many draws.) Small $\tau$: the right direction on
+# average, but one draw says little. Large $\tau$: steady, and wrong. So training starts warm and cools down.
 #
 # ## 2 · The data, and what will never be shown
 #
-# Pictures of letters and digits, 16 × 16, each with a caption such as "bold italic serif letter G". There are 36 characters and 12 styles: 432 captions. We hide one style of every character, 36 captions, from
-# *both* networks: from the tokenizer and from the prior. Each character is seen in eleven other styles, and each style with most other characters. In the end we ask for the 36.
+# Pictures of letters and digits, 16 × 16, each with a caption such as "bold italic serif letter G". There are
+# 36 characters and 12 styles: 432 captions. We hide one style of every character, 36 captions, from *both*
+# networks: from the tokenizer and from the prior. Each character is seen in eleven other styles, and each
+# style with most other characters. In the end we ask for the 36.
 
 # %%
 HELD = data.unseen_captions()
@@ -171,8 +190,10 @@ unseen = np.isin(glyphs.test.captions, HELD)  # (2160,)
 print(f"{len(x_train):,} pictures to learn from; hidden: {HELD[0]!r}, {HELD[16]!r} and {len(HELD) - 2} more")
 
 # %% [markdown]
-# The course's measuring net (lesson 33 tells how it is made) says what a picture shows. It has seen all 432 captions, and it is the judge: **none of its features may enter a loss** here, or a model could learn to please it. (The
-# VQGAN paper also trains with a *perceptual* loss, on features of a net that was trained to classify. We leave it out.)
+# The course's measuring net (lesson 33 tells how it is made) says what a picture shows. It has seen all 432
+# captions, and it is the judge: **none of its features may enter a loss** here, or a model could learn to
+# please it. (The VQGAN paper also trains with a *perceptual* loss, on features of a net that was trained to
+# classify. We leave it out.)
 
 # %% tags=["demo"]
 judge = features.glyphs(16)
@@ -185,7 +206,9 @@ def style_of(images):
 
 
 def measure(images, start=0):
-    """Figures of pictures made for the test captions start, start + 1, ...: a dict, some for hidden captions."""
+    """Figures of pictures made for the test captions start, start + 1, ...:
+    a dict, some for hidden captions.
+    """
     part = slice(start, start + len(images))
     y, style, hidden = glyphs.test.y[part], glyphs.test.style[part], unseen[part]
     right, styled = judge(images).labels == y, style_of(images) == style
@@ -199,11 +222,13 @@ real, real_named = measure(x_test[: S.test])
 print(f"real pictures: class {real['class_accuracy']:.3f}, style {real_named['style']:.3f}")
 
 # %% [markdown]
-# The judge reads the character of nearly every real picture. Of the style it is less sure: sans and mono letters of one weight differ by little on 16 pixels.
+# The judge reads the character of nearly every real picture. Of the style it is less sure: sans and mono
+# letters of one weight differ by little on 16 pixels.
 #
 # ## 3 · Tokenizer A: a dVAE
 #
-# Both tokenizers have the same encoder and decoder. The encoder turns 16 × 16 pixels into a grid of 4 × 4 vectors. The decoder goes the other way.
+# Both tokenizers have the same encoder and decoder. The encoder turns 16 × 16 pixels into a grid of 4 × 4
+# vectors. The decoder goes the other way.
 
 
 # %%
@@ -239,14 +264,18 @@ def decoder(C, D):
 
 
 # %% [markdown]
-# In the **dVAE** (discrete VAE, DALL-E 1) the encoder gives $K$ logits at each of the 16 places: $q(z \mid x)$. A relaxed draw $s$ mixes the rows of a learned codebook, and the decoder paints. The ELBO (lesson 10) has a uniform prior over codes; its
-# second term, $\mathrm{KL}(q \,\|\, \text{uniform}) = \log K - H(q)$ with the entropy $H$, averaged over data and places, falls into two parts:
+# In the **dVAE** (discrete VAE, DALL-E 1) the encoder gives $K$ logits at each of the 16 places:
+# $q(z \mid x)$. A relaxed draw $s$ mixes the rows of a learned codebook, and the decoder paints. The ELBO
+# (lesson 10) has a uniform prior over codes; its second term,
+# $\mathrm{KL}(q \,\|\, \text{uniform}) = \log K - H(q)$ with the entropy $H$, averaged over data and places,
+# falls into two parts:
 #
 # $$\underbrace{\mathbb E\,\mathrm{KL}\big(q(z \mid x)\,\|\,\text{uniform}\big)}_{\text{as written}} =
 # \underbrace{\mathrm{KL}\big(\bar q\,\|\,\text{uniform}\big)}_{\text{are all codes used?}} +
 # \underbrace{\mathbb E\,\mathrm{KL}\big(q(z \mid x)\,\|\,\bar q\big)}_{\text{how much does } z \text{ tell about } x?},\qquad \bar q = \mathbb E\, q(z \mid x).$$
 #
-# A tokenizer should tell much and use all of its words. So we weigh only the first part; weighing both alike, on pictures this small, leaves few codes in use.
+# A tokenizer should tell much and use all of its words. So we weigh only the first part; weighing both alike,
+# on pictures this small, leaves few codes in use.
 
 
 # %%
@@ -313,6 +342,7 @@ def train_dvae(dvae, steps, size, seed=0):
     curve.close()
 
 
+# %%
 @torch.no_grad()
 def all_codes(tokenizer, x):
     """Codes of many pictures, in raster order: (N, 1, 16, 16) -> (N, 16)."""
@@ -344,13 +374,17 @@ print(f"{dvae_seconds:.0f} s; perplexity {dvae_used:.0f} of {len(dvae.book)} cod
 # %% [markdown]
 # ## 4 · Tokenizer B: a VQGAN
 #
-# A VQ-VAE (lesson 25) takes the nearest row of the codebook instead of a draw, and copies the gradient straight through. The cell below restates it: codebook by moving averages, codes that die are moved to a
+# A VQ-VAE (lesson 25) takes the nearest row of the codebook instead of a draw, and copies the gradient
+# straight through. The cell below restates it: codebook by moving averages, codes that die are moved to a
 # vector of the batch.
 
 
 # %%
+# long: one class: rounding and counting share their state
 class Quantiser(nn.Module):
-    """Lesson 25 in short: nearest of K codes, straight-through gradient, EMA codebook, revival of dead codes."""
+    """Lesson 25 in short: nearest of K codes, straight-through gradient,
+    EMA codebook, revival of dead codes.
+    """
 
     def __init__(self, K, D):
         super().__init__()
@@ -378,6 +412,7 @@ class Quantiser(nn.Module):
         self.total.copy_(torch.where(dead, 0.2 * fair * fresh, self.total))
 
 
+# %%
 class VQGAN(nn.Module):
     """Encoder, quantiser, decoder; the discriminator stands outside."""
 
@@ -405,13 +440,18 @@ class VQGAN(nn.Module):
 
 
 # %% [markdown]
-# What does the "GAN" add? L1 distance punishes a stroke that is one pixel off twice, and a grey blur between two places once. So it blurs. A **patch discriminator** (Isola and others, 2016) looks at windows of a picture, here of 12 × 12 pixels, and says of each whether it is real. It knows what edges look like, and a blur gives
-# itself away. With $d(\cdot)$ for its answers, averaged over patches, the *hinge* losses are
+# What does the "GAN" add? L1 distance punishes a stroke that is one pixel off twice, and a grey blur between
+# two places once. So it blurs. A **patch discriminator** (Isola and others, 2016) looks at windows of a
+# picture, here of 12 × 12 pixels, and says of each whether it is real. It knows what edges look like, and a
+# blur gives itself away. With $d(\cdot)$ for its answers, averaged over patches, the *hinge* losses are
 #
 # $$L_D = \mathbb E \max(0, 1 - d(x)) + \mathbb E \max(0, 1 + d(\hat x)),\qquad L_G = -\mathbb E\, d(\hat x),$$
 #
-# with $x$ real and $\hat x$ its reconstruction. The tokenizer's loss is $L_{\text{rec}} + \tfrac12 \lambda L_G$ plus lesson 25's commitment, with $L_{\text{rec}}$ the L1 distance of $x$ and $\hat x$. A fixed $\lambda$ would be too strong at one time and too weak at another. VQGAN sets it anew in every step, so that
-# $L_{\text{rec}}$ and $\lambda L_G$ pull with like force at the decoder's last weights $W$ (the ½ lets the first one lead; $\delta$ is a small number against division by 0):
+# with $x$ real and $\hat x$ its reconstruction. The tokenizer's loss is
+# $L_{\text{rec}} + \tfrac12 \lambda L_G$ plus lesson 25's commitment, with $L_{\text{rec}}$ the L1 distance
+# of $x$ and $\hat x$. A fixed $\lambda$ would be too strong at one time and too weak at another. VQGAN sets
+# it anew in every step, so that $L_{\text{rec}}$ and $\lambda L_G$ pull with like force at the decoder's last
+# weights $W$ (the ½ lets the first one lead; $\delta$ is a small number against division by 0):
 #
 # $$\lambda = \frac{\lVert \nabla_W L_{\text{rec}} \rVert}{\lVert \nabla_W L_G \rVert + \delta} .$$
 #
@@ -460,6 +500,7 @@ def tokenizer_step(model, critic, optimizers, x, adversarial, strength=0.5):
     return rec.detach()
 
 
+# %%
 def train_vqgan(model, critic, steps, size, start=0.7, seed=0):
     """Trains in place; the discriminator joins after a share `start` of the steps."""
     optimizers = [
@@ -486,7 +527,10 @@ print(f"{vq_seconds:.0f} s; perplexity {vq_used:.0f} of {S.codes} codes")
 # %% [markdown]
 # ## 5 · The ceiling
 #
-# Before any prior is trained, we know much about how good the pictures can get. Encode real test pictures, decode, and measure. A prior that had learned the distribution of codes *perfectly* would give these figures, apart from chance. (Its Fréchet distance would lie a little higher: here each picture is compared with a set that holds its own original.)
+# Before any prior is trained, we know much about how good the pictures can get. Encode real test pictures,
+# decode, and measure. A prior that had learned the distribution of codes *perfectly* would give these
+# figures, apart from chance. (Its Fréchet distance would lie a little higher: here each picture is compared
+# with a set that holds its own original.)
 
 # %% tags=["demo"]
 ceilings = {}
@@ -505,13 +549,16 @@ for ax, x, title in zip(axes, shown, ("Test pictures", "dVAE", "VQGAN"), strict=
 plt.show()
 
 # %% [markdown]
-# Look at serifs and at slopes: the character survives the bottleneck better than its style. The VQGAN has more codes and has trained a little longer; it is the better of the two, and we go on with it. A picture is now 16 whole numbers.
+# Look at serifs and at slopes: the character survives the bottleneck better than its style. The VQGAN has
+# more codes and has trained a little longer; it is the better of the two, and we go on with it. A picture is
+# now 16 whole numbers.
 
 # %% [markdown]
 # ## 6 · From a caption to a vector
 #
-# The captions use 43 words. Each gets a learned vector; the caption is the sum of its words' vectors, sent through a small network. A sum does not know the order of words, and here no caption needs it. Parti reads its captions with a transformer; for *the red
-# cube on the blue ball* a sum would fail.
+# The captions use 43 words. Each gets a learned vector; the caption is the sum of its words' vectors, sent
+# through a small network. A sum does not know the order of words, and here no caption needs it. Parti reads
+# its captions with a transformer; for *the red cube on the blue ball* a sum would fail.
 
 # %%
 WORDS = ["bold", "italic", "sans", "serif", "mono", "letter", "digit", *data.CAPITALS_AND_DIGITS]
@@ -519,7 +566,10 @@ NUMBER = {word: i + 1 for i, word in enumerate(WORDS)}  # 0 is "no word"
 
 
 def read(captions):
-    """Captions of at most five words as numbers: N strings -> (N, 5), filled up with 0. KeyError: unknown word."""
+    """Captions of at most five words as numbers: N strings -> (N, 5), filled up with 0.
+
+    KeyError: unknown word.
+    """
     rows = [[NUMBER[word] for word in text.split()] for text in captions]
     return torch.tensor([row + [0] * (5 - len(row)) for row in rows], device=device)
 
@@ -530,17 +580,22 @@ print("bold italic serif letter G ->", read(["bold italic serif letter G"])[0].t
 # %% [markdown]
 # ## 7 · A language model of pictures
 #
-# Write the grid of codes line by line, from the upper left: $z_1, \dots, z_{16}$. This is the **raster order**. With the caption $c$ the chain rule (lesson 03) gives, exactly,
+# Write the grid of codes line by line, from the upper left: $z_1, \dots, z_{16}$. This is the **raster
+# order**. With the caption $c$ the chain rule (lesson 03) gives, exactly,
 #
 # $$\log p(z \mid c) = \sum_{i=1}^{16} \log p(z_i \mid z_1, \dots, z_{i-1}, c) .$$
 #
-# The network is lesson 06's transformer, restated in the next cell: causal attention, and a *cache* of keys and values, so that the sampler computes one place at a time. Two things are new. It reads a $K + 1$-st code, used as "start" here and as "hidden" in
-# section 10; and the caption's vector is **added at every position**. Section 9 asks how much that matters.
+# The network is lesson 06's transformer, restated in the next cell: causal attention, and a *cache* of keys
+# and values, so that the sampler computes one place at a time. Two things are new. It reads a $K + 1$-st
+# code, used as "start" here and as "hidden" in section 10; and the caption's vector is **added at every
+# position**. Section 9 asks how much that matters.
 
 
 # %%
 class Block(nn.Module):
-    """Attention and a two-layer network, each added to h (B, T, d); a cache is a list that is filled in place."""
+    """Attention and a two-layer network, each added to h (B, T, d);
+    a cache is a list that is filled in place.
+    """
 
     def __init__(self, d, heads, causal):
         super().__init__()
@@ -565,7 +620,8 @@ class Block(nn.Module):
 class CodeTransformer(nn.Module):
     """Logits of the codes at T places: codes (B, T) in 0 ... K, words (B, 5) -> (B, T, K).
 
-    causal: a place sees those before it, else all. everywhere: the caption enters at every place, else at the first.
+    causal: a place sees those before it, else all.
+    everywhere: the caption enters at every place, else at the first.
     """
 
     def __init__(self, K, N=16, d=128, layers=3, heads=4, causal=True, everywhere=True):
@@ -603,7 +659,9 @@ def raster_loss(net, codes, words):
 
 
 # %% [markdown]
-# Two checks that need no training. The sampler, which feeds one place at a time and has never seen a later one, must get the logits of the whole network: so no place looks ahead. And the law over *all* sequences must sum to 1: with 3 codes at 4 places there are 81, and we can add them up.
+# Two checks that need no training. The sampler, which feeds one place at a time and has never seen a later
+# one, must get the logits of the whole network: so no place looks ahead. And the law over *all* sequences
+# must sum to 1: with 3 codes at 4 places there are 81, and we can add them up.
 
 # %%
 torch.manual_seed(3)
@@ -619,8 +677,9 @@ with torch.no_grad():
 print(f"sum over all 81 sequences: {log_p.exp().sum():.6f}; cached against whole: {error:.0e}")
 
 # %% [markdown]
-# Training is language modelling. The matrices of the blocks learn by **Muon** (Jordan and others, 2024), an optimiser that makes the directions of a matrix's update equally long; AdamW trains the rest. One caption in ten is
-# dropped for guidance: all its words become 0.
+# Training is language modelling. The matrices of the blocks learn by **Muon** (Jordan and others, 2024), an
+# optimiser that makes the directions of a matrix's update equally long; AdamW trains the rest. One caption in
+# ten is dropped for guidance: all its words become 0.
 
 
 # %%
@@ -649,6 +708,7 @@ def prior_step(net, loss_of, optimizers, codes, words):
     return loss.detach()
 
 
+# %%
 def train_prior(net, loss_of, codes, steps, title, watch=None, seed=0):
     """Trains in place on the codes (N, 16) of the training pictures; the seconds that it took."""
     optimizers, clock = optimizers_of(net), time.perf_counter()
@@ -665,11 +725,13 @@ def train_prior(net, loss_of, codes, steps, title, watch=None, seed=0):
 
 
 # %% [markdown]
-# The sampler writes one code after the other. With **guidance** $w$ (lesson 19) it asks the network twice, with the caption and without, and goes past the caption's logits, away from those of no caption:
+# The sampler writes one code after the other. With **guidance** $w$ (lesson 19) it asks the network twice,
+# with the caption and without, and goes past the caption's logits, away from those of no caption:
 #
 # $$\tilde\ell = \ell_{\text{none}} + w\,(\ell_{c} - \ell_{\text{none}}), \qquad z_i \sim \operatorname{softmax}(\tilde\ell / T) .$$
 #
-# $w = 1$ is the model itself. $T$ is the temperature of lesson 06. On *logits* guidance is well defined: any logits are a law.
+# $w = 1$ is the model itself. $T$ is the temperature of lesson 06. On *logits* guidance is well defined: any
+# logits are a law.
 
 
 # %%
@@ -700,7 +762,8 @@ def write(net, words, w=2.0, temperature=1.0, seed=0):
 
 
 # %% [markdown]
-# We watch six captions while it trains. Three of them belong to the hidden ones: their letter and their style were never seen together.
+# We watch six captions while it trains. Three of them belong to the hidden ones: their letter and their style
+# were never seen together.
 
 # %% tags=["demo"]
 train_codes = all_codes(vqgan, x_train)
@@ -728,7 +791,9 @@ print("two of each:", "; ".join(SHOWN))
 # %% [markdown]
 # ## 8 · Guidance, and captions that were never seen
 #
-# We ask for every caption of the test split. `both` counts pictures whose character *and* style the judge confirms; `unseen` counts the hidden captions alone. `precision` is the share of written pictures that lie near real ones, `recall` the share of real pictures that lie near written ones.
+# We ask for every caption of the test split. `both` counts pictures whose character *and* style the judge
+# confirms; `unseen` counts the hidden captions alone. `precision` is the share of written pictures that lie
+# near real ones, `recall` the share of real pictures that lie near written ones.
 
 # %% tags=["demo"]
 guided_figures = {}
@@ -764,8 +829,10 @@ axes[1].legend(loc="lower right", fontsize=9)
 plt.show()
 
 # %% [markdown]
-# Guidance lifts character and style, for hidden captions, too: the words' vectors add up, and so a letter and a style that never met can. Too much of it costs: the pictures of one caption look more and more alike, recall falls and the distance grows. The two accuracies on hidden captions rest on
-# 180 pictures each; expect them to wobble by a few hundredths.
+# Guidance lifts character and style, for hidden captions, too: the words' vectors add up, and so a letter and
+# a style that never met can. Too much of it costs: the pictures of one caption look more and more alike,
+# recall falls and the distance grows. The two accuracies on hidden captions rest on 180 pictures each; expect
+# them to wobble by a few hundredths.
 
 # %% tags=["demo"]
 columns = [HELD[i] for i in (10, 13, 16, 20, 25, 31)]
@@ -780,7 +847,9 @@ print("; ".join(columns))
 # %% [markdown]
 # ## 9 · Where the caption has to enter
 #
-# Text usually comes *before* the codes, as a prefix: DALL-E 1 has up to 256 pieces of text, then 1,024 codes. Attention must then look back at it from every place. Does it matter? We train two networks from the same start for the same few steps: one has the caption added at every place, the other at the *first* place only.
+# Text usually comes *before* the codes, as a prefix: DALL-E 1 has up to 256 pieces of text, then 1,024 codes.
+# Attention must then look back at it from every place. Does it matter? We train two networks from the same
+# start for the same few steps: one has the caption added at every place, the other at the *first* place only.
 
 # %% tags=["demo"]
 places = {}
@@ -800,13 +869,17 @@ for ax, (name, x) in zip(axes, places.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Under each picture stands the character that was asked for. On 16 codes the two lie close: the short way gets the character right a little more often, but attention finds a caption at the first place, too, and the loss of that network is no worse. Large models use prefixes. A condition that
-# reaches every place by addition returns in lesson 29, where it modulates every layer.
+# Under each picture stands the character that was asked for. On 16 codes the two lie close: the short way
+# gets the character right a little more often, but attention finds a caption at the first place, too, and the
+# loss of that network is no worse. Large models use prefixes. A condition that reaches every place by
+# addition returns in lesson 29, where it modulates every layer.
 #
 # ## 10 · Many codes at once
 #
-# Sixteen places, sixteen passes; for 32 × 32 codes it would be 1,024. **MaskGIT** drops the order. Hide some places, chosen at random, and let a transformer *without* causal mask guess the hidden codes from the visible ones. Which share is hidden? In training $\cos(\pi u / 2)$ with
-# $u$ uniform on $[0, 1)$: often much, since the sampler starts from nothing.
+# Sixteen places, sixteen passes; for 32 × 32 codes it would be 1,024. **MaskGIT** drops the order. Hide some
+# places, chosen at random, and let a transformer *without* causal mask guess the hidden codes from the
+# visible ones. Which share is hidden? In training $\cos(\pi u / 2)$ with $u$ uniform on $[0, 1)$: often much,
+# since the sampler starts from nothing.
 
 
 # %%
@@ -826,16 +899,23 @@ def masked_loss(net, codes, words):
 
 
 # %% [markdown]
-# Why not fill in everything in one pass? Because the places would not know of each other. Take two places with two codes, and a law that says that both are equal: 00 and 11 with probability ½ each. The true law of each place is ½, ½. Drawn at once, the pair is unequal half of the time; drawn one after the other, never.
-# A pass may commit many places only if they hardly depend on each other *given what is visible*.
+# Why not fill in everything in one pass? Because the places would not know of each other. Take two places
+# with two codes, and a law that says that both are equal: 00 and 11 with probability ½ each. The true law of
+# each place is ½, ½. Drawn at once, the pair is unequal half of the time; drawn one after the other, never. A
+# pass may commit many places only if they hardly depend on each other *given what is visible*.
 #
-# So MaskGIT draws a guess for every hidden place, keeps those in which it is most *confident*, and hides the rest again. After pass $s$ of $S$, $\lfloor N \cos(\tfrac{\pi s}{2 S}) \rfloor$ places stay hidden: few are kept at first, when little is known, many at the end. The
-# confidence is $\log p$ of the drawn code, plus Gumbel noise that fades out; without noise the safest place always comes first, and the pictures become alike.
+# So MaskGIT draws a guess for every hidden place, keeps those in which it is most *confident*, and hides the
+# rest again. After pass $s$ of $S$, $\lfloor N \cos(\tfrac{\pi s}{2 S}) \rfloor$ places stay hidden: few are
+# kept at first, when little is known, many at the end. The confidence is $\log p$ of the drawn code, plus
+# Gumbel noise that fades out; without noise the safest place always comes first, and the pictures become
+# alike.
 
 
 # %%
 def keep_confident(codes, guess, confidence, hidden_after, K):
-    """Commits the most confident guesses until `hidden_after` places are left hidden: (B, N) each -> (B, N)."""
+    """Commits the most confident guesses until `hidden_after` places are left hidden:
+    (B, N) each -> (B, N).
+    """
     hidden = codes == K
     confidence = confidence.masked_fill(~hidden, torch.inf)  # what is committed stays
     rank = confidence.argsort(1).argsort(1)  # 0: the least confident
@@ -863,8 +943,11 @@ masked = CodeTransformer(S.codes, d=S.width, layers=S.layers, causal=False).to(d
 masked_seconds = train_prior(masked, masked_loss, train_codes, S.mask_steps, "masked transformer")
 
 # %% [markdown]
-# Its loss is not that of the raster prior: it is the mean over other questions, and cannot be compared. Samples can. Two clocks are needed, too. *Passes* decide when somebody waits for one picture: each is a round trip through the network. *Work* decides when pictures are made by the thousand: the
-# cached raster sampler computes each place once, 16 in all; a masked pass computes all 16 every time. (A Fréchet distance over fewer pictures comes out larger: compare within this table, not with section 8.)
+# Its loss is not that of the raster prior: it is the mean over other questions, and cannot be compared.
+# Samples can. Two clocks are needed, too. *Passes* decide when somebody waits for one picture: each is a
+# round trip through the network. *Work* decides when pictures are made by the thousand: the cached raster
+# sampler computes each place once, 16 in all; a masked pass computes all 16 every time. (A Fréchet distance
+# over fewer pictures comes out larger: compare within this table, not with section 8.)
 
 
 # %% tags=["demo"]
@@ -892,6 +975,7 @@ for key, sampler in runs.items():
     print(f"{race[key][2]:5.1f} ms alone, {race[key][3]:5.2f} ms each of {len(words)}")
 
 # %% tags=["demo"]
+# long: one figure of three panels
 fig, axes = plot.figure(1, 3, height=3.1)
 for ax, (column, xlabel) in zip(
     axes, ((None, "passes"), (2, "ms, one alone"), (3, f"ms each, {S.sweep} at once")), strict=True
@@ -930,8 +1014,11 @@ for ax, (key, title) in zip(
 plt.show()
 
 # %% [markdown]
-# One pass is the worst, for its places do not know of each other; more passes heal a part of that. For one waiting person a few passes can be quicker than sixteen steps. For a full batch on a CPU they are
-# not, since each pass is as much work as the whole cached raster sampler. MaskGIT's gain in the paper comes from grids of 256 places and more, and from hardware that is idle while it writes one code at a time. With 16 places there is little to gain.
+# One pass is the worst, for its places do not know of each other; more passes heal a part of that. For one
+# waiting person a few passes can be quicker than sixteen steps. For a full batch on a CPU they are not, since
+# each pass is as much work as the whole cached raster sampler. MaskGIT's gain in the paper comes from grids
+# of 256 places and more, and from hardware that is idle while it writes one code at a time. With 16 places
+# there is little to gain.
 #
 # ## 11 · Play
 #
@@ -956,6 +1043,7 @@ def draw(
     plt.show()
 
 
+# %% tags=["demo"]
 options = {
     "character": list(data.CAPITALS_AND_DIGITS),
     "weight": ["bold", "regular"],
@@ -987,16 +1075,22 @@ for ax, (w, T) in zip(axes, cases, strict=True):
 plt.show()
 
 # %% [markdown]
-# Guidance 0 ignores the caption. A low temperature draws the same picture again and again; a high guidance does nearly the same.
+# Guidance 0 ignores the caption. A low temperature draws the same picture again and again; a high guidance
+# does nearly the same.
 #
 # ## 12 · What breaks: a poor vocabulary
 #
-# The prior writes in the tokenizer's words, and no prior can say what these cannot. To see the ceiling come down, take words away from the finished tokenizer: cluster its codebook into fewer vectors ($k$-means, weighted by use), and give each code the mean of its cluster. The *same* map goes over the codes of real pictures and over those that the prior wrote.
+# The prior writes in the tokenizer's words, and no prior can say what these cannot. To see the ceiling come
+# down, take words away from the finished tokenizer: cluster its codebook into fewer vectors ($k$-means,
+# weighted by use), and give each code the mean of its cluster. The *same* map goes over the codes of real
+# pictures and over those that the prior wrote.
 
 
 # %%
 def merge_codes(book, weight, k, rounds=20, seed=0):
-    """k-means of a codebook (K, D) with weights (K,): the codebook with each row replaced by its centre (K, D)."""
+    """k-means of a codebook (K, D) with weights (K,):
+    the codebook with each row replaced by its centre (K, D).
+    """
     generator = torch.Generator().manual_seed(seed)
     start = torch.multinomial(weight.cpu().double() + 1e-9, k, generator=generator).to(book.device)
     centres = book[start].clone()
@@ -1043,9 +1137,14 @@ for ax, (title, x) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The prior's curve follows its tokenizer's down. With few codes the two lie close, and no training of the prior would help; with many codes it could close what is left of the gap. The repair is to give the words back: read the figure from left to right, where nothing but the tokenizer changes, and the same sixteen choices of the same prior become better pictures.
+# The prior's curve follows its tokenizer's down. With few codes the two lie close, and no training of the
+# prior would help; with many codes it could close what is left of the gap. The repair is to give the words
+# back: read the figure from left to right, where nothing but the tokenizer changes, and the same sixteen
+# choices of the same prior become better pictures.
 #
-# What exactly is the ceiling? A *perfect* prior, which has the true law of codes given captions, gets the tokenizer's figures. But accuracy by itself is no strict bound: a prior may *avoid* the letters that the tokenizer draws badly, and guidance pushes it there, at the price of variety. Exercise 5 makes this exact.
+# What exactly is the ceiling? A *perfect* prior, which has the true law of codes given captions, gets the
+# tokenizer's figures. But accuracy by itself is no strict bound: a prior may *avoid* the letters that the
+# tokenizer draws badly, and guidance pushes it there, at the price of variety. Exercise 5 makes this exact.
 #
 # ## 13 · How good is it?
 
@@ -1066,6 +1165,8 @@ costs = {
 board.record(
     model="transformer over codes", **common, **costs, **figures, unseen_accuracy=named["unseen_accuracy"]
 )
+
+# %% tags=["demo"]
 z, seconds = clocked(lambda words: fill_in(masked, words, 8), w_test[: S.test])
 figures, named = measure(all_painted(vqgan, z))
 costs = {
@@ -1080,6 +1181,8 @@ board.record(
     **figures,
     unseen_accuracy=named["unseen_accuracy"],
 )
+
+# %% tags=["demo"]
 for name, model, used, seconds in (
     ("dVAE", dvae, dvae_used, dvae_seconds),
     ("VQGAN", vqgan, vq_used, vq_seconds),
@@ -1093,7 +1196,9 @@ board.plot("glyphs 16")
 plt.show()
 
 # %% [markdown]
-# The rows called "reconstructions" are no generators: they show the ceiling. Compare ours with the guided rows of lessons 19 and 23: there the character is right more often, for their pixels pass through no bottleneck. What codes buy is that one language model can write text, pictures and sound.
+# The rows called "reconstructions" are no generators: they show the ceiling. Compare ours with the guided
+# rows of lessons 19 and 23: there the character is right more often, for their pixels pass through no
+# bottleneck. What codes buy is that one language model can write text, pictures and sound.
 #
 # ## 14 · In production
 #
@@ -1101,7 +1206,9 @@ plt.show()
 #
 # $$\text{time} = D\, g\, t_{\text{step}} + t_{\text{decoder}},$$
 #
-# $D$ steps (the number of codes in raster order, the number of passes in parallel), $g = 2$ with guidance and 1 without (or one step with a double batch), $t_{\text{step}}$ one step of the prior, $t_{\text{decoder}}$ from codes to pixels.
+# $D$ steps (the number of codes in raster order, the number of passes in parallel), $g = 2$ with guidance and
+# 1 without (or one step with a double batch), $t_{\text{step}}$ one step of the prior, $t_{\text{decoder}}$
+# from codes to pixels.
 
 # %% tags=["demo"]
 for batch in (1, min(S.test, 256)):
@@ -1118,7 +1225,10 @@ for batch in (1, min(S.test, 256)):
     print(f"t_decoder {1_000 * decode:6.3f} ms; D t_step is {plain / (plain + decode):.0%} of the time")
 
 # %% [markdown]
-# Alone, guidance costs little, for the double batch fills idle units; in a full batch it doubles the work, and up to that much time. A cache makes the steps short (lesson 07). What language models use to serve text quickly serves these pictures, too: that is why assistants that write text and draw in one network are built on codes.
+# Alone, guidance costs little, for the double batch fills idle units; in a full batch it doubles the work,
+# and up to that much time. A cache makes the steps short (lesson 07). What language models use to serve text
+# quickly serves these pictures, too: that is why assistants that write text and draw in one network are built
+# on codes.
 #
 # ## Exercises
 #
@@ -1126,8 +1236,10 @@ for batch in (1, min(S.test, 256)):
 #
 # ### 1 · The k largest (easy, 20 minutes)
 #
-# Add Gumbel noise to $K$ logits and take the *largest* sum: one draw. Take the $k$ largest, in falling order: these are $k$ draws **without replacement**, each from what is left (after Yellott, 1977; Kool and others, 2019). How likely is a given ordered result?
-# Logits may be hundreds apart, and what is left may have a probability of $10^{-200}$: stay in log space, and never subtract from 1.
+# Add Gumbel noise to $K$ logits and take the *largest* sum: one draw. Take the $k$ largest, in falling order:
+# these are $k$ draws **without replacement**, each from what is left (after Yellott, 1977; Kool and
+# others, 2019). How likely is a given ordered result? Logits may be hundreds apart, and what is left may have
+# a probability of $10^{-200}$: stay in log space, and never subtract from 1.
 
 
 # %% exercise="top-k"
@@ -1158,16 +1270,20 @@ assert math.isclose(got.item(), math.log(0.5)), "the first is certain, then one 
 # %% [markdown]
 # ### 2 · The noise behind a choice (medium, 35 minutes)
 #
-# Section 1 went from noise to a choice. Go back: the choice $k$ is known; draw sums $z_j = \ell_j + g_j$ *as they are, given that the largest is at $k$*. (Straight-through and low-variance estimators need this.) Two facts:
-# the largest sum is itself Gumbel, with location $L = \log \sum_j e^{\ell_j}$, whichever place it is at: $P(z_k \le t) = \exp(-e^{L - t})$. And the others are independent Gumbels with location $\ell_j$, cut off at $z_k$: $P(z_j \le t) = \exp(-e^{\ell_j - t}) / \exp(-e^{\ell_j - z_k})$ for $t \le z_k$. Draw by inversion: $z_j$ is where its
-# distribution function equals the uniform number $u_j$.
+# Section 1 went from noise to a choice. Go back: the choice $k$ is known; draw sums $z_j = \ell_j + g_j$ *as
+# they are, given that the largest is at $k$*. (Straight-through and low-variance estimators need this.) Two
+# facts: the largest sum is itself Gumbel, with location $L = \log \sum_j e^{\ell_j}$, whichever place it is
+# at: $P(z_k \le t) = \exp(-e^{L - t})$. And the others are independent Gumbels with location $\ell_j$, cut
+# off at $z_k$: $P(z_j \le t) = \exp(-e^{\ell_j - t}) / \exp(-e^{\ell_j - z_k})$ for $t \le z_k$. Draw by
+# inversion: $z_j$ is where its distribution function equals the uniform number $u_j$.
 
 
 # %% exercise="noise-behind"
 def sums_given(logits, k, u):
     """The sums z (B, K) whose largest is at place k, by inversion of the given uniform numbers.
 
-    logits: (B, K), float64, may be hundreds apart; k: (B,) int64; u: (B, K), between 0 and 1, one for each sum.
+    logits: (B, K), float64, may be hundreds apart; k: (B,) int64;
+    u: (B, K), between 0 and 1, one for each sum.
     """
     ### BEGIN SOLUTION
     top = logits.logsumexp(1, keepdim=True) - (-u.gather(1, k[:, None]).log()).log()  # (B, 1)
@@ -1188,16 +1304,20 @@ assert math.isclose(ratio, 0.6), "another: its distribution function, cut off at
 # %% [markdown]
 # ### 3 · Likelihood without an order (medium, 30 minutes)
 #
-# The masked transformer was trained to guess hidden codes. It also has likelihoods: reveal the places *in a given order*, and add up $\log p(\text{code} \mid \text{what is revealed})$. Each order gives an exact law of sequences (lesson 03), and the mean of the
-# *probabilities* over several orders is a law, too. Return its logarithm. All rows share the orders.
+# The masked transformer was trained to guess hidden codes. It also has likelihoods: reveal the places *in a
+# given order*, and add up $\log p(\text{code} \mid \text{what is revealed})$. Each order gives an exact law
+# of sequences (lesson 03), and the mean of the *probabilities* over several orders is a law, too. Return its
+# logarithm. All rows share the orders.
 
 
 # %% exercise="any-order"
 def log_p_any_order(net, codes, words, orders, K):
-    """log of the mean over M orders of p(codes | words), each by revealing one place at a time: (B,), in nats.
+    """log of the mean over M orders of p(codes | words), each by revealing one place at a time:
+    (B,), in nats.
 
     net(codes, words) -> logits (B, N, K), where the code K means hidden; codes: (B, N); words: (B, 5);
-    orders: (M, N) int64, each row a permutation of 0 ... N - 1, the places in the order in which they are revealed.
+    orders: (M, N) int64, each row a permutation of 0 ... N - 1, the places in the order in which they are
+    revealed.
     """
     ### BEGIN SOLUTION
     found = []
@@ -1233,15 +1353,20 @@ assert math.isclose(
 # %% [markdown]
 # ### 4 · Guidance with a budget (hard, 40 minutes)
 #
-# One guidance for all places is crude: where caption and no caption agree it does nothing, and where they differ much it may leave a single code. Set it by its effect instead. With $p_w = \operatorname{softmax}\big(\ell_{\text{none}} + w(\ell_c - \ell_{\text{none}})\big)$, find for each row the largest $w$ in $[1, w_{\max}]$ whose law is no farther than
-# a budget from the model's own: $\mathrm{KL}(p_w \,\|\, p_1) \le b$, in nats. (From $w = 1$ on the divergence never falls: its derivative is $(w - 1)$ times the variance of $\ell_c - \ell_{\text{none}}$ under $p_w$.)
+# One guidance for all places is crude: where caption and no caption agree it does nothing, and where they
+# differ much it may leave a single code. Set it by its effect instead. With
+# $p_w = \operatorname{softmax}\big(\ell_{\text{none}} + w(\ell_c - \ell_{\text{none}})\big)$, find for each
+# row the largest $w$ in $[1, w_{\max}]$ whose law is no farther than a budget from the model's own:
+# $\mathrm{KL}(p_w \,\|\, p_1) \le b$, in nats. (From $w = 1$ on the divergence never falls: its derivative is
+# $(w - 1)$ times the variance of $\ell_c - \ell_{\text{none}}$ under $p_w$.)
 
 
 # %% exercise="budget"
 def budget_guidance(with_caption, without, budget, w_max):
     """The largest w in [1, w_max] with KL(p_w || p_1) <= budget: (B,), to an accuracy of 1e-6.
 
-    with_caption, without: logits (B, K), float64, known up to a constant of each row; budget: nats, not negative.
+    with_caption, without: logits (B, K), float64, known up to a constant of each row;
+    budget: nats, not negative.
     """
 
     ### BEGIN SOLUTION
@@ -1274,9 +1399,14 @@ assert math.isclose(got[0], 5_000, abs_tol=1e-6), "a law of one code alone may b
 # %% [markdown]
 # ### 5 · What a ceiling is (hard, 40 minutes)
 #
-# Let there be $M$ different grids of codes, and $Y$ classes, equally often asked for. You know $Q_{ym}$, the share of real pictures of class $y$ that get grid $m$, and $A_{my}$, the probability that the judge sees class $y$ in the decoded grid $m$. A prior is a table $R_{ym}$, the
-# probability that it writes $m$ for $y$, and its accuracy is $\frac1Y \sum_{y,m} R_{ym} A_{my}$. Return three accuracies: of the *perfect* prior, $R = Q$; the best of *any* prior; and the best of any prior that writes, over all classes together, each grid as often as it occurs in real pictures. The
-# third is a linear programme (`linprog` is imported): such a prior cannot write favourites only. "Any" prior may write every one of the $M$ grids for every class, also one that no real picture of that class has.
+# Let there be $M$ different grids of codes, and $Y$ classes, equally often asked for. You know $Q_{ym}$, the
+# share of real pictures of class $y$ that get grid $m$, and $A_{my}$, the probability that the judge sees
+# class $y$ in the decoded grid $m$. A prior is a table $R_{ym}$, the probability that it writes $m$ for $y$,
+# and its accuracy is $\frac1Y \sum_{y,m} R_{ym} A_{my}$. Return three accuracies: of the *perfect* prior,
+# $R = Q$; the best of *any* prior; and the best of any prior that writes, over all classes together, each
+# grid as often as it occurs in real pictures. The third is a linear programme (`linprog` is imported): such a
+# prior cannot write favourites only. "Any" prior may write every one of the $M$ grids for every class, also
+# one that no real picture of that class has.
 
 
 # %% exercise="ceiling"
@@ -1308,7 +1438,10 @@ assert perfect + 0.01 < fair_best < best - 0.01, "here the third lies strictly b
 # %% [markdown]
 # ### 6 · Repair a parallel sampler (medium, 30 minutes)
 #
-# Somebody wrote one pass of parallel decoding. Its noise is drawn outside: $g$ for the draw of codes. Confidence is $\log p$ of the drawn code, without noise, under the law that the code was drawn from. The pictures are garbage, and the longer it runs the worse. Find the **four** faults, and write the pass that works.
+# Somebody wrote one pass of parallel decoding. Its noise is drawn outside: $g$ for the draw of codes.
+# Confidence is $\log p$ of the drawn code, without noise, under the law that the code was drawn from. The
+# pictures are garbage, and the longer it runs the worse. Find the **four** faults, and write the pass that
+# works.
 
 
 # %%
@@ -1326,7 +1459,8 @@ def broken_pass(with_caption, without, codes, left, w, T, g, K):
 def repaired_pass(with_caption, without, codes, left, w, T, g, K):
     """The codes after one pass: (B, N), of which `left` in each row are K, hidden.
 
-    with_caption, without: logits (B, N, K); codes: (B, N), where K is hidden, at least `left` of them in each row;
+    with_caption, without: logits (B, N, K);
+    codes: (B, N), where K is hidden, at least `left` of them in each row;
     w: guidance; T > 0: temperature; g: Gumbel noise (B, N, K). A committed code never changes.
     """
     ### BEGIN SOLUTION
@@ -1354,17 +1488,26 @@ assert got[0, 0] == 1 and (got == 2).sum() == 1, "a certain guess does not push 
 # %% [markdown]
 # ## Further reading
 #
-# - J. I. Yellott. *The relationship between Luce's choice axiom, Thurstone's theory of comparative judgment, and the double exponential distribution.* Journal of Mathematical Psychology 15, 1977.
+# - J. I. Yellott. *The relationship between Luce's choice axiom, Thurstone's theory of comparative judgment,
+#   and the double exponential distribution.* Journal of Mathematical Psychology 15, 1977.
 # - E. Jang, S. Gu, B. Poole. *Categorical reparameterization with Gumbel-softmax.* 2016, arXiv:1611.01144.
-# - C. J. Maddison, A. Mnih, Y. W. Teh. *The concrete distribution: a continuous relaxation of discrete random variables.* 2016, arXiv:1611.00712.
-# - P. Isola, J.-Y. Zhu, T. Zhou, A. A. Efros. *Image-to-image translation with conditional adversarial networks.* 2016, arXiv:1611.07004. The patch discriminator.
-# - A. van den Oord, O. Vinyals, K. Kavukcuoglu. *Neural discrete representation learning.* 2017, arXiv:1711.00937.
-# - W. Kool, H. van Hoof, M. Welling. *Stochastic beams and where to find them.* 2019, arXiv:1903.06059. The k largest.
-# - P. Esser, R. Rombach, B. Ommer. *Taming transformers for high-resolution image synthesis.* 2020, arXiv:2012.09841. VQGAN.
+# - C. J. Maddison, A. Mnih, Y. W. Teh. *The concrete distribution: a continuous relaxation of discrete random
+#   variables.* 2016, arXiv:1611.00712.
+# - P. Isola, J.-Y. Zhu, T. Zhou, A. A. Efros. *Image-to-image translation with conditional adversarial
+#   networks.* 2016, arXiv:1611.07004. The patch discriminator.
+# - A. van den Oord, O. Vinyals, K. Kavukcuoglu. *Neural discrete representation learning.* 2017,
+#   arXiv:1711.00937.
+# - W. Kool, H. van Hoof, M. Welling. *Stochastic beams and where to find them.* 2019, arXiv:1903.06059. The k
+#   largest.
+# - P. Esser, R. Rombach, B. Ommer. *Taming transformers for high-resolution image synthesis.* 2020,
+#   arXiv:2012.09841. VQGAN.
 # - A. Ramesh and others. *Zero-shot text-to-image generation.* 2021, arXiv:2102.12092. DALL-E 1.
-# - H. Chang, H. Zhang, L. Jiang, C. Liu, W. T. Freeman. *MaskGIT: masked generative image transformer.* 2022, arXiv:2202.04200.
-# - J. Yu and others. *Scaling autoregressive models for content-rich text-to-image generation.* 2022, arXiv:2206.10789. Parti.
-# - K. Jordan and others. *Muon: an optimizer for hidden layers in neural networks.* 2024, https://kellerjordan.github.io/posts/muon/.
+# - H. Chang, H. Zhang, L. Jiang, C. Liu, W. T. Freeman. *MaskGIT: masked generative image transformer.* 2022,
+#   arXiv:2202.04200.
+# - J. Yu and others. *Scaling autoregressive models for content-rich text-to-image generation.* 2022,
+#   arXiv:2206.10789. Parti.
+# - K. Jordan and others. *Muon: an optimizer for hidden layers in neural networks.* 2024,
+#   https://kellerjordan.github.io/posts/muon/.
 
 # %% tags=["demo"]
 selfcheck.run("26_tokens_to_images")
