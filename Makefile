@@ -27,10 +27,10 @@ lab: setup
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m genmap.lab
 
 test: setup
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 quality: setup
-	@.venv/bin/python -m autograde.quality $(LESSON)
+	@.venv/bin/python -m autograde.authoring.quality $(LESSON)
 
 demo: setup
 	@.venv/bin/python -m autograde.demo

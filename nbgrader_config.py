@@ -3,7 +3,7 @@
 from pathlib import Path
 
 try:
-    from autograde.config import configure
+    from autograde.grading.nbgrader_config import configure
 
     configure(c, Path(__file__).parent)
 except Exception as error:

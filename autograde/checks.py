@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from autograde.errors import Unusable
-from autograde.student import Handle
+from autograde.judging.student import Handle
 
 
 def array(value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:

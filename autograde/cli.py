@@ -1,12 +1,11 @@
 """The `autograde` command: status 0 done, 1 something did not hold, 2 called wrongly; errors are one line."""
 
-import gc
 import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +16,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from rich.table import Table
 
 from autograde.course import Course, submitted
-from autograde.errors import CourseError, StudentError
+from autograde.errors import CourseError, UsageError
 
 if TYPE_CHECKING:  # it imports nbgrader, for seconds
-    from autograde.grade import Row
+    from autograde.grading.class_run import Row
 
 # JupyterLab brings them along for jsonschema, which takes a second to import them and works without them.
 for unneeded in ("rfc3987_syntax", "isoduration"):
     sys.modules.setdefault(unneeded, None)  # type: ignore[arg-type]
 OUT = Console()
 ERR = Console(stderr=True)
-LESSON = 1200.0  # seconds that verifying one lesson may take
 
 
 class _Group(click.Group):
@@ -54,7 +52,7 @@ def main() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; fail where lessons/ is stale.")
 def release(lessons: tuple[str, ...], check: bool) -> None:
     """Build lessons/ from solutions/ (all lessons unless some are named)."""
-    from autograde.release import release as build
+    from autograde.authoring.release import release as build
 
     course = Course.find()
     changed = build(course, course.select(lessons), check=check)
@@ -65,7 +63,7 @@ def release(lessons: tuple[str, ...], check: bool) -> None:
 @click.argument("target", required=False, type=click.Path(path_type=Path))
 def bundle(target: Path | None) -> None:
     """Write the learners' zip (TARGET, else in dist/): lessons and genmap, no solutions or hidden tests."""
-    from autograde.bundle import bundle as write
+    from autograde.authoring.bundle import bundle as write
 
     written = write(Course.find(), target)
     click.echo(f"Written: {written}, {written.stat().st_size / 1e6:.1f} MB.")
@@ -73,22 +71,28 @@ def bundle(target: Path | None) -> None:
 
 @main.command()
 @click.argument("lessons", nargs=-1)
-def verify(lessons: tuple[str, ...]) -> None:
+@click.option("--answers", type=click.Path(path_type=Path), help="Judge the answers of this file instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(lessons: tuple[str, ...], answers: Path | None, as_json: bool) -> None:
     """Hold every exercise's hidden tests to being fair and sharp."""
-    from autograde.forks import forked
-    from autograde.verify import default_jobs, verify_lesson
+    from autograde.authoring.verify import judge_answers, verify_lessons
 
     course = Course.find()
-    problems = []
-    for name in track(
-        course.select(lessons), "verify", console=ERR, disable=not ERR.is_terminal, transient=True
-    ):
-        try:
-            row = forked(partial(verify_lesson, course, name, default_jobs()), limit=LESSON)
-        except StudentError as error:
-            raise CourseError(f"{name}: verify did not come to its end. {error.reason}") from None
-        _print_matrix(row)
-        problems += [f"{name}: {problem}" for problem in row["problems"]]
+    names = course.select(lessons)
+    if answers is not None:
+        if len(lessons) != 1:
+            raise UsageError("--answers goes with one lesson: autograde verify NN_name --answers FILE.")
+        judged = judge_answers(course, names[0], answers)
+        return click.echo(json.dumps(judged, indent=1)) if as_json else _print_answers(judged)
+    shown = track(names, "verify", console=ERR, disable=not ERR.is_terminal, transient=True)
+    rows = []
+    for _, row in zip(shown, verify_lessons(course, names), strict=True):
+        rows.append(row)
+        if not as_json:
+            _print_matrix(row)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    problems = [f"{row['lesson']}: {problem}" for row in rows for problem in row["problems"]]
     if problems:
         raise CourseError("\n".join(["verify does not hold:", *problems]))
 
@@ -101,12 +105,24 @@ def _print_matrix(row: dict[str, Any]) -> None:
     OUT.print(table, f"{row['seconds']:.1f} s", highlight=False)
 
 
+def _print_answers(judged: list[dict[str, Any]]) -> None:
+    """A line an answer: its share of the points, and the tests that failed, with on how many seeds."""
+    for row in judged:
+        shares, failed = row.get("shares", []), row.get("failed", [])
+        least, most = (f"{pick(shares, default=0):.0%}" for pick in (min, max))
+        counts = Counter(name for names in failed for name in names)
+        said = ", ".join(f"{name} {count}" for name, count in counts.items())
+        told = f"fails {said} of {len(shares)}" if said else row.get("reason", "fails no test")
+        points = least if least == most else f"{least} to {most}"
+        click.echo(f"{row['exercise']}, {row['kind']}, {points}: {row['name']}: {told}")
+
+
 @main.command("try")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def try_(notebook: Path, as_json: bool) -> None:
     """Your score now: run NOTEBOOK's answers against the hidden tests."""
-    from autograde.selfcheck import try_notebook
+    from autograde.self_study import try_notebook
 
     lesson, rows, failures = try_notebook(notebook)
     if as_json:
@@ -129,17 +145,17 @@ def try_(notebook: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: bool) -> None:
     """Grade a class: what was handed in for LESSON, unless it is graded and unchanged."""
-    from autograde import ready
+    from autograde.grading import prestart
 
     course = Course.find()
     course.select((lesson,))
     counted = len(submitted(course, lesson, students))
-    gc.disable()  # it would look through all that is imported; grading enables it when all is there
-    ready.start_early(course, lesson)
-    from autograde.grade import grade as grade_all
+    with prestart.running():
+        prestart.prepare(course, lesson)
+        from autograde.grading.class_run import grade as grade_all
 
-    with _Bar(counted) as bar:
-        rows = grade_all(course, lesson, jobs or len(os.sched_getaffinity(0)), students, bar.ended)
+        with _Bar(counted) as bar:
+            rows = grade_all(course, lesson, jobs or len(os.sched_getaffinity(0)), students, bar.ended)
     failed = {row.student for row in rows if row.status == "failed"}
     written, problems = _export(course, lesson, failed)
     if as_json:
@@ -156,7 +172,7 @@ def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: boo
 
 def _export(course: Course, lesson: str, failed: set[str]) -> tuple[list[str], list[str]]:
     """The files written, and why they could not be: what was graded is shown all the same."""
-    from autograde.lms import export
+    from autograde.grading.lms_csv import export
 
     try:
         return [str(path) for path in export(course, lesson, failed)], []
@@ -203,9 +219,9 @@ def _print_class(lesson: str, rows: "list[Row]", written: list[str]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def report(lesson: str, page: Path | None, as_json: bool) -> None:
     """What a class did in LESSON: scores, exercises, what fails most, time; as tables and as a page."""
-    from autograde.report import report as examine
-    from autograde.report_page import write_page
-    from autograde.report_table import broken, tables
+    from autograde.report.page import write_page
+    from autograde.report.statistics import report as examine
+    from autograde.report.terminal import broken, tables
 
     course = Course.find()
     found = examine(course, *course.select((lesson,)))

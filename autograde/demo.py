@@ -17,13 +17,13 @@ from nbformat.v4 import new_output
 from rich.console import Console
 from rich.table import Table
 
+from autograde.authoring.answers import Answer, read_answers
+from autograde.authoring.release import release
+from autograde.authoring.script import read_lesson
+from autograde.cells import grade_id, scored_cells
 from autograde.course import Course, answers
 from autograde.errors import CourseError, UsageError
-from autograde.gradebook import open_gradebook
-from autograde.grading import scored_cells
-from autograde.rebuild import grade_id
-from autograde.release import release
-from autograde.script import Answer, read_answers, read_lesson
+from autograde.grading.gradebook import open_gradebook
 
 CRASH = "import os\n\nos._exit(1)  # the process is gone, and with it everything that was defined\n"
 HOSTILE = """import os, shutil, signal
@@ -65,7 +65,8 @@ def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:
     solved = {grade_id(cell): cell.source for cell in read_lesson(course.source(lesson)).cells}
     exercises = list(scored_cells(released))
     right = {name: solved[name] for name in exercises}
-    wrong = {name: _first_wrong(read_answers(answers(lesson)), name) for name in exercises}
+    listed = [answer for answer in read_answers(answers(lesson)) if answer.kind == "wrong"]
+    wrong = {name: _first_of(listed, name).cell(solved[name]) for name in exercises}
     half = {name: (right if i % 2 == 0 else wrong)[name] for i, name in enumerate(exercises)}
     handed_in = {
         "reference": right,
@@ -81,8 +82,8 @@ def submissions(course: Course, lesson: str) -> dict[str, NotebookNode]:
     return notebooks
 
 
-def _first_wrong(listed: list[Answer], exercise: str) -> str:
-    return next(each.source for each in listed if each.kind == "wrong" and each.exercise == exercise)
+def _first_of(listed: list[Answer], exercise: str) -> Answer:
+    return next(answer for answer in listed if answer.exercise == exercise)
 
 
 def _fill(released: NotebookNode, sources: dict[str, str]) -> NotebookNode:

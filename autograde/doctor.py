@@ -16,7 +16,8 @@ from autograde.errors import CourseError
 
 PACKAGES = ("torch", "numpy", "matplotlib", "nbgrader", "jupyterlab", "ipywidgets", "pytest", "ipykernel")
 OLDEST = (3, 11)
-ENOUGH_MEMORY, ENOUGH_DISK = 4 << 30, 2 << 30  # a kernel and a judge with torch; notebooks and feedback
+ENOUGH_MEMORY_BYTES = 4 << 30  # a kernel and a judge with torch
+ENOUGH_DISK_BYTES = 2 << 30  # notebooks and feedback
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ def _machine() -> Iterator[Finding]:
         yield Finding("device", f"{genmap.device()}, setting {genmap.setting()}")
     yield Finding("processor cores", str(os.cpu_count()))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    enough = memory >= ENOUGH_MEMORY
+    enough = memory >= ENOUGH_MEMORY_BYTES
     advice = "" if enough else "grade on a machine with 4 GB or more"
     yield Finding("memory", f"{memory / 2**30:.1f} GB", enough, advice)
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    room = free >= ENOUGH_DISK
+    room = free >= ENOUGH_DISK_BYTES
     yield Finding(
         "free disk for temporary files", f"{free / 2**30:.1f} GB", room, "" if room else "make room"
     )
@@ -83,8 +84,8 @@ def _course() -> Iterator[Finding]:
 
 
 def _isolation() -> Iterator[Finding]:
-    from autograde.bubblewrap import find_bwrap
-    from autograde.sandbox import sandbox_problem
+    from autograde.sandbox.bubblewrap import find_bwrap
+    from autograde.sandbox.kernel_process import sandbox_problem
 
     reason = sandbox_problem()
     here = f"bubblewrap, {find_bwrap()}" if reason is None else "none: submissions of others are not graded"

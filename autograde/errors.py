@@ -3,6 +3,8 @@
 Commands print a CourseError without a traceback; it says what to do.
 """
 
+UNANSWERED = "Not answered yet: the cell still raises NotImplementedError."
+
 
 class CourseError(Exception):
     """Something did not hold; the command ends with status 1."""

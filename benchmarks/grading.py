@@ -34,12 +34,11 @@ from nbformat import NotebookNode
 from rich.console import Console
 from rich.table import Table
 
+from autograde.authoring.release import release
+from autograde.cells import is_demo, scored_cells
 from autograde.course import Course
 from autograde.demo import submissions
-from autograde.gradebook import open_gradebook
-from autograde.grading import scored_cells
-from autograde.rebuild import is_demo
-from autograde.release import release
+from autograde.grading.gradebook import open_gradebook
 
 ROOT = Path(__file__).parents[1]
 STOCK = """c = get_config()

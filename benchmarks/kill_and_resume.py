@@ -19,11 +19,11 @@ from pathlib import Path
 import nbformat
 from rich.console import Console
 
+from autograde.authoring.release import release
 from autograde.course import Course
 from autograde.demo import submissions
-from autograde.gradebook import open_gradebook
-from autograde.grading import course_secret
-from autograde.release import release
+from autograde.grading.gradebook import open_gradebook
+from autograde.grading.submission import course_secret
 
 ROOT = Path(__file__).parents[1]
 GONE = 20.0  # seconds within which all that a killed run started must have ended
@@ -106,6 +106,20 @@ def kill(course: Course, lesson: str, after: float) -> float:
     return time.monotonic() - killed
 
 
+def kill_at_random(course: Course, given: argparse.Namespace, whole: float) -> None:
+    """Kill gradings of a class, which take `whole` seconds undisturbed, at random moments."""
+    draw = random.Random(given.seed)
+    for number in range(given.kills):
+        after = draw.uniform(0, whole)
+        if number % 3 == 0:  # else the last runs have nothing left to grade
+            shutil.rmtree(course.grading / "autograded", ignore_errors=True)
+        left = kill(course, given.lesson, after)
+        done = len(list(course.grading.glob(f"autograded/*/{given.lesson}/*.graded.json")))
+        Console().print(
+            f"kill {number + 1}: after {after:.1f} s, {done} graded, all gone within {left:.1f} s"
+        )
+
+
 def main() -> int:
     """Kill, resume, compare; returns 0 where nothing differs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -113,7 +127,7 @@ def main() -> int:
     parser.add_argument("--lesson", default="01_map")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    draw, say = random.Random(given.seed), Console().print
+    say = Console().print
     with tempfile.TemporaryDirectory() as folder:
         calm = make_class(Path(folder, "calm"), given.lesson)
         killed = Course.at(Path(shutil.copytree(calm.root, Path(folder, "killed"))))
@@ -122,13 +136,7 @@ def main() -> int:
             raise SystemExit("the undisturbed run did not grade all")
         whole = time.monotonic() - began
         say(f"undisturbed: {whole:.1f} s, {len(outcome(calm, given.lesson))} submissions")
-        for number in range(given.kills):
-            after = draw.uniform(0, whole)
-            if number % 3 == 0:  # else the last runs have nothing left to grade
-                shutil.rmtree(killed.grading / "autograded", ignore_errors=True)
-            left = kill(killed, given.lesson, after)
-            done = len(list(killed.grading.glob(f"autograded/*/{given.lesson}/*.graded.json")))
-            say(f"kill {number + 1}: after {after:.1f} s, {done} graded, all gone within {left:.1f} s")
+        kill_at_random(killed, given, whole)
         if start(killed, given.lesson).wait():
             raise SystemExit("the last run did not grade all")
         wanted = outcome(calm, given.lesson)

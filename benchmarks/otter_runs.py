@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nbformat
 
+from autograde.cells import scored_cells
 from autograde.course import Course
-from autograde.grading import scored_cells
 
 OTTER_TEST = """from otter.test_files import test_case
 

@@ -32,15 +32,20 @@ from genmap import data, metrics
 from genmap.arrays import image_stack
 from genmap.progress import track
 
-STEPS, BATCH, RATE = 600, 128, 4e-3  # of the training; a label beyond the class counts half
-CHANNELS, WIDTH = 16, 64  # of the first layer; of the features
-CHUNK = 1_000  # images at a time
+# The training; its loss is that of the class, and half of that of any other label, such as the style.
+STEPS = 600
+BATCH = 128  # images
+RATE = 4e-3  # the highest learning rate
+CHANNELS = 16  # of the first layer
+WIDTH = 64  # features
+CHUNK_IMAGES = 1_000  # that a trained net looks at, at a time
 
 
 class Measured(NamedTuple):
     """What the net sees in N images.
 
-    features: (N, 64), each with mean 0 and variance 1 over real images; probabilities: (N, classes).
+    features: (N, 64), each with mean 0 and variance 1 over real images.
+    probabilities: of the classes, (N, classes).
     """
 
     features: npt.NDArray[np.float64]
@@ -77,8 +82,11 @@ class _Net(nn.Module):
 class Features:
     """A trained net: call it on images.
 
-    name: the data it knows; size: of the images, in pixels; accuracy: the share of the held-out real images
-    (the test split) whose class it gets right, the ceiling for a generator.
+    name: the data it knows.
+    size: the side of its images, in pixels.
+    accuracy: the share of the held-out real images (the test split) whose class it gets right, the ceiling
+        for a generator.
+    net: the module itself.
     """
 
     name: str
@@ -89,8 +97,9 @@ class Features:
     def __call__(self, images: Any) -> Measured:
         """Return what the net sees in images (N, 1, H, W) or (N, H, W), an array or a tensor on any device.
 
-        Ink is 1 and paper 0; what lies beyond is clipped. Raises ValueError for another size, no images,
-        whole numbers above 1, and values that are not finite.
+        images: ink is 1 and paper 0; what lies beyond is clipped.
+
+        Raises ValueError for another size, no images, whole numbers above 1, and values that are not finite.
         """
         stack = image_stack("features", images)
         if stack.shape[1:] != (self.size, self.size):
@@ -100,16 +109,22 @@ class Features:
             raise ValueError(f"features: {bad} of {len(stack)} images hold values that are not finite")
         x = torch.from_numpy(stack.clip(0, 1).astype(np.float32))[:, None]
         with _undisturbed(), torch.no_grad():
-            seen = [self.net(part) for part in x.split(CHUNK)]
+            seen = [self.net(part) for part in x.split(CHUNK_IMAGES)]
             probabilities = torch.cat([logits[0].double().softmax(1) for _, logits in seen])
         return Measured(torch.cat([f for f, _ in seen]).double().numpy(), probabilities.numpy())
 
     def compare(self, generated: Any, wanted: Any, real: Any, labels: Any) -> dict[str, float]:
         """Return the figures of generated images (N, 1, H, W) of the classes `wanted` (N,), by name.
 
-        real, labels: held-out images (M, 1, H, W) and their classes. The figures are those of
-        `genmap.metrics`, in this net's features; most are comparable only for equal N and M.
-        Raises ValueError as these do.
+        The figures are those of `genmap.metrics`, in this net's features; most are comparable only for equal
+        N and M.
+
+        generated: images (N, 1, H, W).
+        wanted: the classes asked for, whole numbers (N,).
+        real: held-out images (M, 1, H, W).
+        labels: their classes, whole numbers (M,).
+
+        Raises ValueError as the metrics do.
         """
         made, true = self(generated), self(real)
         precision, recall = metrics.precision_recall(true.features, made.features)
@@ -128,6 +143,10 @@ def glyphs(size: int = 16) -> Features:
     """Return the net that knows `data.glyphs(size)`: 36 classes, and the style, which its features keep.
 
     Trained on the train split the first time, in some seconds, then read from the user's cache folder.
+
+    size: the side of the images, in pixels, 8 to 64.
+
+    Raises ValueError for another size.
     """
     return _trained(f"glyphs-{size}", data.glyphs(size))
 

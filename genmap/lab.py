@@ -39,6 +39,9 @@ def copy_lessons(course: Path) -> list[str]:
     """Copy each file of `course`/lessons that `course`/work lacks; return the names of the lessons concerned.
 
     A learner's file is never overwritten, and a copy is there whole or not at all.
+
+    course: the course's own folder.
+
     Raises LabError if there are no lessons or work/ cannot be written.
     """
     lessons, work = course / "lessons", course / "work"
@@ -77,7 +80,10 @@ def has_browser() -> bool:
 
 
 def arguments(course: Path) -> list[str]:
-    """JupyterLab's arguments: work/ as its root, the first lesson open, only the URL where no browser is."""
+    """JupyterLab's arguments: work/ as its root, the first lesson open, only the URL where no browser is.
+
+    course: the course's own folder, with at least one lesson.
+    """
     lessons = course / "lessons"
     first = min(lessons.glob("*/*.ipynb")).relative_to(lessons).as_posix()
     given = [
@@ -94,7 +100,10 @@ def arguments(course: Path) -> list[str]:
 
 
 def calm(folder: Path) -> None:
-    """Write the settings in `CALM` to `folder`, and let Jupyter read them before the learner's own."""
+    """Write the settings in `CALM` to `folder`, and let Jupyter read them before the learner's own.
+
+    folder: one that is there; it must stay as long as JupyterLab runs.
+    """
     for name, content in CALM.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -118,7 +127,7 @@ def main() -> int:
     said = f"Copied to work/: {', '.join(copied)}." if copied else "Every lesson is in work/ already."
     print(f"{said} JupyterLab starts; Control-C stops it.", flush=True)
     os.chdir(course / "work")
-    with tempfile.TemporaryDirectory(prefix="genmap-lab-") as folder:  # read whenever a page opens
+    with tempfile.TemporaryDirectory(prefix="genmap-lab-") as folder:  # it is read whenever a page opens
         calm(Path(folder))
         jupyterlab(argv=arguments(course))
     return 0

@@ -30,6 +30,9 @@ TILE = 0.86  # inches: the widest that an image of a grid gets
 class Palette(NamedTuple):
     """Colours that stay apart for colour-blind eyes, by name or by number.
 
+    >>> COLOURS[1] == COLOURS.vermilion == "#D55E00"
+    True
+
     Source: M. Okabe and K. Ito, Color Universal Design, 2008, less their yellow, too pale for lines.
     """
 
@@ -43,7 +46,9 @@ class Palette(NamedTuple):
 
 
 COLOURS = Palette()
-INK, PAPER, RULE = "#1F2937", "#F3F4F6", "#E5E7EB"  # text; the ground of an image; grid lines
+INK = "#1F2937"  # of text
+PAPER = "#F3F4F6"  # of the ground of an image
+RULE = "#E5E7EB"  # of grid lines
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "genmap", ["#FFFFFF", "#D9ECF7", "#8CC6E7", "#3A93CB", "#0A5C9C", "#0B2F5E", "#0A1733"]
 )
@@ -109,6 +114,8 @@ def use() -> None:
 def figure(rows: int = 1, columns: int = 1, height: float = 3.2) -> tuple[Figure, Any]:
     """Return a figure at notebook width and its axes: one Axes, or an array of them as `plt.subplots` gives.
 
+    rows: how many axes from top to bottom.
+    columns: how many from left to right.
     height: of one row, in inches.
     """
     import matplotlib.pyplot as plt
@@ -126,10 +133,15 @@ def images(
     """Draw images as a grid, row by row, every pixel as it is; return the Axes.
 
     x: (N, 1, H, W) or (N, H, W), an array or a tensor on any device, from 0 (paper) to 1 (ink), or
-    (N, 3, H, W) in red, green and blue, from 0 (dark) to 1 (bright). Values beyond are drawn as 0 or 1;
-    what is not a finite number is drawn in vermilion.
-    captions: one under each image. Without `ax` it makes a figure as high as the grid needs.
-    Raises ValueError for another shape, no images, whole numbers above 1, or a wrong number of captions.
+        (N, 3, H, W) in red, green and blue, from 0 (dark) to 1 (bright). Values beyond are drawn as 0 or 1;
+        what is not a finite number is drawn in vermilion.
+    columns: how many images a row has, at most.
+    title: above the grid, or None.
+    ax: where to draw; without it, in a new figure as high as the grid needs.
+    captions: one under each image, or None.
+
+    Raises ValueError for another shape, no images, whole numbers above 1, a wrong number of captions, or
+    columns below 1.
     """
     tiles = image_stack("images", x, colour=True)
     labels = None if captions is None else [str(caption) for caption in captions]
@@ -140,7 +152,7 @@ def images(
     columns = min(columns, len(tiles))
     h, w = tiles.shape[1:3]
     width = WIDTH if ax is None else ax.bbox.width / ax.figure.dpi
-    inch = (w + _gap(w)) / min(TILE, width / columns)  # pixels of the images to the inch
+    inch = (w + _gap(w)) / min(TILE, width / columns)  # pixels of an image per inch of the figure
     down = h + (_gap(w) if labels is None else math.ceil(0.24 * inch))
     mosaic = _mosaic(tiles, columns, down, w + _gap(w))
     if ax is None:
@@ -164,7 +176,8 @@ def _gap(w: int) -> int:
 
 def _mosaic(tiles: npt.NDArray[np.float64], columns: int, down: int, across: int) -> npt.NDArray[np.float64]:
     """Return one RGBA image with a tile every `down` rows and `across` columns, clear between them."""
-    (n, h, w), rows = tiles.shape[:3], math.ceil(len(tiles) / columns)
+    n, h, w = tiles.shape[:3]
+    rows = math.ceil(n / columns)
     cells = np.zeros((rows * columns, down, across, 4))
     cells[:n, :h, :w] = _painted(tiles) if tiles.ndim == 4 else _GREYS(np.ma.masked_invalid(tiles))
     return (
@@ -183,13 +196,22 @@ def _painted(tiles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def density(ax: Axes, x: Any, y: Any, z: Any, top: float | None = None) -> QuadMesh:
     """Draw a density over the plane, white where it is 0; return the mesh (for `fig.colorbar`).
 
-    z: (m, n), finite and not negative; z[i, j] belongs to (x[j], y[i]). With x of length n and y of length m
-    it is drawn smoothly between these points; with n + 1 and m + 1 they are the edges of a histogram's bins.
+    With x of length n and y of length m it is drawn smoothly between these points; with n + 1 and m + 1 they
+    are the edges of a histogram's bins.
+
+    ax: where to draw.
+    x: (n,) or (n + 1,), finite.
+    y: (m,) or (m + 1,), finite.
+    z: (m, n), finite and not negative; z[i, j] belongs to (x[j], y[i]).
     top: the density with the darkest colour, by default the largest; give panels to be compared the same.
+
     Raises ValueError for other shapes or values.
     """
     x, y, z = (real_array("density", values).astype(np.float64) for values in (x, y, z))
-    if z.ndim != 2 or not z.size or (x.shape, y.shape) not in (_sides(z, 0), _sides(z, 1)):
+    points = z.T.shape
+    edges = tuple(n + 1 for n in points)
+    fits = (x.ndim, y.ndim, z.ndim) == (1, 1, 2) and (len(x), len(y)) in (points, edges)
+    if not fits or not z.size:
         raise ValueError(
             f"density: x {x.shape} and y {y.shape} do not fit z {z.shape}: z is (len(y), len(x))"
         )
@@ -203,11 +225,6 @@ def density(ax: Axes, x: Any, y: Any, z: Any, top: float | None = None) -> QuadM
     ax.set_aspect("equal")
     ax.grid(False)
     return mesh
-
-
-def _sides(z: npt.NDArray[Any], extra: int) -> tuple[tuple[int], tuple[int]]:
-    """Return the shapes of x and y that fit z, with `extra` edges more than cells."""
-    return (z.shape[1] + extra,), (z.shape[0] + extra,)
 
 
 use()

@@ -14,22 +14,24 @@ import numpy.typing as npt
 from genmap.device import notebook_shell
 
 T = TypeVar("T")
-PAUSE = 0.5  # seconds between two drawings of a curve, at least
+PAUSE_SECONDS = 0.5  # between two drawings of a curve, at least
 SHARE = 0.05  # of the running time that drawing may take, at most
-WIDTH_PX = 860  # of the figure on the page; it has twice as many, for dense screens
-LINE = 90  # characters of a bar with its figures in a notebook
-POINTS = 200  # drawn of a curve, at most: further apart than the pixels
+WIDTH_PX = 860  # of the figure on the page; the picture has twice as many, for dense screens
+BAR_CHARACTERS = 90  # of a bar with its figures in a notebook
+POINTS = 200  # that a drawn curve has, at most: more would be closer together than the pixels
 
 
 def track(iterable: Iterable[T], total: int | None = None, title: str = "") -> Iterator[T]:
     """Pass on the items of `iterable`; in a notebook or on a terminal, under a progress bar.
 
-    total: how many there will be, where `iterable` has no length.
+    iterable: what to go through.
+    total: how many items there will be, where `iterable` has no length.
+    title: what stands before the bar.
     """
     from tqdm.std import tqdm  # not tqdm.auto's: a saved notebook does not keep the state of its widget
 
     if notebook_shell() is not None:
-        where: dict[str, Any] = {"file": _Line(), "ncols": LINE, "position": 0}
+        where: dict[str, Any] = {"file": _Line(), "ncols": BAR_CHARACTERS, "position": 0}
     else:
         where = {"disable": not sys.stderr.isatty()}
     yield from tqdm(iterable, total=total, desc=title or None, **where)
@@ -44,12 +46,12 @@ class _Line:
         self._place = Place()
 
     def write(self, text: str) -> None:
-        """Show `text` instead of the line so far; the bar's line ends and returns move no cursor here."""
+        """Show `text` instead of the line so far, without the line ends and returns that tqdm sends."""
         if line := text.strip():
             self._place.show({"text/plain": line}, raw=True)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: `write` has shown everything already."""
 
 
 class Place:
@@ -59,7 +61,11 @@ class Place:
         self._handle: Any = None
 
     def show(self, content: Any, **how: Any) -> None:
-        """Show `content`, by IPython's `display` with the options `how`."""
+        """Show `content`, by IPython's `display`.
+
+        content: anything that `display` takes.
+        how: options of `display`.
+        """
         from IPython.display import display
 
         if self._handle is None:
@@ -74,6 +80,10 @@ class Curve:
     In a notebook one figure is redrawn in its place, at most every half second and in about 5 % of the time.
     Elsewhere `close` prints one line. Of very many values it draws the means of neighbours, in a band from
     the lowest to the highest. A tensor may stay on its device: it is read when the curve is drawn.
+
+    title: above the figure.
+    xlabel: what its steps are.
+    ylabel: what its values are.
     """
 
     def __init__(self, title: str, xlabel: str = "step", ylabel: str = "loss") -> None:
@@ -84,10 +94,13 @@ class Curve:
         self._unread: list[Any] = []  # of the steps after these
         self._place = Place()
         self._closed = False
-        self._due = monotonic() + PAUSE
+        self._due = monotonic() + PAUSE_SECONDS
 
     def add(self, step: float, value: Any) -> None:
-        """Add a value: a number, or a tensor or array of one.
+        """Add a value.
+
+        step: where on the x axis.
+        value: a number, or a tensor or array of one.
 
         Raises ValueError for more or less than one number, RuntimeError once the curve is closed.
         """
@@ -122,10 +135,10 @@ class Curve:
         png = _png(self.title, self.xlabel, self.ylabel, np.asarray(self._steps), np.asarray(self._read()))
         self._place.show(Image(data=png, width=WIDTH_PX))
         now = monotonic()
-        self._due = now + max(PAUSE, (now - start) / SHARE)
+        self._due = now + max(PAUSE_SECONDS, (now - start) / SHARE)
 
     def _read(self) -> list[float]:
-        """Return all values as floats; here, and only here, the CPU waits for the device."""
+        """Return all values as floats; only here does the CPU wait for the device."""
         self._values += _floats(self._unread)
         self._unread = []
         return self._values

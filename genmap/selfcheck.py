@@ -20,14 +20,18 @@ from genmap.progress import Place
 
 TEST_CELL = re.compile(r"# test (\S+): (\d+(?:\.\d+)?) points?\s*(?:\n|$)")
 UNWRITTEN = "not written yet"
-LONGEST = 400  # characters of a message
+MESSAGE_CHARACTERS = 400  # of a message, at most
 MARKS = {True: '<b style="color:#0B9E73">✓</b>', False: '<b style="color:#D55E00">✗</b>'}
 
 
 class Test(TypedDict):
-    """One test of an exercise: `sentence` says what holds where it passes.
+    """One test of an exercise.
 
-    Where it failed, the message says what to look at: the sentence, if there is one, and perhaps a reason.
+    name: the test's name.
+    passed: whether it passed.
+    weight: what it counts among the exercise's tests.
+    sentence: what holds where it passes.
+    message: where it failed, what to look at: the sentence, if there is one, and perhaps a reason.
     """
 
     name: str
@@ -38,7 +42,13 @@ class Test(TypedDict):
 
 
 class Row(TypedDict):
-    """One exercise with its tests."""
+    """One exercise with its tests.
+
+    exercise: the exercise's name.
+    points: those that it got.
+    max: those that it can get.
+    tests: its tests.
+    """
 
     exercise: str
     points: float
@@ -65,7 +75,9 @@ class _Report(NamedTuple):
 def run(lesson: str) -> None:
     """Show which exercises of this notebook hold: as a table in a notebook, as text in another IPython.
 
-    lesson: its name, such as "01_map". What goes wrong is said in one line, never raised.
+    lesson: its name, such as "01_map".
+
+    What goes wrong is said in one line, never raised.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -139,7 +151,7 @@ def _hidden(lesson: str, namespace: dict[str, Any]) -> tuple[list[Row], str]:
         rows = [_checked(row) for row in found[0].load()(lesson, namespace)]
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # theirs or the learner's, whatever it is: the public asserts still help
+    except BaseException as error:  # tests and answers can raise anything; the public asserts still help
         return [], f"The hidden tests, which give the points, could not run: {_reason(error)}."
     return rows, f"There are no hidden tests of {lesson} here."
 
@@ -201,7 +213,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _clip(message: str) -> str:
-    return message if len(message) <= LONGEST else f"{message[:LONGEST]} …"
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[:MESSAGE_CHARACTERS]} …"
 
 
 def _text(report: _Report) -> str:

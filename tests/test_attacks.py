@@ -14,7 +14,7 @@ import pytest
 from attack_graders import Graders
 
 ATTACKS = attack_class.load()
-EVERY = 12  # attacks of a grader between two gradings of its honest student
+ATTACKS_BETWEEN = 12  # of a grader, between two gradings of its honest student
 ORDINARY = (  # attempted a second time, as an ordinary user: one of each kind
     *("background_threads", "children_outlive", "disk_bomb", "double_replies", "exit_in_a_call"),
     *("floods_the_line", "forged_arrays", "forged_files", "ignores_sigint", "inherited_descriptors"),
@@ -46,7 +46,10 @@ def attempts(request: pytest.FixtureRequest) -> Iterator[Attempts]:
     chosen = [(p.params["name"], p.params["ordinary"]) for p in params if p and "ordinary" in p.params]
     with ExitStack() as stack:
         users = {ordinary for _, ordinary in chosen} or {False}
-        made = {user: stack.enter_context(Graders(1 if user else 2, user, EVERY)) for user in sorted(users)}
+        made = {
+            user: stack.enter_context(Graders(1 if user else 2, user, ATTACKS_BETWEEN))
+            for user in sorted(users)
+        }
         outcomes = {(name, user): made[user].attempt(name) for name, user in chosen}
         yield Attempts(made, outcomes)
 

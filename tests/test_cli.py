@@ -7,28 +7,18 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from click.testing import CliRunner, Result
+from classroom import WEIGHTED
+from command_line import refused, run
 from nbformat import NotebookNode
 from small_course import NAME, course
 
 from autograde import doctor as doctor_module
-from autograde.cli import main
+from autograde.authoring.release import release
+from autograde.cells import grade_id
 from autograde.course import Course
-from autograde.rebuild import grade_id
-from autograde.release import release
-from autograde.selfcheck import hidden
+from autograde.self_study import hidden
 
 __all__ = ["course"]
-WEIGHTED = "def weighted_mean(x, w):\n    return np.dot(x, w) / np.sum(w)\n"
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def refused(result: Result, status: int, phrase: str) -> None:
-    assert result.exit_code == status, result.output
-    assert phrase in result.output and len(result.output.strip().splitlines()) == 1
 
 
 @pytest.fixture
@@ -125,7 +115,7 @@ def test_verify_fails_with_the_reason(course):
 
 def test_verify_past_its_limit_is_one_line(course, monkeypatch):
     release(course, [NAME])
-    monkeypatch.setattr("autograde.cli.LESSON", 0.1)
+    monkeypatch.setattr("autograde.authoring.verify.LESSON_SECONDS", 0.1)
     refused(run("verify"), 1, "verify did not come to its end")
 
 

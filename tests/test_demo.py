@@ -1,12 +1,11 @@
 """The demo class, from release to feedback: everybody gets what is due, the cheat and the vandal nothing."""
 
 import shutil
-from pathlib import Path
+
+from course_root import ROOT
 
 from autograde.course import Course
 from autograde.demo import play
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_everybody_gets_what_is_due(tmp_path, monkeypatch):

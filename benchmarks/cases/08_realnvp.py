@@ -9,7 +9,7 @@ import zuko
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform
 
-from autograde.chapter import definitions
+from autograde.authoring.definitions import definitions
 from autograde.course import Course
 
 TITLE = "zuko, 8 couplings of 192 hidden numbers, batch 64"

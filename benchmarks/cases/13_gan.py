@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autograde.chapter import definitions
+from autograde.authoring.definitions import definitions
 from autograde.course import Course
 
 TITLE = "13_gan: conditional DCGAN, one step of both players, with the running average of G"

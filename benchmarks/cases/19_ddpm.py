@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
-from autograde.chapter import definitions
+from autograde.authoring.definitions import definitions
 from autograde.course import Course
 
 TITLE = "19_ddpm: U-Net training step against diffusers' UNet2DModel"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
-from autograde.chapter import definitions
+from autograde.authoring.definitions import definitions
 from autograde.course import Course
 
 TITLE = "23_flow_matching: training step against diffusers' UNet2DModel"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from vector_quantize_pytorch import VectorQuantize
 
-from autograde.chapter import definitions
+from autograde.authoring.definitions import definitions
 from autograde.course import Course
 
 TITLE = "25_vqvae: a quantisation step against vector-quantize-pytorch"

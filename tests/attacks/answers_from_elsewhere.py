@@ -5,10 +5,10 @@ EXTRA = [
 import os
 import threading
 
-player = get_ipython().kernel.session.player
-frames = type(player).tell.__globals__["frames"]
-wire = type(player.runtime).answer.__globals__["wire"]
-answer, loads = player.runtime.answer, wire.loads
+executor = get_ipython().kernel.session.executor
+framing = type(executor).tell.__globals__["framing"]
+wire = type(executor.call_server).answer.__globals__["wire"]
+answer, loads = executor.call_server.answer, wire.loads
 
 
 def replaced(text, *rest, **named):
@@ -26,12 +26,12 @@ def answers(request):
         os._exit(0)
     os.setsid()
     while True:
-        frames.send(player.line, 'A{"d": [["ok", {"f": "0x1.8p+3"}]]}')
-        frames.receive(player.line.recv)
+        framing.send(executor.line, 'A{"d": [["ok", {"f": "0x1.8p+3"}]]}')
+        framing.receive(executor.line.recv)
 
 
-wire.loads, player.runtime.answer = replaced, answers
-threading.Thread(target=player.serve, daemon=True).start()
+wire.loads, executor.call_server.answer = replaced, answers
+threading.Thread(target=executor.serve, daemon=True).start()
 """,
 ]
 SCORE = (8.0, 0.0)  # two read the line, and the child may answer for the second exercise, too

@@ -4,8 +4,8 @@ EXTRA = [
     """
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+call_server = sys.modules["_autograde_call_server"]
+answer = call_server.answer
 turn = [0]
 
 
@@ -19,7 +19,7 @@ def forged(request):
 pairs = ",".join('[{"i": "%s"}, null]' % hex(n * (2**61 - 1)) for n in range(1, 30_000))
 REPLIES = ['{"d": [["ok", {"d": [%s]}]]}' % pairs]
 
-runtime.answer = forged
+call_server.answer = forged
 """,
 ]
 SCORE = (8.0, None)

@@ -2,22 +2,23 @@
 
 EXTRA = [
     """
-player = get_ipython().kernel.session.player
+executor = get_ipython().kernel.session.executor
 deep = "[" * 100_000 + "]" * 100_000
 for _ in range(5):
-    player.tell("M", '{"msg_type": "display_data", "content": {"data": {"x/y": %s}, "metadata": {}}}' % deep)
-    player.tell("M", deep)
-player.tell("E", deep)
+    body = '{"msg_type": "display_data", "content": {"data": {"x/y": %s}, "metadata": {}}}' % deep
+    executor.tell("M", body)
+    executor.tell("M", deep)
+executor.tell("E", deep)
 """,
     "nested = 1",
     """
-answer = player.runtime.answer
+answer = executor.call_server.answer
 
 
 def forged(request):
     return '{"ok": %s}' % deep if "weighted_mean" in request else answer(request)
 
 
-player.runtime.answer = forged
+executor.call_server.answer = forged
 """,
 ]

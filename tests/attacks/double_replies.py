@@ -2,17 +2,17 @@
 
 EXTRA = [
     """
-player = get_ipython().kernel.session.player
-answer = player.runtime.answer
+executor = get_ipython().kernel.session.executor
+answer = executor.call_server.answer
 
 
 def twice(request):
     if "weighted_mean" in request:
-        player.tell("A", '{"d": [["ok", {"f": "0x1p+3"}]]}')
+        executor.tell("A", '{"d": [["ok", {"f": "0x1p+3"}]]}')
     return answer(request)
 
 
-player.runtime.answer = twice
+executor.call_server.answer = twice
 """,
 ]
 SCORE = 0.0  # the second exercise reads what is left over

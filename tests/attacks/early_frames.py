@@ -4,13 +4,13 @@ EXTRA = [
     """
 import threading
 
-player = get_ipython().kernel.session.player
+executor = get_ipython().kernel.session.executor
 
 
 def early():
     for n in range(50):
         for value in ("null", '{"f": "0x1p+3"}', '{"r": "#0"}'):
-            player.tell("A", '{"d": [["ok", %s]]}' % value)
+            executor.tell("A", '{"d": [["ok", %s]]}' % value)
 
 
 early()

@@ -4,24 +4,24 @@ EXTRA = [
     """
 import os
 
-player = get_ipython().kernel.session.player
-player.line.sendall((50_000_000).to_bytes(8, "big") + b"M" * 5_000_000)
+executor = get_ipython().kernel.session.executor
+executor.line.sendall((50_000_000).to_bytes(8, "big") + b"M" * 5_000_000)
 os._exit(0)
 """,
     """
 import os
 
-player = get_ipython().kernel.session.player
-answer = player.runtime.answer
+executor = get_ipython().kernel.session.executor
+answer = executor.call_server.answer
 
 
 def half(request):
     if "weighted_mean" not in request:
         return answer(request)
-    player.line.sendall((100).to_bytes(8, "big") + b'A{"d": [["ok"')
+    executor.line.sendall((100).to_bytes(8, "big") + b'A{"d": [["ok"')
     os._exit(0)
 
 
-player.runtime.answer = half
+executor.call_server.answer = half
 """,
 ]

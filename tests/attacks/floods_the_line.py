@@ -4,13 +4,13 @@ EXTRA = [
     """
 import threading
 
-player = get_ipython().kernel.session.player
-answer = player.runtime.answer
+executor = get_ipython().kernel.session.executor
+answer = executor.call_server.answer
 
 
 def flood(kind, body):
     while True:
-        player.tell(kind, body)
+        executor.tell(kind, body)
 
 
 def flooded(request):
@@ -19,7 +19,7 @@ def flooded(request):
     return answer(request)
 
 
-player.runtime.answer = flooded
+executor.call_server.answer = flooded
 threading.Timer(0.2, flood, ["Z", "x" * 100]).start()
 """,
     "flood('Z', 'x' * (60 << 20))",

@@ -4,8 +4,8 @@ EXTRA = [
     """
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+call_server = sys.modules["_autograde_call_server"]
+answer = call_server.answer
 turn = [0]
 
 
@@ -31,6 +31,6 @@ REPLIES = [
     node(kind="scalar", shape=[1]), node(kind="tensor", shape=[1] * 100), node(dtype=">f8"), node(raw=None),
 ]
 
-runtime.answer = forged
+call_server.answer = forged
 """,
 ]

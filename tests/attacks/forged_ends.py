@@ -2,25 +2,25 @@
 
 EXTRA = [
     """
-player = get_ipython().kernel.session.player
+executor = get_ipython().kernel.session.executor
 for body in ("1", "null", "[]", "true", "1e400", "99999999999999999999", "", "{"):
-    player.tell("E", body)
+    executor.tell("E", body)
 for kind in ("", "Z", "X", "Q", "AA", "\\x00", "E"):
-    player.tell(kind, '{"msg_type": "execute_result", "content": {"data": {"text/plain": "12.0"}}}')
+    executor.tell(kind, '{"msg_type": "execute_result", "content": {"data": {"text/plain": "12.0"}}}')
 """,
     "invented = 1",
     """
-answer = player.runtime.answer
+answer = executor.call_server.answer
 
 
 def ends_and_answers(request):
     if "weighted_mean" in request:
         for n in range(50):
-            player.tell("E", str(n))
+            executor.tell("E", str(n))
     return answer(request)
 
 
-player.runtime.answer = ends_and_answers
+executor.call_server.answer = ends_and_answers
 """,
 ]
 SCORE = (8.0, 0.0)  # an answer that nobody asked for stands in the place of the next

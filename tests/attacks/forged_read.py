@@ -5,8 +5,8 @@ EXTRA = [
 import os
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+call_server = sys.modules["_autograde_call_server"]
+answer = call_server.answer
 turn = [0]
 
 
@@ -23,6 +23,6 @@ REPLIES = [
     '{"d": [["ok", {"r": "x"}]]}',
     '{"d": [["ok", {"l": ["canary"]}]]}',
 ]
-runtime.answer = forged
+call_server.answer = forged
 """,
 ]

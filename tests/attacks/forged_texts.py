@@ -4,8 +4,8 @@ EXTRA = [
     """
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+call_server = sys.modules["_autograde_call_server"]
+answer = call_server.answer
 turn = [0]
 
 
@@ -24,6 +24,6 @@ REPLIES = [
     '{"d": [["error", {"d": [["kinds", {"l": ["ValueError"]}], ["line", {"i": "0x1"}]]}]]}', "x" * (1 << 20),
 ]
 
-runtime.answer = forged
+call_server.answer = forged
 """,
 ]

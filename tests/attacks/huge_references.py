@@ -4,8 +4,8 @@ EXTRA = [
     """
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+call_server = sys.modules["_autograde_call_server"]
+answer = call_server.answer
 
 
 def forged(request):
@@ -14,7 +14,7 @@ def forged(request):
     return answer(request)
 
 
-runtime.answer = forged
+call_server.answer = forged
 """,
 ]
 SCORE = 0.0

@@ -4,8 +4,8 @@ EXTRA = [
     """
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer, turn = runtime.answer, []
+call_server = sys.modules["_autograde_call_server"]
+answer, turn = call_server.answer, []
 
 
 def large(request):
@@ -17,7 +17,7 @@ def large(request):
     )
 
 
-runtime.answer = large
+call_server.answer = large
 """,
 ]
 SCORE = (8.0, 0.0)

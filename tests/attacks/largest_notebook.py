@@ -2,7 +2,7 @@
 
 import nbformat
 
-from autograde.files import NOTEBOOK_BYTES
+from autograde.grading.submission_files import MAX_NOTEBOOK_BYTES
 
 LARGEST = 60 << 20
 
@@ -12,8 +12,8 @@ def notebook(nb):
         if cell.metadata.get("nbgrader", {}).get("grade_id") == "why-mean":
             cell.source = "y " * (10 << 20)
     nb.metadata["filler"] = ""
-    nb.metadata["filler"] = "m" * (NOTEBOOK_BYTES - len(nbformat.writes(nb)) - 1)
+    nb.metadata["filler"] = "m" * (MAX_NOTEBOOK_BYTES - len(nbformat.writes(nb)) - 1)
 
 
 def files(folder):
-    assert (folder / "90_small.ipynb").stat().st_size == NOTEBOOK_BYTES
+    assert (folder / "90_small.ipynb").stat().st_size == MAX_NOTEBOOK_BYTES

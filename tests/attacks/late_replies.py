@@ -5,17 +5,17 @@ EXTRA = [
 import threading
 import time
 
-player = get_ipython().kernel.session.player
-answer, kept = player.runtime.answer, []
+executor = get_ipython().kernel.session.executor
+answer, kept = executor.call_server.answer, []
 
 
 def late(request):
     kept.append(answer(request))
     if "weighted_mean" in request:
-        player.tell("A", kept[0])
+        executor.tell("A", kept[0])
         time.sleep(1.5)
         for reply in kept:
-            player.tell("A", reply)
+            executor.tell("A", reply)
     return kept[-1]
 
 
@@ -24,10 +24,10 @@ def after_its_time():
         time.sleep(0.01)
     time.sleep(1.2)
     for reply in kept:
-        player.tell("A", reply)
+        executor.tell("A", reply)
 
 
-player.runtime.answer = late
+executor.call_server.answer = late
 threading.Thread(target=after_its_time, daemon=True).start()
 """,
 ]

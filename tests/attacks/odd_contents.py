@@ -4,7 +4,7 @@ EXTRA = [
     """
 import json
 
-player = get_ipython().kernel.session.player
+executor = get_ipython().kernel.session.executor
 odd = [
     [],
     7,
@@ -17,10 +17,10 @@ odd = [
     {"msg_type": "error", "content": {"ename": 1, "evalue": [], "traceback": "x"}},
 ]
 for message in odd:
-    player.tell("M", json.dumps(message))
+    executor.tell("M", json.dumps(message))
 """,
     """
-answer = player.runtime.answer
+answer = executor.call_server.answer
 
 
 def forged(request):
@@ -29,6 +29,6 @@ def forged(request):
     return '"12"' if '"raw"' in request else "[]"
 
 
-player.runtime.answer = forged
+executor.call_server.answer = forged
 """,
 ]

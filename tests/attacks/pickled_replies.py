@@ -4,8 +4,8 @@ EXTRA = [
     """
 import sys
 
-runtime = sys.modules["_autograde_runtime"]
-answer = runtime.answer
+call_server = sys.modules["_autograde_call_server"]
+answer = call_server.answer
 turn = [0]
 
 
@@ -30,6 +30,6 @@ raw = base64.b64encode(pickle.dumps(Evil())).decode()
 node = '{"d": [["ok", {"a": "array", "dtype": "object", "shape": [1], "strides": [1], "raw": "%s"}]]}' % raw
 REPLIES = [raw, node, node.replace('"object"', '"O"'), '{"d": [["ok", {"p": "%s"}]]}' % raw]
 
-runtime.answer = forged
+call_server.answer = forged
 """,
 ]

@@ -4,18 +4,18 @@ EXTRA = [
     """
 import time
 
-player = get_ipython().kernel.session.player
-answer = player.runtime.answer
+executor = get_ipython().kernel.session.executor
+answer = executor.call_server.answer
 
 
 def deaf(request):
     if "RunningMean" not in request:
         return answer(request)
-    player.tell("A", '{"d": [["ok", {"r": "%s"}]]}' % ("x" * (6 << 20)))
+    executor.tell("A", '{"d": [["ok", {"r": "%s"}]]}' % ("x" * (6 << 20)))
     time.sleep(600)
 
 
-player.runtime.answer = deaf
+executor.call_server.answer = deaf
 """,
 ]
 SCORE = 0.0

@@ -1,0 +1,131 @@
+"""The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+from nbgrader.converters import Autograde
+from nbgrader.converters.base import BaseConverter
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import SaveAutoGrades
+from nbgrader.preprocessors.base import NbGraderPreprocessor
+
+from autograde import atomic_write
+from autograde.cells import scored_cells
+from autograde.course import Course, hidden_tests
+from autograde.errors import CourseError
+from autograde.grading.gradebook import held_back
+from autograde.grading.in_progress import begin, end
+from autograde.grading.preload import imports
+from autograde.grading.rebuild import rebuild
+from autograde.grading.submission import course_secret, grade_notebook, record, shown_points
+from autograde.grading.submission_files import MAX_CELLS
+from autograde.judging.verdict import NoVerdict
+from autograde.pages.sanitise import sanitise
+
+Resources = dict[str, Any]
+Pair = tuple[NotebookNode, Resources]
+
+
+def convert_once(converter: Autograde, path: str) -> None:
+    """nbgrader's Autograde.convert_single_notebook, without writing and reading the notebook in between."""
+    converter.exporter._preprocessors = []
+    for step in (*converter.sanitize_preprocessors, *converter.autograde_preprocessors):
+        converter.exporter.register_preprocessor(step)
+    BaseConverter.convert_single_notebook(converter, path)
+
+
+class _Step(NbGraderPreprocessor):
+    @property
+    def coursedir(self) -> CourseDirectory:
+        """nbgrader's folders: the preprocessor belongs to an exporter, which belongs to a converter."""
+        return self.parent.parent.coursedir
+
+    @property
+    def course(self) -> Course:
+        """The course whose folder nbgrader works in."""
+        return Course.at(Path(self.coursedir.root))
+
+    def folder(self, directory: str, names: dict[str, str]) -> Path:
+        """The folder of the submission below nbgrader's `directory`."""
+        return Path(self.coursedir.format_path(directory, names["student"], names["assignment"]))
+
+
+class Rebuild(_Step):
+    """First of the sanitizers: the notebook as it was released, with the learner's own sources in it."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
+        """Raises CourseError where the lesson was not released here."""
+        names = resources["nbgrader"]
+        if not self.course.released(names["assignment"]).exists():
+            raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
+        if len(nb.cells) > MAX_CELLS:
+            raise CourseError(f"The notebook has more than {MAX_CELLS} cells: not graded.")
+        begin(self.folder(self.coursedir.autograded_directory, names), names["notebook"])
+        nb, notes = rebuild(nb, read_released(self.course, names["assignment"]))
+        for note in notes:
+            self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
+        resources["rebuilt"] = True
+        return nb, resources
+
+
+def read_released(course: Course, lesson: str) -> NotebookNode:
+    """The released notebook; it is read once for a class, and nobody changes it."""
+    path = course.released(lesson)
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _read(path: Path, changed: int) -> NotebookNode:
+    return nbformat.read(path, 4)
+
+
+class RunAndJudge(_Step):
+    """Runs the cells, has the hidden tests judge them and writes text and number into the test cells."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
+        """Raises CourseError where the notebook was not rebuilt, or there is no kernel or no verdict."""
+        names = resources["nbgrader"]
+        if "rebuilt" not in resources:
+            raise CourseError("The notebook was not rebuilt from the release: nothing is graded.")
+        folder = self.folder(self.coursedir.autograded_directory, names)
+        seed = f"{names['assignment']}\0{names['student']}"
+        secret = course_secret(self.course.grading)
+        own = [self.course.grading, self.course.sources, self.course.root / "work"]
+        modules = imports(read_released(self.course, names["assignment"]))
+        tests = hidden_tests(names["assignment"])
+        result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
+        sanitise(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
+        record(nb, result)
+        nbformat.validate(nb, relax_add_props=True)  # before a score is saved
+        resources["verdict"] = result
+        whose = {name: value for name, value in names.items() if name != "db_url"}
+        atomic_write.write(folder / f"{names['notebook']}.verdict.json", result.text(**whose))
+        end(folder, names["notebook"])
+        return nb, resources
+
+
+class Record(SaveAutoGrades):
+    """Saves the scores, but only those that the judge gave in this run: no verdict is an error."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
+        """Raises NoVerdict where a test cell does not show the judge's own number.
+
+        All are one change of the gradebook. nbgrader makes two for each exercise, and waits for the disk.
+        """
+        result = resources.get("verdict")
+        for name, cell in scored_cells(nb).items():
+            shown = [o.data["text/plain"] for o in cell.outputs if o.output_type == "execute_result"]
+            if result is None or shown != [shown_points(result, name)]:
+                raise NoVerdict("There is no verdict of the judge for this submission; nothing was recorded.")
+        names = resources["nbgrader"]
+        self.notebook_id, self.assignment_id = names["notebook"], names["assignment"]
+        self.student_id = names["student"]
+        with Gradebook(names["db_url"]) as self.gradebook, held_back(self.gradebook) as commit:
+            for index, cell in enumerate(nb.cells):
+                self.preprocess_cell(cell, resources, index)
+            commit()
+        return nb, resources

@@ -1,0 +1,50 @@
+"""The servers that grading shares, of forks and of judges, started before they are needed."""
+
+import contextlib
+import gc
+import json
+from collections.abc import Iterator, Sequence
+
+from autograde.course import Course, hidden_tests
+from autograde.errors import CourseError
+from autograde.judging.judge_client import JUDGE_CLIENT
+from autograde.sandbox.forkserver_client import FORK_SERVER
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """Inside, both servers run, and the garbage collector rests until the grader has `settled`.
+
+    It would look through all that is imported, again and again. At the end the servers are gone.
+    """
+    gc.disable()
+    try:
+        start(())
+        yield
+    finally:
+        gc.enable()
+        JUDGE_CLIENT.close()
+        FORK_SERVER.close()
+
+
+def settled() -> None:
+    """All is imported: from here on garbage is collected; a fork's collector leaves shared pages alone."""
+    gc.freeze()
+    gc.enable()
+
+
+def start(modules: Sequence[str]) -> None:
+    """Start those servers that do not run, and have the modules imported for the kernels to come."""
+    JUDGE_CLIENT.start()  # first: what else kernels need is not for it
+    FORK_SERVER.learn(modules)
+
+
+def prepare(course: Course, lesson: str) -> None:
+    """Have a lesson's modules and hidden tests read while the grader itself is imported, for seconds."""
+    path = course.released(lesson)
+    with contextlib.suppress(OSError, ValueError, CourseError):  # no release, or a damaged one: said later
+        released = json.loads(path.read_text(encoding="utf-8"))
+        JUDGE_CLIENT.prepare(hidden_tests(lesson))
+        from autograde.grading.preload import imports  # here, because it takes a tenth of a second
+
+        FORK_SERVER.learn(imports(released))

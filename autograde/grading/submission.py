@@ -1,0 +1,126 @@
+"""One submission, from the rebuilt notebook to its verdict: run the cells, freeze the outputs, then judge."""
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from nbformat import NotebookNode, from_dict
+
+from autograde.cells import cells_to_run, maximum_points, scored_cells
+from autograde.judging.judge_client import JUDGE_CLIENT
+from autograde.judging.verdict import Result, Score, score
+from autograde.sandbox.kernel_process import KernelFactory
+from autograde.sandbox.limits import limits_of
+from autograde.sandbox.session import Session
+
+LINE_CHARACTERS = 88  # of a line of feedback: nbgrader's page shows no more without scrolling
+
+
+def grade_notebook(
+    nb: NotebookNode,
+    tests: Path,
+    files: Path,
+    secret: bytes,
+    seed: str,
+    hidden: Sequence[Path] = (),
+    isolated: bool = True,
+    modules: Sequence[str] = (),
+) -> Result:
+    """Run and judge a rebuilt notebook; its cells receive their outputs.
+
+    `files` is the submission's folder, copied for the kernel without notebooks; what lies in `hidden` does
+    not exist for the kernel, which has imported `modules` before it starts. Raises CourseError where there is
+    no sandbox (unless `isolated` is False, for one's own work), no kernel or no verdict: never a Result with
+    points that no judge gave.
+    """
+    limits, clock, seconds = limits_of(nb.metadata), _Clock(), {}
+    kernels = KernelFactory(limits, hidden, isolated, modules)
+    JUDGE_CLIENT.start()
+    with _scratch(files) as folder, Session(folder, limits, kernels) as session:
+        seconds["start"] = clock.lap()
+        for cell in cells_to_run(nb):
+            session.run(cell)
+        seconds["cells"] = clock.lap()
+        verdict = JUDGE_CLIENT.verdict(tests, session.ask, secret, f"{seed}\0{fingerprint(nb)}", limits)
+        seconds["judge"] = clock.lap()
+    seconds["stop"] = clock.lap()
+    return Result(score(verdict, maximum_points(nb)), seconds, kernels.meter.memory)
+
+
+def record(nb: NotebookNode, result: Result) -> None:
+    """Write the scores into the test cells as nbgrader reads them: text, then exactly one number."""
+    for name, cell in scored_cells(nb).items():
+        number = {"text/plain": shown_points(result, name)}
+        cell.outputs = from_dict(
+            [
+                {"output_type": "stream", "name": "stdout", "text": summary(name, result.exercises[name])},
+                {"output_type": "execute_result", "data": number, "metadata": {}, "execution_count": None},
+            ]
+        )
+        cell.execution_count = None
+
+
+def shown_points(result: Result, exercise: str) -> str:
+    """The points of an exercise as a test cell shows them, and as Record checks them."""
+    return repr(float(result.exercises[exercise].points))
+
+
+def summary(name: str, exercise: Score) -> str:
+    """What a learner reads under a test cell: each property, and why it did not hold."""
+    lines = [f"{name}: {exercise.points:.4g} of {exercise.maximum:g} points"]
+    for test in exercise.tests:
+        line = f"  passed  {test.sentence}" if test.passed else f"  FAILED  {test.message}"
+        lines += textwrap.wrap(line, LINE_CHARACTERS, subsequent_indent=" " * 10)
+    return "\n".join(lines) + "\n"
+
+
+def fingerprint(nb: NotebookNode) -> str:
+    """A digest of what the learner handed in: fresh inputs for a changed answer, the same for a regrade."""
+    text = "\0".join(f"{cell.cell_type}\0{cell.source}" for cell in nb.cells)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def course_secret(folder: Path) -> bytes:
+    """The secret that seeds the hidden inputs: made once, kept in the grading folder, for its owner only."""
+    path = folder / "secret"
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = folder / f"secret.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        try:
+            os.link(draft, path)  # fails where another process was first: then theirs counts
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_bytes()
+
+
+@contextmanager
+def _scratch(files: Path) -> Iterator[Path]:
+    """A folder for the kernel with copies of the submission's plain files, without links and notebooks."""
+    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
+        for path in files.rglob("*"):
+            if path.is_file() and not path.is_symlink() and path.suffix != ".ipynb":
+                target = Path(folder) / path.relative_to(files)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target, follow_symlinks=False)
+        yield Path(folder)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self.last = self.last, time.perf_counter()
+        return self.last - before

@@ -1,0 +1,1 @@
+"""Hidden tests against a learner's answers: the judge, the proxy that it asks, the verdict."""

@@ -1,0 +1,175 @@
+"""What grading found out about a submission, as records and as JSON: the only place that reads it back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autograde.errors import UNANSWERED, CourseError
+
+SLUG = re.compile(r"[\w-]+")  # names of exercises, tests and phases: ours, never a learner's
+
+
+class HiddenTestError(CourseError):
+    """The hidden tests themselves are at fault: they cannot be collected or are not marked."""
+
+
+class NoVerdict(CourseError):
+    """The judge ended without a verdict: an error of the course, never points."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one hidden test.
+
+    name: of its function.
+    weight: its part of the exercise's points, above 0.
+    passed: whether the property held.
+    sentence: the property, as the learner reads it.
+    message: the sentence and, where there is one, the reason why it did not hold; empty where it did.
+    """
+
+    name: str
+    weight: float
+    passed: bool
+    sentence: str
+    message: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether the learner wrote anything: a cell left as it was released answers no test."""
+        return not self.message.endswith(UNANSWERED)
+
+
+Verdict = dict[str, list[Outcome]]  # by exercise
+
+
+@dataclass(frozen=True)
+class Score:
+    """An exercise of one submission: `points` of `maximum`, and the outcome of each hidden test."""
+
+    points: float
+    maximum: float
+    tests: Sequence[Outcome]
+
+    @property
+    def share(self) -> float:
+        """Points as a share of the maximum, 0 to 1."""
+        return self.points / self.maximum
+
+    @property
+    def answered(self) -> bool:
+        """Whether any test was answered."""
+        return any(test.answered for test in self.tests)
+
+    def flat(self) -> dict[str, Any]:
+        """The score as JSON has it."""
+        return {"points": self.points, "max": self.maximum, "tests": [asdict(test) for test in self.tests]}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A submission graded: scores by exercise, seconds by phase, bytes of peak memory where measured."""
+
+    exercises: dict[str, Score]
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: int | None = None
+
+    @property
+    def points(self) -> float:
+        """Automatic points in all."""
+        return math.fsum(score.points for score in self.exercises.values())
+
+    @property
+    def maximum(self) -> float:
+        """The most that there was to get."""
+        return math.fsum(score.maximum for score in self.exercises.values())
+
+    def text(self, **names: str) -> str:
+        """The result as the text of a verdict file; `names` say whose it is."""
+        exercises = {name: score.flat() for name, score in self.exercises.items()}
+        found = {**names, "exercises": exercises, "seconds": self.seconds, "memory": self.memory}
+        return json.dumps(found, indent=1) + "\n"
+
+
+def score(verdict: Verdict, maxima: dict[str, float]) -> dict[str, Score]:
+    """The scores of a verdict: an exercise's maximum times the passed share of its tests' weights.
+
+    Raises NoVerdict where an exercise was not judged.
+    """
+    scores = {}
+    for name, maximum in maxima.items():
+        if not verdict.get(name):
+            raise NoVerdict(f"The judge left out exercise {name!r}; nothing was recorded.")
+        scores[name] = Score(maximum * passed_share(verdict[name]), maximum, verdict[name])
+    return scores
+
+
+def passed_share(tests: Sequence[Outcome]) -> float:
+    """The passed share of the weights of at least one test, 0 to 1."""
+    return sum(test.weight for test in tests if test.passed) / sum(test.weight for test in tests)
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """A verdict as JSON, as the judge sends it."""
+    return json.dumps({name: [asdict(test) for test in tests] for name, tests in verdict.items()})
+
+
+def read_verdict(text: str) -> Verdict:
+    """The verdict in the judge's message. Raises NoVerdict where it is cut short or malformed."""
+    try:
+        return {_slug(name): [_outcome(row) for row in rows] for name, rows in json.loads(text).items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise NoVerdict("The judge's verdict is malformed; nothing was recorded. Grade again.") from None
+
+
+def read_outcomes(rows: list[dict[str, Any]]) -> list[Outcome]:
+    """Outcomes from what `asdict` made of them, of our own making. Raises ValueError, LookupError."""
+    return [_outcome(row) for row in rows]
+
+
+def read_result(content: bytes) -> Result:
+    """The result in a verdict file. Raises ValueError with the reason where it cannot be read as one."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON, perhaps half-written") from None
+    try:
+        exercises = {_slug(name): _score(row) for name, row in found["exercises"].items()}
+        seconds = {_slug(name): _number(value) for name, value in found.get("seconds", {}).items()}
+        memory = found.get("memory")
+        if not exercises:
+            raise ValueError
+        return Result(exercises, seconds, None if memory is None else int(_number(memory)))
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
+        raise ValueError("no verdict, though it is JSON") from None
+
+
+def _score(row: dict[str, Any]) -> Score:
+    points, maximum = _number(row["points"]), _number(row["max"])
+    if not 0 <= points <= maximum or not maximum:
+        raise ValueError
+    return Score(points, maximum, [_outcome(test) for test in row["tests"]])
+
+
+def _outcome(row: dict[str, Any]) -> Outcome:
+    weight, passed = _number(row["weight"]), row["passed"]
+    if type(passed) is not bool or not weight:
+        raise ValueError
+    return Outcome(_slug(row["name"]), weight, passed, str(row["sentence"]), str(row["message"]))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError
+    return float(value)
+
+
+def _slug(name: str) -> str:
+    if not SLUG.fullmatch(name):
+        raise ValueError
+    return name

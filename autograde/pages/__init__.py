@@ -1,0 +1,1 @@
+"""Pages that show a submission, made so that nothing in it can run."""

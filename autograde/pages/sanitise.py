@@ -1,0 +1,174 @@
+"""Makes a submission inert where it is shown: no script, handler, style or foreign address reaches a page.
+
+The formgrader and the feedback take their HTML from nbconvert, which trusts a notebook. Markdown is cleaned
+after it has been rendered (before, code and formulas would be garbled), outputs before.
+"""
+
+import contextlib
+import functools
+import re
+import secrets
+import time
+from typing import Any
+
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import Preprocessor
+from nbformat import NotebookNode, from_dict
+from traitlets import Bool
+
+from autograde.pages.clean_html import MAX_HTML_CHARACTERS, Clean, as_written, clean
+from autograde.pages.mathml import mathml
+
+MAX_MARKDOWN_CHARACTERS = 10_000  # rendered; more is shown as plain text
+MAX_NOTEBOOK_HTML_CHARACTERS = 300_000  # cleaned in the outputs of a notebook; more is shown as plain text
+MARKDOWN_SECONDS = 3.0  # for the markdown of a page: nested brackets take a second a cell
+
+
+SIDES, IMAGES = ("width", "height"), ("image/png", "image/jpeg")
+ALT = "An image without a description"
+TEXTS = ("text/plain", "text/latex", "text/markdown")
+BASE64 = re.compile(r"[\w+/=\s]*", re.A)
+
+
+class Ours(str):
+    """Markdown of the course's own: shown in a box, which a submission has no means to draw."""
+
+
+@functools.lru_cache(maxsize=500, typed=True)
+def render_markdown(source: str) -> Clean:
+    """Markdown as clean HTML; what cannot be rendered is shown as it was written."""
+    if len(source) <= MAX_MARKDOWN_CHARACTERS:
+        with contextlib.suppress(Exception):
+            renderer = _Renderer()
+            page = renderer.with_formulas(clean(MarkdownWithMath(renderer=renderer).render(source)))
+            return Clean(f'<div class="alert alert-info">{page}</div>' if isinstance(source, Ours) else page)
+    return as_written(source)
+
+
+@pass_context
+def markdown_of_a_page(context: Context, source: str) -> Clean:
+    """The filter of the pages: render_markdown, until the page's `MARKDOWN_SECONDS` are used up."""
+    resources = context.get("resources", {})
+    left = resources.get("markdown_seconds", MARKDOWN_SECONDS)
+    start = time.monotonic()
+    page = render_markdown(source) if left > 0 else as_written(source)
+    resources["markdown_seconds"] = left - (time.monotonic() - start)
+    return page
+
+
+def unchanged(text: str) -> str:
+    """A filter that does nothing, in the place of one that does too much."""
+    return text
+
+
+class _Renderer(IPythonRenderer):
+    """Keeps formulas out of the cleaning, which knows no MathML: a word of their own stands for them."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.word, self.formulas = f"formula{secrets.token_hex(8)}n", list[str]()
+
+    def with_formulas(self, page: str) -> str:
+        """The page with each formula in the place of its word."""
+        return re.sub(rf"{self.word}(\d+)z", lambda found: self.formulas[int(found[1])], page)
+
+    def inline_math(self, body: str) -> str:
+        return self._keep(body, super().inline_math(body), block=False)
+
+    def block_math(self, body: str) -> str:
+        return self._keep(body, super().block_math(body), block=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        tex = f"\\begin{{{name}}}{body}\\end{{{name}}}"
+        return self._keep(tex, super().latex_environment(name, body), block=True)
+
+    def _keep(self, tex: str, otherwise: str, block: bool) -> str:
+        if (formula := mathml(tex, block)) is None:
+            return otherwise
+        self.formulas.append(formula)
+        return f"{self.word}{len(self.formulas) - 1}z"
+
+
+class Sanitise(Preprocessor):
+    """Makes the outputs anew from what is known to be harmless: text, clean HTML and pixel images."""
+
+    enabled = Bool(True).tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """Never raises: a submission must not be able to stop the page that shows it."""
+        sanitise(nb)
+        for output in (output for cell in nb.cells for output in cell.get("outputs", [])):
+            for kind in set(IMAGES) & set(output.get("data", {})):
+                output.metadata.setdefault(kind, {})["alt"] = ALT
+        return nb, resources
+
+
+def sanitise(nb: NotebookNode) -> None:
+    """Make the outputs anew, whatever they are, and drop the state of widgets: a page loads code for it."""
+    nb.metadata.pop("widgets", None)
+    budget = [MAX_NOTEBOOK_HTML_CHARACTERS]
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            count, outputs = cell.get("execution_count"), cell.get("outputs")
+            cell.execution_count = count if type(count) is int else None
+            given = outputs if isinstance(outputs, list) else []
+            cell.outputs = [_output(output, budget) for output in given if isinstance(output, dict)]
+
+
+def _output(output: dict[str, Any], budget: list[int]) -> NotebookNode:
+    """An output of nbformat's from anything; `budget` is the HTML that the notebook may still hold."""
+    kind = output.get("output_type")
+    if kind == "stream":
+        name = "stderr" if output.get("name") == "stderr" else "stdout"
+        return NotebookNode(output_type=kind, name=name, text=_text(output.get("text")))
+    if kind == "error":
+        name, value = _text(output.get("ename")), _text(output.get("evalue"))
+        lines = output.get("traceback")
+        shown = [_text(line) for line in lines] if isinstance(lines, list) else []
+        return NotebookNode(output_type=kind, ename=name, evalue=value, traceback=shown)
+    data, metadata = _data(output.get("data"), budget), _metadata(output.get("metadata"))
+    result = {"execution_count": None} if kind == "execute_result" else {}
+    made: NotebookNode = from_dict(
+        {"output_type": kind if result else "display_data", "data": data, "metadata": metadata, **result}
+    )
+    return made
+
+
+def _data(data: object, budget: list[int]) -> dict[str, str]:
+    """The harmless forms of an output; where there is none, a line that says which were left out."""
+    given = {_text(key): _text(value) for key, value in data.items()} if isinstance(data, dict) else {}
+    kept: dict[str, str] = {key: given[key] for key in TEXTS if key in given}
+    kept |= {key: given[key] for key in IMAGES if BASE64.fullmatch(given.get(key, "!"))}
+    if source := given.get("text/html"):
+        budget[0] -= len(source)
+        if len(source) <= MAX_HTML_CHARACTERS and budget[0] >= 0:
+            kept["text/html"] = clean(source)
+        elif not kept:
+            kept["text/plain"] = source
+    return kept or {"text/plain": f"[not shown: {', '.join(given)[:200]}]"}
+
+
+def _metadata(metadata: object) -> dict[str, Any]:
+    """The sizes of images: nbconvert writes them into a tag without quotes."""
+    given = metadata if isinstance(metadata, dict) else {}
+    images = {key: given[key] for key in IMAGES if isinstance(given.get(key), dict)}
+    sizes = {
+        key: {side: size for side, size in image.items() if side in SIDES and _is_size(size)}
+        for key, image in images.items()
+    }
+    return {key: size for key, size in sizes.items() if size}
+
+
+def _is_size(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < 10_000  # type: ignore[operator]
+
+
+def _text(value: object) -> str:
+    """A text that a file takes, so without halves of surrogate pairs."""
+    try:
+        text = value if isinstance(value, str) else "" if value is None else repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
+        return "[not shown]"
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,1 @@
+"""What a class did in a lesson: numbers, tables, figures, a page."""

@@ -1,0 +1,1 @@
+"""The learner's code in processes of its own: kernels in bubblewrap, the channel to them, limits."""

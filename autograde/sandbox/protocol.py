@@ -1,0 +1,30 @@
+"""The kinds of messages on the two lines of grading: grader and kernel, judge and grader.
+
+A message is the letter of its kind and a body. A question and its answer have the same letters on both lines:
+what the judge asks is passed on to the kernel as it is. Nothing that comes from a kernel is trusted; the kind
+of a message is a letter that anything may have written.
+"""
+
+from enum import StrEnum
+
+
+class KernelMessage(StrEnum):
+    """Between grader and kernel, framed by framing.py; the body is JSON in ASCII."""
+
+    CELL = "X"  # to the kernel: run this source
+    QUESTION = "Q"  # to the kernel: a call, read by call_server.py
+    OUTPUT = "M"  # from the kernel: one of Jupyter's output messages, its type and content
+    ENDED = "E"  # from the kernel: the cell has ended (its execution count); first of all, that it is ready
+    ANSWER = "A"  # from the kernel: what call_server.py answers
+
+
+class JudgeMessage(StrEnum):
+    """Between judge and grader, framed by multiprocessing's Connection; the body is text in UTF-8."""
+
+    QUESTION = "Q"  # from the judge: pass this on to the kernel
+    VERDICT = "V"  # from the judge, last: its verdict in JSON
+    FAULT = "F"  # from the judge, last: why the hidden tests could not be run
+    ANSWER = "A"  # to the judge: the kernel's answer
+    DIED = "D"  # to the judge, in place of an answer: errors.Died, TimedOut, Unusable
+    TIMED_OUT = "T"
+    UNUSABLE = "U"

@@ -1,0 +1,81 @@
+"""A class of the small course: hands in, has nbgrader grade it, and reads what came of it."""
+
+import copy
+import logging
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from nbgrader.coursedir import CourseDirectory
+from small_course import NAME
+from traitlets.config import Config
+
+from autograde.authoring.release import release
+from autograde.cells import grade_id
+from autograde.course import Course
+from autograde.grading.gradebook import open_gradebook
+from autograde.grading.nbgrader_config import configure
+
+WEIGHTED = "def weighted_mean(x, w):\n    return np.dot(x, w) / np.sum(w)\n"
+RUNNING = """class RunningMean:
+    def __init__(self):
+        self.n, self.mean = 0, 0.0
+
+    def add(self, x):
+        self.n += 1
+        self.mean += (x - self.mean) / self.n
+"""
+RIGHT = {"weighted-mean": WEIGHTED, "running-mean": RUNNING, "why-mean": "It is the centre of mass."}
+FULL = 20.0
+
+
+def filled(course: Course, answers: dict[str, str]) -> NotebookNode:
+    notebook = nbformat.read(course.released(NAME), 4)
+    for cell in notebook.cells:
+        cell.source = answers.get(grade_id(cell) or "", cell.source)
+    return notebook
+
+
+def hand_in(course: Course, student: str, notebook: NotebookNode) -> Path:
+    path = course.grading / "submitted" / student / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def run(course: Course, converter: type, student: str = "*", force: bool = False, **given: dict) -> None:
+    config = Config(given)
+    configure(config, course.root)
+    config.CourseDirectory.assignment_id = NAME
+    config.CourseDirectory.student_id = student
+    log = logging.Logger("nbgrader", logging.CRITICAL)
+    converter(coursedir=CourseDirectory(config=config, log=log), config=config, log=log, force=force).start()
+
+
+def scores(course: Course) -> dict[str, float]:
+    with open_gradebook(course) as gradebook:
+        return {row.student_id: row.score for row in gradebook.assignment_submissions(NAME)}
+
+
+def autograded(course: Course, student: str) -> Path:
+    return course.grading / "autograded" / student / NAME / f"{NAME}.ipynb"
+
+
+def forge(notebook: NotebookNode) -> NotebookNode:
+    """Everything that a learner might write into a notebook to be given points."""
+    for cell in notebook.cells:
+        if "nbgrader" in cell.metadata:
+            cell.metadata.nbgrader.update(points=1000, schema_version=99, locked=False)
+        if cell.cell_type == "code":
+            cell.outputs = [new_output("execute_result", data={"text/plain": "20"}, execution_count=1)]
+        cell.metadata.tags = ["demo", "skip-execution"]
+    notebook.cells += copy.deepcopy(notebook.cells[-2:])
+    return notebook
+
+
+@pytest.fixture
+def released(course: Course) -> Course:
+    release(course, [NAME])
+    return course

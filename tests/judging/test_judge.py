@@ -1,0 +1,258 @@
+"""The judge: weights, seeds, reasons; in process and in a process of its own; it fails closed."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from autograde.errors import CourseError, Died
+from autograde.grading.submission import score
+from autograde.judging import judge_client
+from autograde.judging.in_process import in_process
+from autograde.judging.judge import judge
+from autograde.judging.judge_client import JudgeClient
+from autograde.judging.verdict import HiddenTestError, NoVerdict, points
+from autograde.sandbox.limits import Limits
+
+HEAD = "import pytest\nexercise = pytest.mark.exercise\n"
+TESTS = (
+    HEAD
+    + '''
+@exercise("sum", weight=3)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_adds(student, rng, n):
+    """The sum is the
+    sum."""
+    x = [int(v) for v in rng.integers(0, 9, n)]
+    assert student.total(x) == sum(x)
+
+@exercise("sum")
+def test_empty(student, rng):
+    """Nothing sums to zero."""
+    assert student.total([]) == 0
+
+@exercise("seen")
+def test_inputs(student, rng):
+    """Inputs are noted."""
+    student.note(int(rng.integers(2**60)))
+'''
+)
+
+
+@pytest.fixture
+def tests(tmp_path: Path) -> Path:
+    path = tmp_path / "test_99_x.py"
+    path.write_text(TESTS)
+    return path
+
+
+def namespace(**names: object) -> dict[str, object]:
+    return {"total": sum, "note": lambda n: None, **names}
+
+
+def verdict_of(tests: Path, **names: object) -> dict[str, list[dict[str, object]]]:
+    (verdict,) = judge(tests, in_process(namespace(**names), 1), b"key", ["seed"])
+    return verdict
+
+
+def test_weights_give_partial_credit(tests):
+    assert points(verdict_of(tests)["sum"], 8) == 8
+    only_empty = verdict_of(tests, total=lambda x: 0)["sum"]
+    assert [t["passed"] for t in only_empty] == [False, True]
+    assert points(only_empty, 8) == 2
+
+
+def test_every_case_of_a_test_must_pass(tests):
+    assert not verdict_of(tests, total=lambda x: sum(x) if len(x) < 3 else -1)["sum"][0]["passed"]
+
+
+def test_the_message_is_the_docstring_and_the_reason(tests):
+    row = verdict_of(tests, total=lambda x: 1 / 0)["sum"][0]
+    assert row["message"] == "The sum is the sum. Your code raised ZeroDivisionError."
+    assert verdict_of(tests, total=lambda x: -1)["sum"][1]["message"] == "Nothing sums to zero."
+
+
+def test_inputs_depend_on_secret_submission_and_test_and_repeat(tests):
+    def inputs(secret: bytes, seeds: list[str]) -> list[int]:
+        seen: list[int] = []
+        judge(tests, in_process(namespace(note=seen.append), 1), secret, seeds, frozenset(["seen"]))
+        return seen
+
+    assert inputs(b"key", ["a", "b"]) == inputs(b"key", ["a"]) + inputs(b"key", ["b"])
+    assert len({*inputs(b"key", ["a", "b"]), *inputs(b"other", ["a", "b"])}) == 4
+
+
+def test_a_changed_file_is_read_again(tests):
+    assert len(verdict_of(tests)) == 2
+    tests.write_text(TESTS.replace('"seen"', '"other"'))
+    assert list(verdict_of(tests)) == ["sum", "other"]
+    elsewhere = tests.parent / "elsewhere" / tests.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(TESTS)
+    assert list(verdict_of(elsewhere)) == ["sum", "seen"]
+
+
+def test_only_the_exercises_asked_for_are_judged(tests):
+    (verdict,) = judge(tests, in_process(namespace(), 1), b"", ["s"], frozenset(["seen"]))
+    assert list(verdict) == ["seen"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def test_x(student):\n    '''Unmarked.'''",
+        "@exercise('a')\ndef test_x(student):\n    pass",
+        "import no_such_module",
+        "def broken(:",
+        "",
+        "@exercise('a')\ndef test_x(no_such_fixture):\n    '''Says.'''\n\nraise RuntimeError",
+    ],
+)
+def test_faulty_hidden_tests_are_an_error_of_the_course(tmp_path, body):
+    path = tmp_path / "test_99_faulty.py"
+    path.write_text(HEAD + body)
+    with pytest.raises(HiddenTestError, match=r"test_99_faulty\.py"):
+        judge(path, in_process({}, 1), b"", ["s"])
+
+
+@pytest.mark.parametrize("verdict", [{}, {"b": []}, {"a": []}])
+def test_an_exercise_without_a_verdict_gives_no_points(verdict):
+    with pytest.raises(NoVerdict):
+        score(verdict, {"a": 4.0})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[JudgeClient]:
+    server = JudgeClient()
+    yield server
+    server.close()
+
+
+def in_own_process(server: JudgeClient, tests: Path, limits: Limits, **names: object):
+    ask = in_process(namespace(**names), limits.call)
+    return server.verdict(tests, ask, b"key", "seed", limits)
+
+
+def test_the_server_outlives_the_folder_that_it_was_started_in(tests, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    server = JudgeClient()
+    server.start()
+    gone.rmdir()
+    monkeypatch.chdir(tmp_path)
+    assert in_own_process(server, tests, Limits()) == verdict_of(tests)
+    server.close()
+
+
+def test_its_own_process_gives_the_same_verdict(server, tests):
+    for total in (sum, lambda x: 0, lambda x: 1 / 0):
+        assert in_own_process(server, tests, Limits(), total=total) == verdict_of(tests, total=total)
+
+
+def test_failures_of_the_transport_reach_the_verdict(server, tests):
+    def dead(request: str) -> str:
+        raise Died
+
+    verdict = server.verdict(tests, dead, b"", "s", Limits())
+    assert [t["passed"] for row in verdict.values() for t in row] == [False] * 3
+    assert "process ended" in verdict["sum"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import os\nos._exit(0)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "x = bytearray(10**9 * 40)",
+    ],
+)
+def test_a_judge_that_ends_early_gives_no_verdict(server, tmp_path, body):
+    path = tmp_path / "test_99_early.py"
+    path.write_text(HEAD + "@exercise('a')\ndef test_x(student):\n    '''Says.'''\n\n" + body)
+    with pytest.raises((NoVerdict, HiddenTestError)):
+        server.verdict(path, in_process({}, 1), b"", "s", Limits())
+
+
+def test_a_judge_that_hangs_gives_no_verdict(server, tmp_path):
+    path = tmp_path / "test_99_hang.py"
+    path.write_text(HEAD + "@exercise('a')\ndef test_x(student):\n    '''Says.'''\n    while True: pass")
+    with pytest.raises(NoVerdict, match="too long"):
+        server.verdict(path, in_process({}, 1), b"", "s", replace(Limits(), judge_wall=1))
+
+
+def test_a_judge_that_ends_while_it_waits_for_an_answer_gives_no_verdict(server, tests):
+    def slow(request: str) -> str:
+        time.sleep(2)
+        raise Died
+
+    with pytest.raises(NoVerdict, match="without a verdict"):
+        server.verdict(tests, slow, b"", "s", replace(Limits(), judge_wall=1))
+
+
+def test_the_server_comes_back_after_its_death(server, tests):
+    server.start()
+    os.kill(server.process, signal.SIGKILL)
+    assert server.ended(10)
+    assert in_own_process(server, tests, Limits()) == verdict_of(tests)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"V",
+        b"V{",
+        b"V[1]",
+        b"Vnull",
+        b'V{"a": [{"weight": -1}]}',
+        b'V{"a": [{"weight": 1, "passed": 1}]}',
+        b"X",
+        b"\xff\xfe",
+    ],
+)
+def test_half_a_verdict_is_none(message):
+    ours, theirs = socket.socketpair()
+    with Connection(ours.detach()) as line, Connection(theirs.detach()) as other:
+        other.send_bytes(message)
+        other.close()
+        with pytest.raises(CourseError):
+            judge_client._serve_questions(line, lambda q: "", time.monotonic() + 5)
+
+
+def test_the_judge_knows_no_gradebook_and_writes_no_file(tmp_path):
+    path, target = tmp_path / "test_99_files.py", tmp_path / "written"
+    path.write_text(
+        HEAD
+        + f'''
+import os
+@exercise("a")
+def test_open_files(student):
+    """No file of the grader is open."""
+    open_files = [os.path.realpath(f"/proc/self/fd/{{n}}") for n in os.listdir("/proc/self/fd")]
+    assert not [name for name in open_files if name.endswith("gradebook.db")]
+@exercise("a")
+def test_write(student):
+    """Nothing is written."""
+    try:
+        with open({str(target)!r}, "w") as file:
+            file.write("x")
+    except OSError:
+        pass
+'''
+    )
+    with open(tmp_path / "gradebook.db", "w") as gradebook:
+        os.set_inheritable(gradebook.fileno(), True)
+        server = JudgeClient()  # started while the gradebook is open
+        verdict = server.verdict(path, in_process({}, 1), b"", "s", Limits())
+        server.close()
+    assert all(t["passed"] for t in verdict["a"])
+    assert not target.exists() or target.read_text() == ""
+    assert json.dumps(verdict)
