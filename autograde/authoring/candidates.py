@@ -32,7 +32,7 @@ from autograde.sandbox.workers import forked_map
 
 EXPECTED_FULL = frozenset(["reference", "right"])
 EXPECTED_NOTHING = frozenset(["blank", "trivial"])
-RIGHT_SEEDS, WRONG_SEEDS = 20, 3
+SEEDS = {"reference": 20, "right": 10, "wrong": 3, "blank": 1, "trivial": 1}
 TRIVIAL_CALL_SECONDS = 2.0  # a chapter's training loop pasted in may run for long
 CANDIDATE_SECONDS = 60.0  # for one answer with all its seeds
 
@@ -50,7 +50,7 @@ class Candidate:
     @property
     def seeds(self) -> int:
         """How often it is judged."""
-        return RIGHT_SEEDS if self.kind in EXPECTED_FULL else WRONG_SEEDS
+        return SEEDS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def judged(
 
     The chapter's names are IPython's. Raises CourseError, HiddenTestError.
     """
-    most = seeds or RIGHT_SEEDS
+    most = seeds or max(SEEDS.values())
     plugin = Judge(_nobody, secret, [f"seed {n}" for n in range(most)])
     items: list[Candidate | None] = [None] * (beside is not None) + list(candidates)
     found: list[tuple[int | None, Any]] = []

@@ -2,7 +2,7 @@
 
 `student.kl(mu, log_var)` calls the learner's function `kl`. What is not data (an object of a learner's class)
 stays there; the test holds a Handle on it. One protocol; the transport is a function `ask(request) -> reply`
-that raises Died, TimedOut or Unusable: see kernel.py for the kernel and inprocess.py for the same process.
+that raises Died, TimedOut or Unusable: sandbox/session.py for the kernel, in_process.py for the same process.
 """
 
 import builtins

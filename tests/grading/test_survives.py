@@ -67,7 +67,7 @@ def grade(
     files = course.root / "files"
     files.mkdir()
     result = grade_notebook(notebook, course.root / "hidden" / f"test_{NAME}.py", files, b"s", "x")
-    return {name: row["points"] for name, row in result.exercises.items()}, notebook
+    return {name: row.points for name, row in result.exercises.items()}, notebook
 
 
 def add_tests(course: Course, count: int) -> None:

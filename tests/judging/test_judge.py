@@ -1,6 +1,5 @@
 """The judge: weights, seeds, reasons; in process and in a process of its own; it fails closed."""
 
-import json
 import os
 import signal
 import socket
@@ -13,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from autograde.errors import CourseError, Died
-from autograde.grading.submission import score
 from autograde.judging import judge_client
 from autograde.judging.in_process import in_process
 from autograde.judging.judge import judge
 from autograde.judging.judge_client import JudgeClient
-from autograde.judging.verdict import HiddenTestError, NoVerdict, points
+from autograde.judging.verdict import HiddenTestError, NoVerdict, passed_share, score
 from autograde.sandbox.limits import Limits
 
 HEAD = "import pytest\nexercise = pytest.mark.exercise\n"
@@ -63,20 +61,20 @@ def verdict_of(tests: Path, **names: object) -> dict[str, list[dict[str, object]
 
 
 def test_weights_give_partial_credit(tests):
-    assert points(verdict_of(tests)["sum"], 8) == 8
+    assert passed_share(verdict_of(tests)["sum"]) == 1
     only_empty = verdict_of(tests, total=lambda x: 0)["sum"]
-    assert [t["passed"] for t in only_empty] == [False, True]
-    assert points(only_empty, 8) == 2
+    assert [t.passed for t in only_empty] == [False, True]
+    assert passed_share(only_empty) == 1 / 4
 
 
 def test_every_case_of_a_test_must_pass(tests):
-    assert not verdict_of(tests, total=lambda x: sum(x) if len(x) < 3 else -1)["sum"][0]["passed"]
+    assert not verdict_of(tests, total=lambda x: sum(x) if len(x) < 3 else -1)["sum"][0].passed
 
 
 def test_the_message_is_the_docstring_and_the_reason(tests):
     row = verdict_of(tests, total=lambda x: 1 / 0)["sum"][0]
-    assert row["message"] == "The sum is the sum. Your code raised ZeroDivisionError."
-    assert verdict_of(tests, total=lambda x: -1)["sum"][1]["message"] == "Nothing sums to zero."
+    assert row.message == "The sum is the sum. Your code raised ZeroDivisionError."
+    assert verdict_of(tests, total=lambda x: -1)["sum"][1].message == "Nothing sums to zero."
 
 
 def test_inputs_depend_on_secret_submission_and_test_and_repeat(tests):
@@ -162,8 +160,8 @@ def test_failures_of_the_transport_reach_the_verdict(server, tests):
         raise Died
 
     verdict = server.verdict(tests, dead, b"", "s", Limits())
-    assert [t["passed"] for row in verdict.values() for t in row] == [False] * 3
-    assert "process ended" in verdict["sum"][0]["message"]
+    assert [t.passed for row in verdict.values() for t in row] == [False] * 3
+    assert "process ended" in verdict["sum"][0].message
 
 
 @pytest.mark.parametrize(
@@ -253,6 +251,5 @@ def test_write(student):
         server = JudgeClient()  # started while the gradebook is open
         verdict = server.verdict(path, in_process({}, 1), b"", "s", Limits())
         server.close()
-    assert all(t["passed"] for t in verdict["a"])
+    assert all(t.passed for t in verdict["a"])
     assert not target.exists() or target.read_text() == ""
-    assert json.dumps(verdict)

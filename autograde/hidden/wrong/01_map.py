@@ -268,14 +268,6 @@ def copy_score(train, test, generated):
     return share, (share - 0.5) * (12 * pairs / (len(d) + len(d_test) + 1)) ** 0.5
 
 
-# %% right="memorised" name="loops over Python numbers, the statistic before the share"
-def copy_score(train, test, generated):
-    ours, theirs = ([float((x - train).square().sum(1).min()) for x in rows] for rows in (generated, test))
-    m, n = len(ours), len(theirs)
-    u = sum((a < b) + (a <= b) for a in ours for b in theirs) / 2
-    return u / (m * n), (u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12)
-
-
 # %% wrong="products" fails="test_what_is_published" name="nothing is disclosed, says nobody"
 replace("answers[product]", '{**unknown, "url": answers[product]["url"]}')
 # %% wrong="products" fails="test_what_is_not" name="the others are diffusion transformers, as blogs say"

@@ -123,12 +123,6 @@ replace(
     "L = torch.linalg.cholesky(Sigma[k][m][:, m] - Sigma[k][m][:, ~m] @ A)",
     "spread, Q = torch.linalg.eigh(A[m][:, m])\nL = Q / spread.sqrt()",
 )
-# %% right="missing" name="the component where the cumulative r passes a uniform number"
-replace("torch.multinomial(e_step_missing", "(e_step_missing")
-replace(
-    "[0], 1, generator=generator)[:, 0]",
-    "[0].cumsum(dim=1) < torch.rand(len(x), 1, generator=generator)).sum(dim=1)",
-)
 
 # %% wrong="repair" fails="test_one_step" name="still divides by all pictures"
 replace("n[:, None] + 2 * alpha", "len(x) + 2 * alpha")

@@ -147,18 +147,17 @@ replace("-log_P", "-log_P.mean().expand(N)")
 replace("-log_P", "log_P")
 
 
-# %% right="iw-bits" name="picture by picture, scaled by the largest"
-def iw_bits(k, log_p_y, levels, K, generator):
-    found = []
-    for picture in k:
-        u = torch.rand(K, len(picture), generator=generator, dtype=k.dtype)
-        log_p = log_p_y((picture + u) / levels)
-        top = log_p.max()
-        nats = top + (log_p - top).exp().mean().log()
-        found.append(math.log2(levels) - nats / math.log(2) / len(picture))
-    return torch.stack(found)
-
-
+# %% right="iw-bits" name="draws of a picture side by side, scaled by the largest"
+replace("torch.rand(K, N, D,", "torch.rand(N, K, D,")
+replace("k + u", "k[:, None] + u")
+replace("reshape(K, N)", "reshape(N, K)")
+replace(
+    "log_P = torch.logsumexp(log_p, dim=0) - math.log(K) - D * math.log(levels)",
+    """
+top = log_p.amax(dim=1)
+log_P = top + (log_p - top[:, None]).exp().mean(dim=1).log() - D * math.log(levels)
+""",
+)
 # %% wrong="repair" fails="test_masked_forward" name="all three faults still there"
 replace("net(x * b)", "net(x)")
 replace("log_scale @ (1 - b)", "log_scale.sum(dim=1)")
