@@ -14,7 +14,8 @@ def write(path: Path, content: str | bytes) -> None:
 def write_all(files: Mapping[Path, str | bytes], between: Callable[[], None] = lambda: None) -> None:
     """Write drafts of all files, call `between`, and only then put the drafts in their places.
 
-    What is raised on the way leaves every file as it was. Raises OSError, which names the file.
+    What is raised before the first is in its place leaves every file as it was. Raises OSError, which names
+    the file.
     """
     drafts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
     try:

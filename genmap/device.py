@@ -54,8 +54,10 @@ def settings(**columns: Any) -> SimpleNamespace:
     """
     if set(columns) == set(SETTINGS) and all(isinstance(values, Mapping) for values in columns.values()):
         names = dict.fromkeys(name for values in columns.values() for name in values)
-        rows = [columns[which] for which in SETTINGS]
-        columns = {name: tuple(row[name] for row in rows if name in row) for name in names}
+        lacking = [(which, name) for which in SETTINGS for name in names if name not in columns[which]]
+        if lacking:
+            raise ValueError("the setting {!r} lacks {}: give all three the same names".format(*lacking[0]))
+        columns = {name: tuple(columns[which][name] for which in SETTINGS) for name in names}
     for name, values in columns.items():
         if not isinstance(values, tuple) or len(values) != len(SETTINGS):
             raise ValueError(

@@ -6,6 +6,7 @@ answer costs its own cell and its tests.
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -121,10 +122,11 @@ def judged(
     plugin = Judge(_nobody, secret, [f"seed {n}" for n in range(most)])
     items: list[Candidate | None] = [None] * (beside is not None) + list(candidates)
     found: list[tuple[int | None, Any]] = []
-    raised: list[CourseError] = []
+    raised: list[Exception] = []
 
     def serve(session: pytest.Session) -> bool:
         def work(candidate: Candidate | None) -> Any:
+            sys.stderr = sys.__stderr__  # pytest's judge keeps silent; a fault of our own shall not
             if candidate is None:
                 return beside() if beside else None
             return _judge(lesson, candidate, plugin, session, seeds or candidate.seeds)
@@ -134,7 +136,7 @@ def judged(
             for index, outcome in forked_map(work, items, CANDIDATE_SECONDS, jobs):
                 number = index - (beside is not None)
                 found.append((number if number >= 0 else None, outcome))
-        except CourseError as error:  # pytest would take it for an error of its own
+        except Exception as error:  # pytest would take it for an error of its own
             raised.append(error)
         return True
 

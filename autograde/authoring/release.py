@@ -176,9 +176,9 @@ def _check_replaceable(path: Path, name: str) -> None:
 
 def _put_in_place(course: Course, built: list[Built]) -> None:
     """Write drafts of all files, register the lessons, and only then put the drafts in place."""
-    course.grading.mkdir(mode=0o700, parents=True, exist_ok=True)
     released = {one.name: nbformat.reads(one.released, 4) for one in built}
     try:
+        course.grading.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_write.write_all(dict(_new_files(course, built)), lambda: register(course, released))
     except OSError as error:
         reason = f"Cannot write {error.filename}: {error.strerror}"

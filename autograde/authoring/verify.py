@@ -106,6 +106,7 @@ def verify_lessons(course: Course, names: list[str]) -> Iterator[dict[str, Any]]
     with prestart.running():
         prestart.settled()
         for name in names:
+            prestart.start(())  # should one have ended
             try:
                 yield forked(partial(verify_lesson, course, name, default_jobs()), limit=LESSON_SECONDS)
             except StudentError as error:
@@ -135,7 +136,9 @@ def judge_answers(course: Course, name: str, path: Path) -> list[dict[str, Any]]
     def work() -> list[dict[str, Any]]:
         lesson = read_sources(course, name)
         candidates = listed(lesson, path, named=False)
-        with _chapter(lesson):
+        with _chapter(lesson) as (_, failures):
+            if failures:
+                raise CourseError(f"{name}: the chapter does not run: {'; '.join(failures)}.")
             found = dict(judged(lesson, candidates, SECRET, default_jobs(), seeds=ANSWER_SEEDS))
         return [_row(candidate, found[number]) for number, candidate in enumerate(candidates)]
 

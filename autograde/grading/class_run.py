@@ -116,9 +116,8 @@ class _Work:
             result = self._grade(student)
             seconds = time.monotonic() - start
             row = asdict(Row(student, "graded", result.points, result.maximum, seconds=seconds))
-            atomic_write.write(
-                marker, json.dumps({"key": key, "row": row})
-            )  # last: without it all is done again
+            # last: without it all is done again
+            atomic_write.write(marker, json.dumps({"key": key, "row": row}))
         except CourseError as error:
             return asdict(Row(student, "failed", reason=str(error)))
         except OSError as error:
@@ -157,7 +156,10 @@ class _Work:
             except NbGraderException as error:
                 raise CourseError(heard.reason or str(error)) from None
         verdict = self.course.grading / "autograded" / student / self.lesson / f"{self.lesson}.verdict.json"
-        return read_result(verdict.read_bytes())
+        try:
+            return read_result(verdict.read_bytes())
+        except ValueError as error:
+            raise CourseError(f"{verdict}: {error}.") from None
 
 
 class _Ear(logging.Handler):

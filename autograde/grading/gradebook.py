@@ -94,7 +94,8 @@ def make_sessions(**how: Any) -> sessionmaker[HoldableSession]:
 def held_back(gradebook: Gradebook) -> Iterator[Callable[[], None]]:
     """Inside, nothing that nbgrader commits is written; what is yielded writes it, else it is taken back."""
     session = gradebook.db()
-    assert isinstance(session, HoldableSession), "nbgrader_patches.apply() comes first"
+    if not isinstance(session, HoldableSession):
+        raise CourseError("nbgrader_config.py does not call autograde's configure: nothing is recorded.")
 
     def write() -> None:
         session.info["held back"] = False

@@ -1,6 +1,6 @@
 """Every part of nbgrader that is replaced: where it is, what takes its place, and why.
 
-Where nbgrader has a setting, nbgrader_config.py uses that. `apply` is called once, by that configuration.
+Where nbgrader has a setting, nbgrader_config.py uses that; it calls `apply`.
 """
 
 import sys
@@ -129,9 +129,10 @@ PATCHES = (
 
 
 def apply() -> None:
-    """Put every part in its place whose module is there."""
+    """Replace every part whose module is there; a second time changes nothing. Raises AttributeError."""
     for patch in PATCHES:
         module = sys.modules.get(patch.module)
         if module is not None:
             owner = reduce(getattr, filter(None, patch.owner.split(".")), module)
+            getattr(owner, patch.name)  # AttributeError, and nothing is graded, should nbgrader rename it
             setattr(owner, patch.name, patch.make())

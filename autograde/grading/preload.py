@@ -1,4 +1,4 @@
-"""The modules that grading a lesson needs, read from the released notebook: the warm process imports them."""
+"""The modules that grading a lesson needs, read from the released notebook: the fork server imports them."""
 
 import ast
 import contextlib

@@ -23,8 +23,10 @@ def running() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        JUDGE_CLIENT.close()
-        FORK_SERVER.close()
+        try:
+            JUDGE_CLIENT.close()
+        finally:
+            FORK_SERVER.close()
 
 
 def settled() -> None:

@@ -26,9 +26,7 @@ from autograde.judging.student import Ask, Student
 from autograde.judging.verdict import HiddenTestError, Outcome, Verdict
 
 MAX_LOST_CALLS = 2  # deaths or time-outs of one exercise
-UNUSED = (
-    "warnings threadexception skipping unittest setuponly setupplan tmpdir stepwise junitxml doctest pastebin"
-)
+UNUSED = "warnings threadexception skipping setuponly setupplan tmpdir stepwise junitxml doctest pastebin"
 OPTIONS = [
     *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=no"),
     "--disable-plugin-autoload",
@@ -83,11 +81,13 @@ class Judge:
         return self.serve(session) if self.serve else None
 
     def judge_collected(self, session: pytest.Session, exercise: str, seeds: int) -> list[Verdict]:
-        """Run an exercise's tests now, for the first seeds: in a fork, within `serve`."""
+        """Run an exercise's tests now, for the first seeds: in a fork, in `serve`. Raises HiddenTestError."""
         wanted = {key for key, test in self.tests.items() if test.exercise == exercise and key[0] < seeds}
         items = [item for item in session.items if self._key(item) in wanted]
         for item, following in zip_longest(items, items[1:]):
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if self.errors:
+            raise HiddenTestError(f"{items[0].path.name}: {'; '.join(dict.fromkeys(self.errors))}")
         return self.verdicts()[:seeds]
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -135,6 +135,9 @@ class Judge:
             self.errors.append(f"{item.name} needs an exercise marker and a docstring")
             return False
         if self.exercises is not None and mark.args[0] not in self.exercises:
+            return False
+        if strange := {"skip", "skipif", "xfail"} & {each.name for each in item.iter_markers()}:
+            self.errors.append(f"{item.name} is marked {min(strange)}: a hidden test always runs")
             return False
         sentence, weight = " ".join(function.__doc__.split()), mark.kwargs.get("weight", 1)
         if set(mark.kwargs) - {"weight"} or not isinstance(weight, int | float) or not 0 < weight < math.inf:
@@ -198,5 +201,7 @@ def run(tests: Path, plugin: Judge) -> list[Verdict]:
     if plugin.interrupted:
         raise KeyboardInterrupt
     if plugin.errors or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise HiddenTestError(f"{tests.name}: {'; '.join(plugin.errors) or f'pytest ended with {code!r}'}")
+        raise HiddenTestError(
+            f"{tests.name}: {'; '.join(dict.fromkeys(plugin.errors)) or f'pytest ended with {code!r}'}"
+        )
     return plugin.verdicts()

@@ -123,7 +123,7 @@ def read_verdict(text: str) -> Verdict:
     """The verdict in the judge's message. Raises NoVerdict where it is cut short or malformed."""
     try:
         return {_slug(name): [_outcome(row) for row in rows] for name, rows in json.loads(text).items()}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise NoVerdict("The judge's verdict is malformed; nothing was recorded. Grade again.") from None
 
 
@@ -157,10 +157,11 @@ def _score(row: dict[str, Any]) -> Score:
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:
-    weight, passed = _number(row["weight"]), row["passed"]
-    if type(passed) is not bool or not weight:
+    weight = _number(row["weight"])
+    texts = row["sentence"], row["message"]
+    if type(row["passed"]) is not bool or not weight or any(type(text) is not str for text in texts):
         raise ValueError
-    return Outcome(_slug(row["name"]), weight, passed, str(row["sentence"]), str(row["message"]))
+    return Outcome(_slug(row["name"]), weight, row["passed"], *texts)
 
 
 def _number(value: object) -> float:

@@ -8,16 +8,19 @@ from xml.etree.ElementTree import Element
 from latex2mathml.converter import convert_to_element
 
 MAX_CHARACTERS = 2000  # characters of a formula that is converted
-TAGS = {
-    *("math", "menclose", "mfenced", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded"),
-    *("mphantom", "mprescripts", "mroot", "mrow", "mspace", "msqrt", "mstyle", "msub", "msubsup", "msup"),
-    *("mtable", "mtd", "mtext", "mtr", "munder", "munderover", "none"),
-}
-ATTRIBUTES = {
-    *("accent", "columnalign", "columnspacing", "display", "displaystyle", "fence", "largeop", "linebreak"),
-    *("linethickness", "lspace", "mathcolor", "mathvariant", "maxsize", "minsize", "movablelimits"),
-    *("notation", "rowspacing", "rspace", "scriptlevel", "separator", "stretchy", "width"),
-}
+TAGS = frozenset(
+    """
+    math menclose mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow
+    mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none
+    """.split()
+)
+ATTRIBUTES = frozenset(
+    """
+    accent columnalign columnspacing display displaystyle fence largeop linebreak linethickness
+    lspace mathcolor mathvariant maxsize minsize movablelimits notation rowspacing rspace
+    scriptlevel separator stretchy width
+    """.split()
+)
 VALUE = re.compile(r"[\w.%# -]{1,40}", re.ASCII)
 LETTERS = {"double-struck": "DOUBLE-STRUCK", "script": "SCRIPT", "fraktur": "FRAKTUR", "bold": "BOLD"}
 

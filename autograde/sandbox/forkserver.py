@@ -246,6 +246,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
     with contextlib.suppress(KeyError):  # where matplotlib keeps its list of fonts
         os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)  # the text of this program
     gc.disable()  # it would look through all that is imported, again and again
     import_all(SHARED)
     serve(socket.socket(fileno=int(sys.argv[1])))

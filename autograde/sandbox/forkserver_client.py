@@ -43,6 +43,7 @@ class ForkServerClient:
             return
         if self.control is not None:
             self.control.close()
+        sources = {f"autograde.sandbox.{name}": PROGRAM.with_name(f"{name}.py").read_text() for name in PARTS}
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with PROGRAM.open("rb") as text, _interpreter() as program, theirs:
             keep = theirs.fileno(), program.fileno()
@@ -56,9 +57,8 @@ class ForkServerClient:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        sources = {f"autograde.sandbox.{name}": PROGRAM.with_name(f"{name}.py").read_text() for name in PARTS}
-        self._send({"do": "load", "sources": sources})
         self.owner, self.known = os.getpid(), None
+        self._send({"do": "load", "sources": sources})
 
     def learn(self, modules: Iterable[str]) -> None:
         """Let it import the modules, where it has not, before its next kernel."""
@@ -137,9 +137,8 @@ def _interpreter() -> IO[bytes]:
     return file
 
 
-FORK_SERVER = (
-    ForkServerClient()
-)  # one for the whole process: every kernel of a class is forked from its server
+# One for the whole process: every kernel of a class is forked from its server.
+FORK_SERVER = ForkServerClient()
 
 
 def kernel_environment() -> dict[str, str]:

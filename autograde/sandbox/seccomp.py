@@ -16,17 +16,18 @@ FLAGS = {  # of clone(2): new namespaces, and a child of the process that waits 
     "CLONE_NEWPID": 0x20000000,
     "CLONE_NEWNET": 0x40000000,
 }
-DENIED = (
-    *("unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree"),
-    *("fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "name_to_handle_at", "open_by_handle_at"),
-    *("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "perf_event_open"),
-    # memory that belongs to no process: nobody counts it
-    *("memfd_create", "memfd_secret", "shmget", "msgget", "semget", "mq_open"),
-    *("io_setup", "modify_ldt", "fanotify_init"),  # the first takes what all processes of the machine share
-    *("bpf", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd"),
-    *("keyctl", "add_key", "request_key", "kexec_load", "kexec_file_load", "init_module", "finit_module"),
-    *("delete_module", "swapon", "swapoff", "reboot", "acct", "quotactl", "syslog", "settimeofday"),
-)
+DENIED = """
+    unshare setns mount umount2 pivot_root chroot move_mount open_tree
+    fsopen fsconfig fsmount fspick mount_setattr name_to_handle_at open_by_handle_at
+    ptrace process_vm_readv process_vm_writev pidfd_getfd kcmp perf_event_open
+    bpf io_uring_setup io_uring_enter io_uring_register userfaultfd modify_ldt fanotify_init
+    keyctl add_key request_key kexec_load kexec_file_load init_module finit_module
+    delete_module swapon swapoff reboot acct quotactl syslog settimeofday
+""".split()
+# Memory that belongs to no process: nobody counts it.
+DENIED += "memfd_create memfd_secret shmget msgget semget mq_open".split()
+# It takes what all processes of the machine share.
+DENIED += ["io_setup"]
 
 
 def open_filter() -> IO[bytes]:

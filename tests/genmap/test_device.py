@@ -76,7 +76,7 @@ def test_a_notebook_begun_earlier_gives_its_settings_as_three_mappings(monkeypat
     sets = {name: {"steps": n, "width": 8} for n, name in enumerate(("smoke", "quick", "full"))}
     assert vars(genmap.settings(**sets)) == {"steps": 1, "width": 8}
     del sets["full"]["width"]
-    with pytest.raises(ValueError, match="'width'"):
+    with pytest.raises(ValueError, match="'full' lacks width"):
         genmap.settings(**sets)
 
 

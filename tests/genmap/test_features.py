@@ -258,7 +258,7 @@ def start(cache: Path, steps: int) -> subprocess.Popen:
 
 def test_two_processes_at_once_end_with_one_whole_file(cache):
     both = [start(cache, 50) for _ in range(2)]
-    said = {process.communicate(timeout=120)[0] for process in both}
+    said = {process.communicate(timeout=1200)[0] for process in both}
     assert len(said) == 1
     assert all(process.returncode == 0 for process in both)
     assert len(list(cache.iterdir())) == 1

@@ -149,7 +149,6 @@ def fetch(url: str) -> str:
             time.sleep(0.1)
 
 
-@pytest.mark.timeout(60)
 def test_the_lab_serves_the_first_lesson_and_nothing_for_teachers(server):
     assert next(server) == "Copied to work/: 01_map, 02_next. JupyterLab starts; Control-C stops it.\n"
     address = r"(http://127\.0\.0\.1:\d+)(/lab/tree/01_map/01_map\.ipynb)\?token=(\w+)"

@@ -18,7 +18,7 @@ from genmap import progress
 def run_notebook(*cells):
     """Run cells in a fresh kernel under plain nbclient; return each cell's outputs."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=1200, kernel_name="python3").execute()
     return [cell.outputs for cell in notebook.cells]
 
 

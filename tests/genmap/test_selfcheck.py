@@ -285,7 +285,7 @@ def test_in_a_notebook_it_is_a_table():
         "selfcheck.run('01_map')",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True).execute()
+    NotebookClient(notebook, timeout=1200, kernel_name="python3", allow_errors=True).execute()
     early, blank, wrong = (notebook.cells[i].outputs for i in (1, 4, 6))
     for outputs in (early, blank, wrong):
         assert [set(output.data) for output in outputs] == [{"text/html", "text/plain"}]

@@ -1,4 +1,4 @@
-"""What the warm process imports: what graded cells need, not what a demo cell or a submission does."""
+"""What the fork server imports: what graded cells need, not what a demo cell or a submission does."""
 
 import subprocess
 import sys

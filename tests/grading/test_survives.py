@@ -159,10 +159,10 @@ def test_an_empty_array_is_no_answer(shape):
 
 
 def test_a_huge_lazy_tensor_is_refused_at_once():
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(WireError):
         wire.dumps(torch.zeros(1).expand(3 * 10**8), lambda value: None)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("weight", ["0", "-1", "'two'", "float('inf')", "1, wieght=2"])

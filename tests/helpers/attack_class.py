@@ -79,7 +79,7 @@ SMALL = replace(
 MAX_GROWTH_BYTES = 1 << 30  # by which the grader may grow for a moment
 MAX_NOTEBOOK_BYTES = 4 << 20  # of an autograded notebook
 MAX_NEW_DESCRIPTORS = 8  # that a grader may have open after an attack and had not before
-SLACK_SECONDS = 30  # beyond the limit of a notebook: judging, recording, the feedback
+SLACK_SECONDS = 600  # beyond the limit of a notebook: judging, recording, the feedback
 # what an attack must not end with before it has attacked
 BROKEN = "NameError|ImportError|ModuleNotFoundError|AttributeError|TypeError|PicklingError"
 GOT_IN = "GOT-IN"  # what an attack prints, in two pieces, where it succeeds

@@ -33,7 +33,7 @@ from autograde.sandbox.seccomp import open_filter
 
 DRIVER = Path(__file__).parent / "attack_stock_driver.py"
 PROCESS = 2  # the driver's number in the sandbox
-GRADING_SECONDS = 150  # for the whole class
+GRADING_SECONDS = 1500  # for the whole class
 LIMITS = replace(Limits(), memory=2 << 30, disk_bytes=600 << 20, processes=200)
 MACHINE = "attacks the machine"
 NO_PART = "attacks what stock nbgrader does not have"

@@ -10,7 +10,7 @@ from autograde.judging.judge_client import JUDGE_CLIENT
 from autograde.sandbox.bubblewrap import sandbox_uid
 from autograde.sandbox.forkserver_client import FORK_SERVER
 
-LEAVING_SECONDS = 5.0  # in which every process must be gone
+LEAVING_SECONDS = 60.0  # in which every process must be gone, on a busy machine too
 
 
 def processes_left() -> Iterator[str]:

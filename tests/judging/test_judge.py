@@ -111,6 +111,9 @@ def test_only_the_exercises_asked_for_are_judged(tests):
         "def broken(:",
         "",
         "@exercise('a')\ndef test_x(no_such_fixture):\n    '''Says.'''\n\nraise RuntimeError",
+        "@exercise('a')\n@pytest.mark.skip\ndef test_x(student):\n    '''Says.'''",
+        "@exercise('a')\n@pytest.mark.xfail\ndef test_x(student):\n    '''Says.'''",
+        "import unittest\n\n\nclass T(unittest.TestCase):\n    def test_y(self):\n        '''Says.'''",
     ],
 )
 def test_faulty_hidden_tests_are_an_error_of_the_course(tmp_path, body):
@@ -188,11 +191,11 @@ def test_a_judge_that_hangs_gives_no_verdict(server, tmp_path):
 
 def test_a_judge_that_ends_while_it_waits_for_an_answer_gives_no_verdict(server, tests):
     def slow(request: str) -> str:
-        time.sleep(2)
+        time.sleep(8)
         raise Died
 
     with pytest.raises(NoVerdict, match="without a verdict"):
-        server.verdict(tests, slow, b"", "s", replace(Limits(), judge_wall=1))
+        server.verdict(tests, slow, b"", "s", replace(Limits(), judge_wall=4))
 
 
 def test_the_server_comes_back_after_its_death(server, tests):

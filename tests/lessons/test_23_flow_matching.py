@@ -1,19 +1,16 @@
 """Lesson 23_flow_matching: its definitions agree with flow_matching, torchdiffeq, scipy and known laws."""
 
-import contextlib
-import io
 import itertools
 import math
-import types
 
 import numpy as np
 import pytest
 import torch
 from course_root import COURSE
+from lesson_runs import at_full_size
 from scipy.stats import norm
 
 from autograde.authoring.definitions import definitions
-from autograde.authoring.script import read_lesson
 
 
 @pytest.fixture(scope="module")
@@ -184,19 +181,9 @@ def test_the_ball_obeys_newton(lesson):
 
 
 def test_full_takes_one_step_at_full_size(lesson, monkeypatch):
-    """The settings of `full`, read from the lesson's own cell: a step of the flow, of four pictures."""
-    monkeypatch.setenv("GENMAP_SETTING", "full")
-    cell = next(
-        c.source
-        for c in read_lesson(COURSE.source("23_flow_matching")).cells
-        if "genmap.settings(" in c.source
-    )
-    names = dict(lesson)
-    with contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(cell, "settings", "exec"), names)
-    full = names["S"]
-    assert full.channels >= 128 and full.bf16
-    monkeypatch.setitem(lesson, "S", types.SimpleNamespace(**vars(full)))
+    """The setting for a GPU: one step of the flow, of four pictures, on any device."""
+    full = at_full_size(lesson, "23_flow_matching", monkeypatch)
+    assert full.channels >= 128
     net = lesson["UNet"](channels=full.channels)
     ema, before = lesson["copy"].deepcopy(net).requires_grad_(False), [p.clone() for p in net.parameters()]
     optimizer = torch.optim.AdamW(net.parameters(), full.rate)

@@ -33,6 +33,7 @@ from autograde.pages.formgrader import HANDLERS
 
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason=NEEDED)
 __all__ = ["course", "released"]
+START_SECONDS = 600.0  # for the server to answer
 COURSE = """
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Site:
     def js(self, code: str) -> object:
         return self.browser.execute_script(f"return {code}")
 
-    def wait(self, condition: str, seconds: float = 20) -> None:
+    def wait(self, condition: str, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while not self.js(f"!!({condition})"):
             assert time.monotonic() < end, condition
@@ -134,14 +135,15 @@ def address(released: Course, tmp_path: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(300)
 
 
 def _await(url: str, server: subprocess.Popen) -> None:
-    for _ in range(300):
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
         assert server.poll() is None
         try:
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=60)
             return
         except OSError:
             time.sleep(0.1)
@@ -158,7 +160,7 @@ def site(released: Course, address: str, tmp_path: Path) -> Iterator[Site]:
     options.set_capability("unhandledPromptBehavior", "ignore")
     browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
-        browser.set_page_load_timeout(60)
+        browser.set_page_load_timeout(600)
         browser.get(f"{address}/login")
         browser.find_element("css selector", "#password_input").send_keys("secret")
         browser.find_element("css selector", "#login_submit").click()

@@ -109,7 +109,6 @@ def has(python: Path, module: str) -> bool:
     return not subprocess.run([python, "-c", IMPORTS.format(module)], capture_output=True).returncode
 
 
-@pytest.mark.timeout(200)
 def test_the_first_lesson_runs_in_a_bare_kernel(bare, environment, tmp_path):
     build_wheel(ROOT, tmp_path)
     (built,) = tmp_path.glob("*.whl")

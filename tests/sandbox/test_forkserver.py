@@ -1,4 +1,4 @@
-"""Kernels forked from a warm process: imports made, nothing of the grader's or of each other's in them."""
+"""Kernels forked from the fork server: imports made, nothing of the grader's or of each other's in them."""
 
 import os
 import socket

@@ -64,13 +64,13 @@ def test_restarts_are_bounded_and_then_nothing_answers(tmp_path):
 
 
 def test_the_whole_notebook_has_a_time_limit(tmp_path):
-    first, second = new_code_cell("import time\ntime.sleep(30)"), new_code_cell(DEFINE)
+    first, second = new_code_cell("import time\ntime.sleep(1000)"), new_code_cell(DEFINE)
     start = time.monotonic()
-    with Session(tmp_path, replace(LIMITS, cell=60, wall=4), KERNELS) as session:
+    with Session(tmp_path, replace(LIMITS, cell=600, wall=4), KERNELS) as session:
         assert not session.run(first) and not session.run(second)
         with pytest.raises(TimedOut):
             session.ask("")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 500  # of the thousand that the first one sleeps
     assert second.outputs[0].ename == "TimeLimit"
 
 

@@ -224,7 +224,7 @@ def test_two_processes_at_once_download_once(server, listed, cache):
         )
         for _ in range(2)
     ]
-    results = [process.communicate(timeout=60) for process in both]
+    results = [process.communicate(timeout=600) for process in both]
     assert [out for out, _ in results] == ["600000\n"] * 2, results
     assert server.asked == [None]
 
