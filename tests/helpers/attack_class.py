@@ -76,6 +76,8 @@ SMALL = replace(
     **{"judge_cpu": 20, "judge_wall": 60, "grader": 300 << 20, "files": 5000},
     notebook_output_bytes=1 << 20,
 )
+# The honest student has the time that a busy machine may need; what attacks leave is looked for apart.
+PATIENT = replace(SMALL, call=300, cell=300, wall=1800, cpu=300, judge_cpu=240, judge_wall=1800)
 MAX_GROWTH_BYTES = 1 << 30  # by which the grader may grow for a moment
 MAX_NOTEBOOK_BYTES = 4 << 20  # of an autograded notebook
 MAX_NEW_DESCRIPTORS = 8  # that a grader may have open after an attack and had not before
@@ -163,7 +165,7 @@ class Class:
 
     def grade_honest(self) -> float | None:
         """The honest student's score, from a new grading."""
-        self.limits[0], self.since = SMALL, 0
+        self.limits[0], self.since = PATIENT, 0
         run_student(self.course, HONEST)
         return self.score(HONEST)
 
