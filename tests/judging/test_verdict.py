@@ -68,6 +68,9 @@ def test_what_nobody_answered_is_known_by_its_message():
         [{**ROW, "weight": "1"}],
         [{**ROW, "name": "a b"}],
         [{**ROW, "name": 3}],
+        [{**ROW, "sentence": 3}],
+        [{**ROW, "message": None}],
+        [{**ROW, "weight": 10**400}],
     ],
 )
 def test_a_malformed_verdict_is_none(rows):

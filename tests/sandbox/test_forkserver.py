@@ -1,5 +1,6 @@
 """Kernels forked from the fork server: imports made, nothing of the grader's or of each other's in them."""
 
+import contextlib
 import os
 import socket
 
@@ -141,3 +142,19 @@ def test_a_judge_that_fails_says_why_though_kernels_have_been_made():
     with open(told) as errors:
         assert "Socket operation on non-socket" in errors.read()
     fork_server.close()
+
+
+def test_a_server_that_ends_at_once_is_started_again(monkeypatch, tmp_path):
+    client = ForkServerClient()
+    (tmp_path / "forkserver.py").write_text("raise SystemExit")
+    with monkeypatch.context() as patch:
+        patch.setattr("autograde.sandbox.forkserver_client.PROGRAM", tmp_path / "forkserver.py")
+        patch.setattr("autograde.sandbox.forkserver_client.PARTS", ())
+        with contextlib.suppress(CourseError):
+            client.start()
+    assert client.process is not None
+    ended = client.process.pid
+    client.process.wait()
+    client.learn([])
+    assert client.process.pid != ended and client.process.poll() is None
+    client.close()
