@@ -148,7 +148,8 @@ def _check_uses(cells: list[Cell]) -> None:
             owner = owners.get(node.id) if isinstance(node, ast.Name) else None
             if isinstance(node, ast.Name) and owner not in (None, *map(cell.marks.get, ("exercise", "test"))):
                 reason = f"{node.id!r} of exercise {owner!r} is used here, which not everybody has solved"
-                raise cell.refuse(f"{reason}: leave that to its own cell and its test, or rename this one.", node.lineno - 1)
+                mend = "leave that to its own cell and its test, or rename this one"
+                raise cell.refuse(f"{reason}: {mend}.", node.lineno - 1)
 
 
 def _bindings(tree: ast.Module, imports: bool = True) -> dict[str, int]:
