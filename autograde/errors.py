@@ -36,6 +36,12 @@ class TimedOut(StudentError):
     reason = "The call took too long."
 
 
+class OutOfTime(TimedOut):
+    """The time for all calls together was used up before this one."""
+
+    reason = "The time for all calls together was used up before this one: earlier calls took too long."
+
+
 class Unusable(StudentError):
     """The reply is no value of the expected kind."""
 

@@ -48,7 +48,7 @@ def try_notebook(path: Path) -> tuple[str, Rows, list[str]]:
         return _judged(lesson, rebuilt, namespace, fingerprint(rebuilt)), failures
 
     try:
-        rows, failures = forked(work, limits_of(release.metadata).wall)
+        rows, failures = forked(work, 2 * limits_of(release.metadata).notebook)
     except StudentError as error:
         raise CourseError(f"{path} could not be run to its end. {error.reason}") from None
     return lesson, rows, failures

@@ -3,12 +3,16 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from autograde.errors import TimedOut
 from autograde.judging.student import Ask
+from autograde.sandbox.allowance import LOOK_SECONDS, Allowance
 from autograde.sandbox.call_server import CallServer
+
+AGAIN_SECONDS = 1.0  # after which a call that goes on is stopped again
 
 
 class _CallTimeout(BaseException):
@@ -33,19 +37,25 @@ def in_process(namespace: dict[str, Any], call_limit: float) -> Ask:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[list[bool]]:
-    """Raise _CallTimeout after some seconds, and again every second: a bare `except` may swallow it.
+def _alarm(seconds: float) -> Iterator[list[float]]:
+    """Raise _CallTimeout when a call is out of time, and again every second: a bare `except` may swallow it.
 
-    The list is empty until then.
+    The list holds when it was raised.
     """
-    expired: list[bool] = []
+    expired: list[float] = []
+    allowance = Allowance(seconds, time.process_time, lives=lambda: True)
 
-    def stop(*_: object) -> None:
-        expired.append(True)
-        raise _CallTimeout
+    def look(*_: object) -> None:
+        if expired and time.monotonic() - expired[-1] < AGAIN_SECONDS:
+            return
+        try:
+            allowance.check()
+        except TimeoutError:
+            expired.append(time.monotonic())
+            raise _CallTimeout from None
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    before, often = signal.signal(signal.SIGALRM, look), min(LOOK_SECONDS, seconds)
+    signal.setitimer(signal.ITIMER_REAL, often, often)
     try:
         yield expired
     finally:

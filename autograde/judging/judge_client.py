@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autograde.errors import Died, StudentError, TimedOut, Unusable
+from autograde.errors import Died, OutOfTime, StudentError, TimedOut, Unusable
 from autograde.judging.verdict import HiddenTestError, NoVerdict, Verdict, read_verdict
 from autograde.sandbox.forkserver_client import FORK_SERVER
 from autograde.sandbox.limits import Limits
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # it imports NumPy, which the grader does not need
 FAILURES: dict[JudgeMessage, StudentError] = {
     JudgeMessage.DIED: Died(),
     JudgeMessage.TIMED_OUT: TimedOut(),
+    JudgeMessage.OUT_OF_TIME: OutOfTime(),
     JudgeMessage.UNUSABLE: Unusable("a malformed reply"),
 }
 SERVER = "autograde.judging.judge_process"

@@ -2,14 +2,12 @@
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from autograde.errors import Unusable
 from autograde.sandbox import framing
+from autograde.sandbox.allowance import LOOK_SECONDS, Allowance
 from autograde.sandbox.protocol import KernelMessage
-
-ALIVE_SECONDS = 0.5  # between two looks at whether the kernel lives: a child of it may keep the line open
 
 
 class Channel:
@@ -18,46 +16,43 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self.end = end
 
-    def await_kernel(self, seconds: float, lives: Callable[[], bool]) -> None:
+    def await_kernel(self, allowance: Allowance) -> None:
         """Wait until the kernel is ready: it says so before the learner's code runs. Raises as `run` does."""
-        self._receive(time.monotonic() + seconds, lives)
+        self._receive(allowance)
 
-    def run(self, source: str, seconds: float, lives: Callable[[], bool]) -> Iterator[str]:
+    def run(self, source: str, allowance: Allowance) -> Iterator[str]:
         """Have a cell run; yields its messages and, last, the one that says that it has ended.
 
         Raises TimeoutError, EOFError or OSError.
         """
-        deadline = self._send(KernelMessage.CELL + json.dumps(source), seconds)
+        self._send(KernelMessage.CELL + json.dumps(source), allowance)
         kind = ""
         while kind != KernelMessage.ENDED:
-            message = self._receive(deadline, lives)
+            message = self._receive(allowance)
             kind = message[:1]
             yield message
 
-    def ask(self, question: str, seconds: float, lives: Callable[[], bool]) -> str:
+    def ask(self, question: str, allowance: Allowance) -> str:
         """The answer. Raises Unusable for what is no text, TimeoutError, EOFError or OSError."""
-        deadline = self._send(KernelMessage.QUESTION + question, seconds)
-        while (message := self._receive(deadline, lives))[:1] != KernelMessage.ANSWER:
+        self._send(KernelMessage.QUESTION + question, allowance)
+        while (message := self._receive(allowance))[:1] != KernelMessage.ANSWER:
             pass  # what a thread of the learner's prints meanwhile
         return message[1:]
 
-    def _send(self, message: str, seconds: float) -> float:
-        """Send; returns when the time for an answer is over."""
-        deadline = time.monotonic() + seconds
-        self.end.settimeout(max(seconds, 0.001))
+    def _send(self, message: str, allowance: Allowance) -> None:
+        # a kernel that waits reads at once; one that does not read is asleep
+        self.end.settimeout(max(allowance.seconds, 0.001))
         framing.send(self.end, message)
-        return deadline
 
-    def _receive(self, deadline: float, lives: Callable[[], bool]) -> str:
+    def _receive(self, allowance: Allowance) -> str:
         def take(size: int) -> bytes:
-            while (left := deadline - time.monotonic()) > 0:
-                self.end.settimeout(min(ALIVE_SECONDS, left))
+            self.end.settimeout(LOOK_SECONDS)
+            while True:
+                allowance.check()  # also where much comes: a child of a dead kernel may keep the line open
                 try:
                     return self.end.recv(size)
                 except TimeoutError:
-                    if not lives():
-                        raise EOFError from None
-            raise TimeoutError
+                    pass
 
         content = framing.receive(take)
         try:

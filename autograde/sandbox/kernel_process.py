@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from autograde.errors import CourseError
+from autograde.sandbox.allowance import Allowance
 from autograde.sandbox.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, secrets
 from autograde.sandbox.channel import Channel
 from autograde.sandbox.forkserver_client import FORK_SERVER, kernel_environment
@@ -61,7 +62,7 @@ class KernelProcess:
         try:
             with theirs:
                 self._begin(theirs, request)
-            self.channel.await_kernel(self.limits.start, self.lives)
+            self.channel.await_kernel(Allowance(self.limits.start, self.cpu, self.lives))
         except (CourseError, OSError, EOFError) as error:
             self.stop()
             if isinstance(error, CourseError):
@@ -108,6 +109,10 @@ class KernelProcess:
     def lives(self) -> bool:
         """Whether it may still answer."""
         return not any(ended(process) for process in (self.first, self.process) if process)
+
+    def cpu(self) -> float:
+        """CPU seconds that all its processes have used, those that have ended included."""
+        return usage(*(process for process in (self.first, self.process) if process))[1]
 
     def kill(self) -> None:
         """End every process of it: they die with the first of their namespace."""

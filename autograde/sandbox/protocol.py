@@ -25,6 +25,7 @@ class JudgeMessage(StrEnum):
     VERDICT = "V"  # from the judge, last: its verdict in JSON
     FAULT = "F"  # from the judge, last: why the hidden tests could not be run
     ANSWER = "A"  # to the judge: the kernel's answer
-    DIED = "D"  # to the judge, in place of an answer: errors.Died, TimedOut, Unusable
+    DIED = "D"  # to the judge, in place of an answer: errors.Died, TimedOut, OutOfTime, Unusable
     TIMED_OUT = "T"
+    OUT_OF_TIME = "O"
     UNUSABLE = "U"

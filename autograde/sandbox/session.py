@@ -1,19 +1,20 @@
 """Runs a submission's cells in a kernel and carries the judge's questions there; survives what cells do.
 
 An error costs what depends on it. A time-out, a dead kernel or a flood of output costs the cell that caused
-it: the kernel is started anew, the cells that had run are run again without the poisonous one, and the rest
-follows, at most `limits.restarts` times.
+it, however often: the kernel is started anew, the cells that had run are run again without the poisonous one,
+and the rest follows, until the time for all cells is used up. Calls have a time of their own: what the cells
+defined is judged all the same.
 """
 
 import json
-import time
 from pathlib import Path
 from types import TracebackType
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from autograde.errors import Died, TimedOut, Unusable
+from autograde.errors import Died, OutOfTime, TimedOut, Unusable
+from autograde.sandbox.allowance import Budget
 from autograde.sandbox.framing import WireError
 from autograde.sandbox.kernel_process import KernelFactory, KernelProcess
 from autograde.sandbox.limits import Limits
@@ -33,8 +34,9 @@ class Session:
 
     def __init__(self, folder: Path, limits: Limits, kernels: KernelFactory) -> None:
         self.folder, self.limits, self.kernels = folder, limits, kernels
-        self.deadline = time.monotonic() + limits.wall
-        self.restarts, self.room = 0, limits.notebook_output_bytes
+        self.cells, self.calls = Budget(limits.notebook), Budget(limits.notebook)
+        self.timed_out = False  # anything, so that it may be the machine's fault
+        self.room = limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
         self.kernel: KernelProcess | None = None
         self.outputs = Outputs(NotebookNode(cells=[], metadata={}), store_widget_state=False)
@@ -52,50 +54,55 @@ class Session:
     def run(self, cell: NotebookNode) -> bool:
         """Run a code cell and put its outputs into it; returns whether it ended without an error."""
         cell.outputs = []
-        if self.kernel is None:
-            _fail(cell, "NotRun", "The process had ended too often before this cell.")
-            return False
-        if time.monotonic() > self.deadline:
+        if self.cells.spent:
+            self.timed_out = True
             _fail(cell, "TimeLimit", "The time for the whole notebook was used up before this cell.")
             return False
         try:
-            self._execute(cell)
+            self._execute(cell, self.cells)
         except Exception as error:
+            self.timed_out |= isinstance(error, TimeoutError)
             _fail(cell, *POISON.get(type(error), DEAD))
-            self._restart()
+            self._restart(self.cells)
             return False
         self.done.append(cell)
         return not any(output.output_type == "error" for output in cell.outputs)
 
     def ask(self, request: str) -> str:
         """The judge's question, as student.Ask. After a death or a time-out the kernel is started anew."""
-        if self.kernel is None or time.monotonic() > self.deadline:
-            raise Died if self.kernel is None else TimedOut
-        seconds = min(self.limits.call, self.deadline - time.monotonic())
+        if self.calls.spent:
+            self.timed_out = True
+            raise OutOfTime
+        kernel = self._kernel()
         try:
-            return self.kernel.channel.ask(request, seconds, self.kernel.lives)
+            with self.calls.spend(self.limits.call, kernel.cpu, kernel.lives) as allowance:
+                return kernel.channel.ask(request, allowance)
         except Unusable:
             raise
-        except TimeoutError:
-            self._restart(cost=0)  # the judge stops asking an answer that does this again
-            raise TimedOut from None
-        except Exception:
-            self._restart(cost=0)
+        except Exception as error:
+            self._restart(self.calls)  # the judge stops asking an answer that does this again
+            if isinstance(error, TimeoutError):
+                self.timed_out = True
+                raise TimedOut from None
             raise Died from None
 
-    def _execute(self, cell: NotebookNode) -> None:
-        assert self.kernel is not None
-        seconds = max(1, min(self.limits.cell, self.deadline - time.monotonic()))
+    def _execute(self, cell: NotebookNode, budget: Budget) -> None:
+        kernel = self._kernel()
         self.outputs.begin(cell, min(self.limits.output_bytes, self.room))
         try:
-            for message in self.kernel.channel.run(cell.source, seconds, self.kernel.lives):
-                if message[:1] == KernelMessage.ENDED:
-                    cell.execution_count = _count(message[1:])
-                else:
-                    self.outputs.take(message[1:])
+            with budget.spend(self.limits.cell, kernel.cpu, kernel.lives) as allowance:
+                for message in kernel.channel.run(cell.source, allowance):
+                    if message[:1] == KernelMessage.ENDED:
+                        cell.execution_count = _count(message[1:])
+                    else:
+                        self.outputs.take(message[1:])
         finally:
             self.room -= min(self.outputs.received, self.outputs.allowed)
         self.outputs.end()
+
+    def _kernel(self) -> KernelProcess:
+        assert self.kernel is not None, "a session is used in a `with` statement"
+        return self.kernel
 
     def _start(self) -> None:
         self.kernel = self.kernels.start(self.folder)
@@ -105,21 +112,19 @@ class Session:
         if kernel is not None:
             kernel.stop()
 
-    def _restart(self, cost: int = 1) -> None:
+    def _restart(self, budget: Budget) -> None:
         """A new kernel with the same state, as far as the cells that ran can make it."""
         self._stop()
-        self.restarts += cost
-        if self.restarts > self.limits.restarts:
-            return
         self._start()
         for cell in list(self.done):
-            if time.monotonic() > self.deadline:  # nothing is run or asked from here on
+            payer = self.calls if budget.spent else budget  # what the cells defined is judged all the same
+            if payer.spent:
                 return
             try:
-                self._execute(NotebookNode(cell, outputs=[]))  # the outputs of the first run stand
+                self._execute(NotebookNode(cell, outputs=[]), payer)  # the outputs of the first run stand
             except Exception:  # it ran before and does not now: it is left out from here on
                 self.done.remove(cell)
-                self._restart()
+                self._restart(budget)
                 return
 
 

@@ -16,4 +16,4 @@ ODD = [
     ("comm_msg", {"comm_id": [], "data": 7}),
 ]
 EXTRA = [SEND.format(*message) for message in ODD]
-LIMITS = {"restarts": 20, "wall": 60}
+LIMITS = {"notebook": 60}

@@ -17,4 +17,4 @@ random.seed(0)
 np.seterr(all="raise")
 """,
 ]
-LIMITS = {"cell": 25, "wall": 50, "call": 10, "memory": 2 << 30}
+LIMITS = {"cell": 25, "notebook": 50, "call": 10, "memory": 2 << 30}

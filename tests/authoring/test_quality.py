@@ -16,7 +16,6 @@ from small_course import course as course
 from autograde.authoring import quality
 from autograde.course import Course
 from autograde.errors import CourseError
-from autograde.sandbox.limits import Limits
 from genmap.board.entries import METRICS, Board, Row, Target, parse, row_of
 
 HEAD = f"""# What stands above the line stays as it is.
@@ -142,7 +141,7 @@ TARGET = Target(lesson=NAME, model="a mean", data="numbers", metric="nats", limi
             quality.Run([row(model="another")], 10, 10),
             ["no nats per example of a mean on numbers was recorded"],
         ),
-        (quality.Run([row()], Limits.cpu + 1, 10), ["takes 301 CPU-seconds, more than 300"]),
+        (quality.Run([row()], quality.CPU_SECONDS + 1, 10), ["takes 301 CPU-seconds, more than 300"]),
         (quality.Run([], 10, 10), ["no nats", "it records no figure: call board.record"]),
     ],
 )

@@ -75,7 +75,7 @@ def test_metadata_comes_from_the_release():
             points=100, schema_version=99, locked=False, grade=True
         )
         cell.metadata["tags"] = ["skip-execution", "demo"]
-    notebook.metadata = {"kernelspec": {"name": "bash"}, "genmap": {"limits": {"wall": 10**6}}}
+    notebook.metadata = {"kernelspec": {"name": "bash"}, "genmap": {"limits": {"notebook": 10**6}}}
     rebuilt, _ = rebuild(notebook, RELEASE)
     assert [c.metadata for c in rebuilt.cells] == [c.metadata for c in RELEASE.cells]
     assert rebuilt.metadata == RELEASE.metadata

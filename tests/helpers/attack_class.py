@@ -71,13 +71,13 @@ def test_two(student, rng):
 NOTE = f"import os\nos.mkdir('outputs')\nopen('outputs/{CANARY}-note', 'w').write('canary')\n"
 SMALL = replace(
     Limits(),
-    **{"call": 3, "cell": 4, "wall": 25, "restarts": 2, "cpu": 20, "processes": 64, "memory": 1500 << 20},
+    **{"call": 3, "cell": 4, "notebook": 25, "cpu": 20, "processes": 64, "memory": 1500 << 20},
     **{"disk_bytes": 32 << 20, "file_bytes": 16 << 20, "output_bytes": 256 << 10, "flood_bytes": 8 << 20},
     **{"judge_cpu": 20, "judge_wall": 60, "grader": 300 << 20, "files": 5000},
     notebook_output_bytes=1 << 20,
 )
 # The honest student has the time that a busy machine may need; what attacks leave is looked for apart.
-PATIENT = replace(SMALL, call=300, cell=300, wall=1800, cpu=300, judge_cpu=240, judge_wall=1800)
+PATIENT = replace(SMALL, call=300, cell=300, notebook=1800, cpu=300, judge_cpu=240, judge_wall=1800)
 MAX_GROWTH_BYTES = 1 << 30  # by which the grader may grow for a moment
 MAX_NOTEBOOK_BYTES = 4 << 20  # of an autograded notebook
 MAX_NEW_DESCRIPTORS = 8  # that a grader may have open after an attack and had not before
@@ -234,7 +234,7 @@ def _excesses(attack: Attack, outcome: Outcome) -> Iterator[str]:
         yield f"{outcome['opened']} files left open"
     if len(outcome["notebook"]) > attack.get("LARGEST", MAX_NOTEBOOK_BYTES):
         yield f"a notebook of {len(outcome['notebook'])} bytes"
-    if outcome["seconds"] > SMALL.wall + SLACK_SECONDS:
+    if outcome["seconds"] > 2 * SMALL.notebook + SLACK_SECONDS:
         yield f"it took {outcome['seconds']:.0f} s"
 
 

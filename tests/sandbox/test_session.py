@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from nbformat.v4 import new_code_cell
 
-from autograde.errors import CourseError, Died, TimedOut
-from autograde.judging.student import Student
+from autograde.errors import CourseError, Died, OutOfTime, TimedOut
+from autograde.judging.student import Missing, Student
 from autograde.sandbox.forkserver_client import ForkServerClient, kernel_environment
 from autograde.sandbox.kernel_process import KernelFactory, ended
 from autograde.sandbox.limits import Limits
@@ -39,7 +39,7 @@ def test_a_poisonous_cell_costs_only_itself(tmp_path, source, name):
     with Session(tmp_path, LIMITS, KERNELS) as session:
         assert [session.run(cell) for cell in cells] == [True, False, True]
         assert Student(session.ask).two() == 2
-        assert session.restarts == 1
+        assert session.timed_out == (name == "TimeLimit")
     assert [o.ename for o in cells[1].outputs if o.output_type == "error"] == [name]
 
 
@@ -47,31 +47,51 @@ def test_an_error_is_kept_as_output_and_the_rest_runs(tmp_path):
     cells = [new_code_cell(text) for text in ("print(3)\n1 / 0", "import warnings\nwarnings.warn('x')\n5")]
     with Session(tmp_path, LIMITS, KERNELS) as session:
         assert [session.run(cell) for cell in cells] == [False, True]
-        assert session.restarts == 0
     assert [o.output_type for o in cells[0].outputs] == ["stream", "error"]
     assert {o.output_type for o in cells[1].outputs} == {"stream", "execute_result"}
 
 
-def test_restarts_are_bounded_and_then_nothing_answers(tmp_path):
-    died = [new_code_cell("import os\nos._exit(0)") for _ in range(3)]
-    last = new_code_cell(DEFINE)
-    with Session(tmp_path, replace(LIMITS, restarts=2), KERNELS) as session:
-        assert not any([session.run(cell) for cell in died])
-        assert not session.run(last)
-        with pytest.raises(Died):
-            Student(session.ask).one()
-    assert last.outputs[0].ename == "NotRun"
+def test_however_many_cells_hang_or_die_each_costs_only_itself(tmp_path):
+    poison = ["import os\nos._exit(0)", "import time\ntime.sleep(1000)"] * 3
+    cells = [new_code_cell(source) for source in (DEFINE, *poison, AFTER)]
+    with Session(tmp_path, replace(LIMITS, cell=0.5), KERNELS) as session:
+        assert [session.run(cell) for cell in cells] == [True, *[False] * len(poison), True]
+        assert Student(session.ask).two() == 2
 
 
-def test_the_whole_notebook_has_a_time_limit(tmp_path):
-    first, second = new_code_cell("import time\ntime.sleep(1000)"), new_code_cell(DEFINE)
+def test_what_ran_before_the_notebooks_time_was_over_is_judged(tmp_path):
+    cells = [new_code_cell(source) for source in (DEFINE, "import time\ntime.sleep(1000)", AFTER)]
     start = time.monotonic()
-    with Session(tmp_path, replace(LIMITS, cell=600, wall=4), KERNELS) as session:
-        assert not session.run(first) and not session.run(second)
+    with Session(tmp_path, replace(LIMITS, cell=600, notebook=4), KERNELS) as session:
+        assert [session.run(cell) for cell in cells] == [True, False, False]
+        student = Student(session.ask)
+        assert student.one() == 1
+        with pytest.raises(Missing):
+            student.two()
+        assert session.timed_out
+    assert time.monotonic() - start < 500  # of the thousand that one sleeps
+    assert "whole notebook" in cells[2].outputs[0].evalue
+
+
+def test_calls_that_use_up_their_time_leave_none_and_say_so(tmp_path):
+    with Session(tmp_path, replace(LIMITS, call=600, notebook=2), KERNELS) as session:
+        session.run(new_code_cell(f"import time\ndef hang():\n    time.sleep(1000)\n\n{DEFINE}"))
+        student = Student(session.ask)
+        assert student.one() == 1
         with pytest.raises(TimedOut):
-            session.ask("")
-    assert time.monotonic() - start < 500  # of the thousand that the first one sleeps
-    assert second.outputs[0].ename == "TimeLimit"
+            student.hang()
+        with pytest.raises(OutOfTime):
+            student.one()
+        assert session.timed_out
+
+
+def test_a_cell_that_waits_for_the_machine_is_not_out_of_time(tmp_path):
+    """Stopped for longer than its limit after it has computed, it has used no more than it computed."""
+    busy = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass\n"
+    cell = new_code_cell(busy + "time.sleep(1.2)\n" + busy + "time.sleep(1.2)")
+    with Session(tmp_path, replace(LIMITS, cell=2), KERNELS) as session:
+        assert session.run(cell)
+        assert not session.timed_out
 
 
 def test_much_output_is_cut_and_the_cell_still_counts(tmp_path):
@@ -223,4 +243,3 @@ child.start()
         assert session.run(new_code_cell(talk)) and session.run(new_code_cell(DEFINE))
         student = Student(session.ask)
         assert [student.one() for _ in range(50)] == [1] * 50
-        assert session.restarts == 0
