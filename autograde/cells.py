@@ -17,6 +17,11 @@ def grade_id(cell: NotebookNode) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def is_locked(cell: NotebookNode) -> bool:
+    """Whether a released cell stays as it was released: a public test."""
+    return bool(cell.metadata.get("nbgrader", {}).get("locked"))
+
+
 def is_demo(cell: dict[str, Any]) -> bool:
     """Whether a released cell is left out while grading."""
     return "demo" in cell["metadata"].get("tags", [])

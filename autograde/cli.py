@@ -3,29 +3,23 @@
 import json
 import os
 import sys
-import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import track
 from rich.table import Table
 
-from autograde.course import Course, submitted
-from autograde.errors import CourseError, UsageError
-
-if TYPE_CHECKING:  # it imports nbgrader, for seconds
-    from autograde.grading.class_run import Row
+from autograde.commands import term
+from autograde.commands.console import ERR, OUT
+from autograde.commands.grade import grade
+from autograde.course import Course
+from autograde.errors import UNANSWERED, CourseError, UsageError
 
 # JupyterLab brings them along for jsonschema, which takes a second to import them and works without them.
 for unneeded in ("rfc3987_syntax", "isoduration"):
     sys.modules.setdefault(unneeded, None)  # type: ignore[arg-type]
-OUT = Console()
-ERR = Console(stderr=True)
 
 
 class _Group(click.Group):
@@ -47,6 +41,10 @@ def main() -> None:
     """Release, check and grade the lessons of The Generative Model Map."""
 
 
+for command in (grade, *term.COMMANDS):
+    main.add_command(command)
+
+
 @main.command()
 @click.argument("lessons", nargs=-1)
 @click.option("--check", is_flag=True, help="Write nothing; fail where lessons/ is stale.")
@@ -56,7 +54,13 @@ def release(lessons: tuple[str, ...], check: bool) -> None:
 
     course = Course.find()
     changed = build(course, course.select(lessons), check=check)
-    click.echo(f"Released: {', '.join(changed)}." if changed else "lessons/ is current.")
+    if check:
+        return click.echo("lessons/ is current.")
+    names = course.select(lessons)
+    click.echo(f"Released: {', '.join(names)}." + ("" if changed else " lessons/ was current."))
+    click.echo(
+        "Next: `autograde collect LESSON FILES`, or put notebooks into .grading/submitted/STUDENT/LESSON/."
+    )
 
 
 @main.command()
@@ -131,84 +135,14 @@ def try_(notebook: Path, as_json: bool) -> None:
     table = Table("exercise", "points", "what did not hold", title=lesson)
     for row in rows:
         messages = [test["message"] for test in row["tests"] if not test["passed"]]
+        if messages and all(message.endswith(UNANSWERED) for message in messages):
+            messages = [UNANSWERED]  # once an exercise, and not once a test
+        messages += [f"note: {hint}" for hint in row["hints"] if messages]
         table.add_row(row["exercise"], f"{row['points']:.4g} / {row['max']:g}", "\n".join(messages))
     table.add_row("total", f"{sum(r['points'] for r in rows):.4g} / {sum(r['max'] for r in rows):g}", "")
     OUT.print(table)
     for failure in failures:
         click.echo(f"did not run to its end: {failure}")
-
-
-@main.command()
-@click.argument("lesson")
-@click.option("--jobs", type=click.IntRange(min=1), help="How many at a time; by default one for each core.")
-@click.option("--student", "students", multiple=True, help="Only this one; may be given more than once.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def grade(lesson: str, jobs: int | None, students: tuple[str, ...], as_json: bool) -> None:
-    """Grade a class: what was handed in for LESSON, unless it is graded and unchanged."""
-    from autograde.grading import prestart
-
-    course = Course.find()
-    course.select((lesson,))
-    counted = len(submitted(course, lesson, students))
-    with prestart.running():
-        prestart.prepare(course, lesson)
-        from autograde.grading.class_run import grade as grade_all
-
-        with _Bar(counted) as bar:
-            rows = grade_all(course, lesson, jobs or len(os.sched_getaffinity(0)), students, bar.ended)
-    failed = {row.student for row in rows if row.status == "failed"}
-    written, problems = _export(course, lesson, failed)
-    if as_json:
-        found = [asdict(row) for row in rows]
-        click.echo(json.dumps({"lesson": lesson, "submissions": found, "written": written}, indent=1))
-    else:
-        _print_class(lesson, rows, written)
-    if failed:
-        again = "Run it again when the reasons are gone."
-        problems.insert(0, f"Not graded: {len(failed)} of {len(rows)}. {again}")
-    if problems:
-        raise CourseError("\n".join(problems))
-
-
-def _export(course: Course, lesson: str, failed: set[str]) -> tuple[list[str], list[str]]:
-    """The files written, and why they could not be: what was graded is shown all the same."""
-    from autograde.grading.lms_csv import export
-
-    try:
-        return [str(path) for path in export(course, lesson, failed)], []
-    except CourseError as error:
-        return [], [str(error)]
-
-
-class _Bar(Progress):
-    """How far a class is: done, failed, submissions a minute, time left; on a terminal only."""
-
-    def __init__(self, total: int) -> None:
-        shown = "{task.completed:.0f} of {task.total:.0f}, {task.fields[failed]} failed, "
-        columns = (BarColumn(), TextColumn(shown + "{task.fields[rate]} a minute"), TimeRemainingColumn())
-        quiet = not ERR.is_terminal
-        # without a thread that draws: this process is forked
-        super().__init__(*columns, console=ERR, auto_refresh=False, transient=True, disable=quiet)
-        self.began, self.graded, self.failed = time.monotonic(), 0, 0
-        self.number = self.add_task("", total=total, failed=0, rate="–")
-
-    def ended(self, row: "Row") -> None:
-        """One more submission."""
-        self.failed += row.status == "failed"
-        self.graded += row.status == "graded"
-        rate = f"{60 * self.graded / (time.monotonic() - self.began):.1f}" if self.graded else "–"
-        self.update(self.number, advance=1, failed=self.failed, rate=rate, refresh=True)
-
-
-def _print_class(lesson: str, rows: "list[Row]", written: list[str]) -> None:
-    table = Table("student", "points", "", "seconds", "why not", title=lesson)
-    for row in rows:
-        points = f"{row.points:.4g} / {row.maximum:g}" if row.points is not None else ""
-        seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
-        table.add_row(row.student, points, row.status, seconds, escape(row.reason))
-    OUT.print(table)
-    for path in written:
-        click.echo(f"Written: {os.path.relpath(path)}")
 
 
 @main.command()

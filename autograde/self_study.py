@@ -34,24 +34,38 @@ def try_notebook(path: Path) -> tuple[str, Rows, list[str]]:
     Raises UsageError where `path` is no notebook of a lesson, CourseError where it cannot be judged.
     """
     notebook = read_notebook(path)
-    marks = notebook.metadata.get("genmap")
-    lesson = marks.get("lesson") if isinstance(marks, dict) else None
-    if not isinstance(lesson, str):
-        raise UsageError(f"{path} is no lesson of this course: it does not say which one it is.")
-    release = _release(Course.find(path.parent), lesson)
-    rebuilt, _ = rebuild(notebook, release)
+    course = Course.find(path.parent)
+    lesson = _lesson(course, path, notebook)
+    release = _release(course, lesson)
+    found = rebuild(notebook, release)
+    rebuilt = found.notebook
 
     def work() -> tuple[Rows, list[str]]:
         prepare()
         os.chdir(path.parent)  # where Jupyter runs it
         namespace, failures = run_cells(cell.source for cell in cells_to_run(rebuilt))
-        return _judged(lesson, rebuilt, namespace, fingerprint(rebuilt)), failures
+        rows = _judged(lesson, rebuilt, namespace, fingerprint(rebuilt))
+        return [{**row, "hints": found.hints.get(row["exercise"], [])} for row in rows], failures
 
     try:
         rows, failures = forked(work, 2 * limits_of(release.metadata).notebook)
     except StudentError as error:
         raise CourseError(f"{path} could not be run to its end. {error.reason}") from None
     return lesson, rows, failures
+
+
+def _lesson(course: Course, path: Path, notebook: NotebookNode) -> str:
+    """Which lesson it is: it says so or, where a tool took that, the file's name begins with the lesson's."""
+    marks = notebook.metadata.get("genmap")
+    lesson = marks.get("lesson") if isinstance(marks, dict) else None
+    if isinstance(lesson, str):
+        return lesson
+    known = next((name for name in course.names() if path.name.startswith(name)), None)
+    if known is None:
+        raise UsageError(
+            f"{path} does not say which lesson it is: name the file after the lesson, 01_map.ipynb."
+        )
+    return known
 
 
 def _release(course: Course, lesson: str) -> NotebookNode:

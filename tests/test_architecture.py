@@ -23,6 +23,7 @@ FLOORS = {
         ("grading",),
         ("authoring", "report"),
         ("demo", "doctor", "self_study"),
+        ("commands",),
         ("cli",),
         ("__main__",),
     ),

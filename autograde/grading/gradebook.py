@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, close_all_sessions, sessionmaker
 
 from autograde.course import Course
 from autograde.errors import CourseError
+from autograde.grading import recorded
 
 
 def register(course: Course, released: dict[str, NotebookNode]) -> None:
@@ -112,8 +113,9 @@ def held_back(gradebook: Gradebook) -> Iterator[Callable[[], None]]:
 def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None:
     """Record a submission of nobody's and take it back, so that the engine compiles what grading asks for."""
     try:
-        with one_line_errors(course), open_gradebook(course) as gradebook, held_back(gradebook):
-            _rehearse(gradebook, lesson, notebook)
+        for _ in range(2):  # when names of cells are first read, SQLAlchemy forgets what it had compiled
+            with one_line_errors(course), open_gradebook(course) as gradebook, held_back(gradebook):
+                _rehearse(gradebook, lesson, notebook)
     except (CourseError, MissingEntry):  # should it be locked, each submission says so
         close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
         make_engine(course.gradebook).dispose()
@@ -145,6 +147,10 @@ def _rehearse(gradebook: Gradebook, lesson: str, notebook: NotebookNode) -> None
     ):
         for name in names:
             getattr(record, name)
+    gradebook.db.expunge_all()  # as in another gradebook
+    recorded.read(gradebook, lesson, nobody)
+    gradebook.db.expunge_all()
+    gradebook.find_submission(lesson, nobody).assignment.duedate  # noqa: B018 - it is loaded
 
 
 @contextmanager

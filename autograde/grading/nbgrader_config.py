@@ -1,10 +1,10 @@
 """nbgrader's configuration for a course: its folders, and our steps in its pipeline."""
 
 import os
+import traceback
 from pathlib import Path
 
 from nbgrader.preprocessors import (
-    AssignLatePenalties,
     ClearOutput,
     DeduplicateIds,
     OverwriteCells,
@@ -14,19 +14,29 @@ from traitlets.config import Config
 
 from autograde.cells import ANSWER_STUB, STUB
 from autograde.course import Course
+from autograde.errors import CourseError
 from autograde.grading import nbgrader_patches
+from autograde.grading.feedback import Summary
 from autograde.grading.in_progress import sweep
+from autograde.grading.lateness import Lateness
 from autograde.grading.preprocessors import Rebuild, Record, RunAndJudge
 from autograde.pages.clean_html import clean
-from autograde.pages.exporter import Pages
+from autograde.pages.exporter import StudentPages
 from autograde.pages.formgrader import ForGraders, NoExchange
 from autograde.pages.sanitise import Sanitise, markdown_of_a_page, unchanged
 from autograde.pages.truncate import Truncate
 
+SETTINGS = "settings.py"  # in .grading: the instructor's own
+
 
 def configure(c: Config, root: Path) -> None:
-    """Fill nbgrader's config object `c` for the course in `root`; its nbgrader_config.py calls this."""
+    """Fill nbgrader's config object `c` for the course in `root`; its nbgrader_config.py calls this.
+
+    The instructor's own settings, in .grading/settings.py, come first: what grading rests on is ours.
+    Raises CourseError where that file fails.
+    """
     root = root.resolve()
+    _read_settings(c, Course.at(root).grading / SETTINGS)
     nbgrader_patches.apply()
     os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
     c.CourseDirectory.root = str(root)
@@ -42,15 +52,34 @@ def configure(c: Config, root: Path) -> None:
         *(Rebuild, ClearOutput, DeduplicateIds),
         *(OverwriteKernelspec, OverwriteCells),
     ]
-    c.Autograde.autograde_preprocessors = [RunAndJudge, Record, AssignLatePenalties]
+    c.Autograde.autograde_preprocessors = [RunAndJudge, Record, Lateness]
+    c.GenerateFeedback.preprocessors = [Summary]
+    _collect_into(c)
     c.ForGraders.root = str(root)
     c.Exporter.optimistic_validation = True  # once after all steps, not after each
     _make_pages_harmless(c)
 
 
+def _read_settings(c: Config, path: Path) -> None:
+    """Run the instructor's settings, `c.Class.setting = value` as nbgrader's manual has them."""
+    if not path.exists():
+        return
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), {"c": c, "__file__": str(path)})
+    except Exception as error:
+        line = next((frame.lineno for frame in traceback.extract_tb(error.__traceback__)[::-1]), 0)
+        where = getattr(error, "lineno", None) or line
+        raise CourseError(f"{path}, line {where}: {type(error).__name__}: {error}. Mend it.") from None
+
+
+def _collect_into(c: Config) -> None:
+    """Where what is collected goes, and how its names are read."""
+    c.ZipCollectApp.downloaded_directory = ".grading/downloaded"
+
+
 def _make_pages_harmless(c: Config) -> None:
     """Nothing that a submission holds runs in the formgrader's pages or in feedback."""
-    c.GenerateFeedback.exporter_class = Pages
+    c.GenerateFeedback.exporter_class = StudentPages
     c.HTMLExporter.preprocessors = [Sanitise, Truncate, ForGraders]
     c.HTMLExporter.sanitize_html = True
     # nbconvert's strip_files_prefix takes hours for a megabyte of brackets; no link here starts with files/

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from autograde.grading import gradebook, preprocessors, submission_files
+from autograde.grading import gradebook, lateness, preprocessors, submission_files
 from autograde.pages import exporter, formgrader
 
 FORMGRADER = "nbgrader.server_extensions.formgrader"
@@ -54,6 +54,13 @@ PATCHES = (
         "convert_single_notebook",
         lambda: preprocessors.convert_once,
         "it writes the notebook and reads it again in between its two rows of steps",
+    ),
+    Patch(
+        "nbgrader.coursedir",
+        "CourseDirectory",
+        "get_existing_timestamp",
+        lambda: lateness.known_timestamp,
+        "it takes the time of a submission from a file inside it, which is a student's own word",
     ),
     Patch(
         "nbgrader.api",

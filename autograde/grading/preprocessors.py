@@ -1,6 +1,7 @@
 """The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,22 @@ from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.preprocessors.base import NbGraderPreprocessor
+from nbgrader.utils import is_solution
+from traitlets import Bool, List, Unicode
 
 from autograde import atomic_write
-from autograde.cells import scored_cells
+from autograde.cells import maximum_points, scored_cells
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
+from autograde.grading import term
 from autograde.grading.gradebook import held_back
 from autograde.grading.in_progress import begin, end
 from autograde.grading.preload import imports
 from autograde.grading.rebuild import rebuild
 from autograde.grading.submission import course_secret, grade_notebook, record, shown_points
 from autograde.grading.submission_files import MAX_CELLS
-from autograde.judging.verdict import NoVerdict
+from autograde.judging.verdict import NoVerdict, Result, read_result
+from autograde.notebooks import read_notebook
 from autograde.pages.sanitise import sanitise
 
 Resources = dict[str, Any]
@@ -33,6 +38,10 @@ Pair = tuple[NotebookNode, Resources]
 def convert_once(converter: Autograde, path: str) -> None:
     """nbgrader's Autograde.convert_single_notebook, without writing and reading the notebook in between."""
     converter.exporter._preprocessors = []
+    # nbconvert would read UTF-8 alone, and say of others what nobody understands
+    converter.exporter.from_filename = lambda name, resources: converter.exporter.from_notebook_node(
+        read_notebook(Path(name)), resources
+    )
     for step in (*converter.sanitize_preprocessors, *converter.autograde_preprocessors):
         converter.exporter.register_preprocessor(step)
     BaseConverter.convert_single_notebook(converter, path)
@@ -65,11 +74,11 @@ class Rebuild(_Step):
         if len(nb.cells) > MAX_CELLS:
             raise CourseError(f"The notebook has more than {MAX_CELLS} cells: not graded.")
         begin(self.folder(self.coursedir.autograded_directory, names), names["notebook"])
-        nb, notes = rebuild(nb, read_released(self.course, names["assignment"]))
-        for note in notes:
+        rebuilt = rebuild(nb, read_released(self.course, names["assignment"]))
+        for note in rebuilt.notes:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
-        resources["rebuilt"] = True
-        return nb, resources
+        resources["rebuilt"] = rebuilt
+        return rebuilt.notebook, resources
 
 
 def read_released(course: Course, lesson: str) -> NotebookNode:
@@ -84,20 +93,21 @@ def _read(path: Path, changed: int) -> NotebookNode:
 
 
 class RunAndJudge(_Step):
-    """Runs the cells, has the hidden tests judge them and writes text and number into the test cells."""
+    """Runs the cells, has the hidden tests judge them and writes text and number into the test cells.
+
+    With `again` only these exercises are judged; the others keep what `before` has, a verdict file's text.
+    """
+
+    again = List(Unicode()).tag(config=True)
+    before = Unicode().tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises CourseError where the notebook was not rebuilt, or there is no kernel or no verdict."""
-        names = resources["nbgrader"]
-        if "rebuilt" not in resources:
+        names, rebuilt = resources["nbgrader"], resources.get("rebuilt")
+        if rebuilt is None:
             raise CourseError("The notebook was not rebuilt from the release: nothing is graded.")
         folder = self.folder(self.coursedir.autograded_directory, names)
-        seed = f"{names['assignment']}\0{names['student']}"
-        secret = course_secret(self.course.grading)
-        own = [self.course.grading, self.course.sources, self.course.root / "work"]
-        modules = imports(read_released(self.course, names["assignment"]))
-        tests = hidden_tests(names["assignment"])
-        result = grade_notebook(nb, tests, folder, secret, seed, own, modules=modules)
+        result = self._decide(self._grade(nb, folder, names), rebuilt.hints, names["assignment"])
         sanitise(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
         nbformat.validate(nb, relax_add_props=True)  # before a score is saved
@@ -107,9 +117,32 @@ class RunAndJudge(_Step):
         end(folder, names["notebook"])
         return nb, resources
 
+    def _grade(self, nb: NotebookNode, folder: Path, names: dict[str, str]) -> Result:
+        lesson, secret = names["assignment"], course_secret(self.course.grading)
+        seed = f"{lesson}\0{names['student']}"
+        own = [self.course.grading, self.course.sources, self.course.root / "work"]
+        modules, wanted = imports(read_released(self.course, lesson)), self.again or None
+        tests = hidden_tests(lesson)
+        return grade_notebook(nb, tests, folder, secret, seed, own, modules=modules, exercises=wanted)
+
+    def _decide(self, result: Result, hints: dict[str, list[str]], lesson: str) -> Result:
+        """The result with the exercises that are kept, hints, and full points for what is excused."""
+        kept = read_result(self.before.encode()).exercises if self.again else {}
+        excused = term.of_lesson(self.course, lesson).excused
+        judged = {**kept, **result.exercises}
+        order = maximum_points(read_released(self.course, lesson))
+        scores = {name: judged[name].excuse() if name in excused else judged[name] for name in order}
+        return replace(result, exercises=scores, hints=hints)
+
 
 class Record(SaveAutoGrades):
-    """Saves the scores, but only those that the judge gave in this run: no verdict is an error."""
+    """Saves the scores, but only those that the judge gave in this run: no verdict is an error.
+
+    same: whether the submission is the one that was graded before; then what a grader gave for an answer
+    stands, where nbgrader would have it looked at again.
+    """
+
+    same = Bool(False).tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises NoVerdict where a test cell does not show the judge's own number.
@@ -129,3 +162,10 @@ class Record(SaveAutoGrades):
                 self.preprocess_cell(cell, resources, index)
             commit()
         return nb, resources
+
+    def _add_score(self, cell: NotebookNode, resources: Resources) -> None:
+        super()._add_score(cell, resources)
+        if self.same and is_solution(cell):
+            place = (cell.metadata.nbgrader.grade_id, self.notebook_id, self.assignment_id, self.student_id)
+            grade = self.gradebook.find_grade(*place)
+            grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None

@@ -1,80 +1,182 @@
-"""A submission rebuilt from the release: only the learner's own sources are taken from it.
+"""A submission rebuilt from the release: only the learner's own sources and pictures are taken from it.
 
 Metadata, ids, tags and locked cells come from the release. A graded cell that is missing is put back, one
-that appears twice or that the release does not know becomes an ordinary cell.
+that appears twice or that the release does not know becomes an ordinary cell. What the learner wrote wins
+over what was released, wherever it stands: a stub below an answer does not override it.
 """
 
 import copy
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
-from autograde.cells import grade_id
+from autograde.cells import grade_id, is_demo, is_locked, scored_cells
+from autograde.grading.bindings import Stub, bindings, unsolved
+from autograde.grading.recognise import recognise, text_of
+from autograde.pages.attachments import kept
 
 MAKERS = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
+SHOWN_CHARACTERS = 40  # of a cell's first line, in a hint
+LEFT_OUT = "# Released here, and answered in a cell above: {}."
 
 
-def rebuild(submitted: NotebookNode, released: NotebookNode) -> tuple[NotebookNode, list[str]]:
-    """The notebook to grade and, for the log, what was mended. Neither argument is changed."""
-    graded = {name: cell for cell in released.cells if (name := grade_id(cell)) is not None}
-    plain = {(c.cell_type, c.source): c for c in reversed(released.cells) if grade_id(c) is None}
+@dataclass(frozen=True)
+class Rebuilt:
+    """The notebook to grade; for the log, what was mended; for the learner, by exercise, what went astray."""
+
+    notebook: NotebookNode
+    notes: list[str]
+    hints: dict[str, list[str]]
+
+
+@dataclass(eq=False)
+class _Part:
+    """A cell of the notebook to be, and the released one that it is, None for the learner's own."""
+
+    cell: NotebookNode
+    release: NotebookNode | None
+
+    @property
+    def written(self) -> frozenset[str]:
+        """Names that the learner bound in it; not in a demo cell, which does not run."""
+        if self.cell.cell_type != "code" or (self.release is not None and not _runs(self.release)):
+            return frozenset()
+        if self.release is not None and self.cell.source == self.release.source:
+            return frozenset()
+        own = bindings(self.cell.source).bound
+        return own if self.release is None else own - self._given()
+
+    def _given(self) -> frozenset[str]:
+        """Names that are the release's: in an exercise, those of its stubs that are as they were."""
+        assert self.release is not None
+        if not grade_id(self.release):
+            return bindings(self.release.source).bound
+        return frozenset(_untouched(self.cell, self.release))
+
+
+def _untouched(cell: NotebookNode, release: NotebookNode) -> dict[str, Stub]:
+    """The stubs of an exercise that are as they were released, however the cell is laid out."""
+    released = unsolved(release.source)
+    mine = unsolved(cell.source)
+    return {
+        name: mine[name] for name, stub in released.items() if name in mine and mine[name].code == stub.code
+    }
+
+
+def rebuild(submitted: NotebookNode, released: NotebookNode) -> Rebuilt:
+    """The notebook to grade. Neither argument is changed."""
     notes: list[str] = []
-    cells: list[NotebookNode] = []
-    seen: set[str] = set()
-    for number, cell in enumerate(submitted.cells):
-        name = grade_id(cell)
-        if name in graded and name not in seen:
-            seen.add(name)
-            cells.append(_graded(graded[name], cell, notes))
-            continue
-        if name is not None:
+    known = recognise(submitted.cells, released.cells)
+    parts = [
+        _part(*pair, number, notes) for number, pair in enumerate(zip(submitted.cells, known, strict=True))
+    ]
+    _put_back(released.cells, parts, notes)
+    for part in parts:
+        _leave_out_stubs(part, parts)
+    _distinct_ids([part.cell for part in parts])
+    rest = {name: value for name, value in released.items() if name != "cells"}
+    notebook = NotebookNode({**copy.deepcopy(rest), "cells": [part.cell for part in parts]})
+    return Rebuilt(notebook, notes, _hints(notebook, parts))
+
+
+def _part(submitted: NotebookNode, release: NotebookNode | None, number: int, notes: list[str]) -> _Part:
+    if release is None:
+        if name := grade_id(submitted):
             notes.append(f"cell {name!r} is unknown or appears twice: taken as an ordinary cell")
-        cells.append(_plain(cell, plain, number))
-    _put_back([c for n, c in graded.items() if n not in seen], cells, list(graded), notes)
-    _distinct_ids(cells)
-    rest = {name: part for name, part in released.items() if name != "cells"}
-    return NotebookNode({**copy.deepcopy(rest), "cells": cells}), notes
-
-
-def _graded(release: NotebookNode, submitted: NotebookNode, notes: list[str]) -> NotebookNode:
+        return _Part(_own(submitted, number), None)
     cell = copy.deepcopy(release)
-    if not release.metadata.nbgrader.get("locked"):
-        cell.source = _source(submitted)
-    elif _source(submitted) != release.source:
+    if not is_locked(release):
+        cell.source = text_of(submitted)
+        _keep_pictures(cell, submitted)
+    elif text_of(submitted) != release.source:
         notes.append(f"cell {grade_id(release)!r} had been changed: the release's is used")
-    return cell
+    return _Part(cell, release)
 
 
-def _plain(
-    submitted: NotebookNode, released: dict[tuple[str, str], NotebookNode], number: int
-) -> NotebookNode:
-    """An ordinary cell; it keeps the release's tags and id only where its source is the release's."""
-    source, kind = _source(submitted), str(submitted.get("cell_type"))
-    if (cell := released.get((kind, source))) is not None:
-        return copy.deepcopy(cell)
-    cell = MAKERS.get(kind, new_raw_cell)(source)
+def _own(submitted: NotebookNode, number: int) -> NotebookNode:
+    cell = MAKERS.get(str(submitted.get("cell_type")), new_raw_cell)(text_of(submitted))
     cell.id = f"own-{number}"
+    _keep_pictures(cell, submitted)
     return cell
 
 
-def _source(cell: NotebookNode) -> str:
-    source = cell.get("source", "")
-    # what is no text, half of a surrogate pair, cannot be written to the file again
-    return source.encode(errors="replace").decode() if isinstance(source, str) else ""
+def _keep_pictures(cell: NotebookNode, submitted: NotebookNode) -> None:
+    if cell.cell_type == "markdown" and (pictures := kept(submitted.get("attachments"))):
+        cell.attachments = from_dict(pictures)
 
 
-def _put_back(
-    missing: list[NotebookNode], cells: list[NotebookNode], order: list[str], notes: list[str]
-) -> None:
+def _put_back(released: Sequence[NotebookNode], parts: list[_Part], notes: list[str]) -> None:
     """Insert each missing graded cell behind the graded cell before it in the release."""
-    for cell in missing:
-        name = grade_id(cell)
-        assert name is not None
-        notes.append(f"cell {name!r} was missing: put back")
-        before = set(order[: order.index(name)])
-        places = [i for i, other in enumerate(cells) if grade_id(other) in before]
-        cells.insert(max(places) + 1 if places else 0, copy.deepcopy(cell))
+    before: set[int] = set()
+    for release in (cell for cell in released if grade_id(cell)):
+        if not any(part.release is release for part in parts):
+            notes.append(f"cell {grade_id(release)!r} was missing: put back")
+            places = [i for i, part in enumerate(parts) if id(part.release) in before]
+            parts.insert(max(places) + 1 if places else 0, _Part(copy.deepcopy(release), release))
+        before.add(id(release))
+
+
+def _leave_out_stubs(part: _Part, parts: list[_Part]) -> None:
+    """Take the stubs, as they were released, of what the learner defined above out of an exercise's cell."""
+    if part.release is None or is_locked(part.release) or not grade_id(part.release):
+        return
+    above = frozenset[str]().union(*(other.written for other in parts[: parts.index(part)]))
+    released = unsolved(part.release.source)
+    stubs = {name: stub for name, stub in unsolved(part.cell.source).items() if name in above}
+    stubs = {
+        name: stub for name, stub in stubs.items() if name in released and stub.code == released[name].code
+    }
+    gone = {line for stub in stubs.values() for line in stub.lines}
+    if gone:
+        left = [line for n, line in enumerate(part.cell.source.split("\n")) if n not in gone]
+        part.cell.source = "\n".join([LEFT_OUT.format(", ".join(stubs)), *left]).strip()
+
+
+def _hints(notebook: NotebookNode, parts: list[_Part]) -> dict[str, list[str]]:
+    found = {}
+    for name in scored_cells(notebook):
+        mine = next(part for part in parts if grade_id(part.cell) == name)
+        if lines := [*_overridden(mine, parts), *_in_demos(mine, parts)]:
+            found[name] = lines
+    return found
+
+
+def _overridden(mine: _Part, parts: list[_Part]) -> list[str]:
+    """Where a cell further down binds the exercise's names again."""
+    names = bindings(mine.release.source if mine.release else "").bound & mine.written
+    lines = []
+    for part in parts[parts.index(mine) + 1 :]:
+        for name in sorted(names & part.written):
+            lines.append(f"`{name}` is defined again further down, {_where(part)}: that one was judged.")
+    return lines
+
+
+def _in_demos(mine: _Part, parts: list[_Part]) -> list[str]:
+    """What the exercise needs and only a demo cell defines: demo cells do not run in grading."""
+    running = [part for part in parts if part.cell.cell_type == "code" and _runs(part.release)]
+    needed, before = set(bindings(mine.cell.source).used), -1
+    while len(needed) > before:  # through the learner's own functions, too
+        before = len(needed)
+        own = [bindings(part.cell.source) for part in running if part.written & needed]
+        needed = needed.union(*(each.used for each in own))
+    missing = needed.difference(*(bindings(part.cell.source).bound for part in running))
+    demos = [part for part in parts if part.release is not None and is_demo(part.release)]
+    found = {name: part for part in demos for name in bindings(part.cell.source).bound & missing}
+    tail = "which does not run in grading: define it in the exercise's own cell."
+    return [f"`{name}` is defined {_where(part)} only, {tail}" for name, part in sorted(found.items())]
+
+
+def _runs(release: NotebookNode | None) -> bool:
+    """Whether grading runs a cell that is this one of the release."""
+    return release is None or not (is_demo(release) or is_locked(release))
+
+
+def _where(part: _Part) -> str:
+    first = next((line.strip() for line in part.cell.source.split("\n") if line.strip()), "")
+    return f"in the cell that begins with `{first[:SHOWN_CHARACTERS]}`"
 
 
 def _distinct_ids(cells: list[NotebookNode]) -> None:

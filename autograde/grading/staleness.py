@@ -1,39 +1,82 @@
-"""What a verdict depends on: a digest of it, kept beside the verdict, says whether to grade once more."""
+"""What a verdict depends on: digests of it, kept beside the verdict, say whether to grade once more."""
 
 import hashlib
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import autograde.checks
 from autograde.course import Course, hidden_tests
+from autograde.errors import CourseError
+from autograde.grading import term
 from autograde.grading.submission_files import plain_files
 
 
-def ingredients(course: Course, lesson: str) -> bytes:
-    """A digest of what all submissions of a lesson are held against. Raises OSError where a part is gone."""
-    files = (course.released(lesson), hidden_tests(lesson), course.root / "nbgrader_config.py")
-    return b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)
+@dataclass(frozen=True)
+class Key:
+    """Digests: of the submission's folder, the release, the hidden tests; and which exercises are excused."""
+
+    submission: str
+    lesson: str
+    tests: str
+    excused: tuple[str, ...]
 
 
-def key(held_against: bytes, folder: Path) -> str:
-    """A digest of those `ingredients` and of a submission's folder. Raises CourseError, OSError."""
-    digest = hashlib.sha256(held_against)
+def ingredients(course: Course, lesson: str) -> Key:
+    """What all submissions of a lesson are held against. Raises OSError where a part is gone."""
+    tests = _digest(hidden_tests(lesson), Path(autograde.checks.__file__))
+    excused = tuple(sorted(term.of_lesson(course, lesson).excused))
+    return Key("", _digest(course.released(lesson)), tests, excused)
+
+
+def key(held_against: Key, folder: Path) -> Key:
+    """Those `ingredients` with a submission's folder. Raises CourseError, OSError."""
+    digest = hashlib.sha256()
     for path in sorted(plain_files(str(folder))):
         content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         digest.update(f"{os.path.relpath(path, folder)}\0{content}\0".encode(errors="surrogatepass"))
-    return digest.hexdigest()
+    return Key(digest.hexdigest(), held_against.lesson, held_against.tests, held_against.excused)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What `autograde grade` leaves when a submission is graded: its key, and the digest of its feedback."""
+
+    key: Key
+    feedback: str
+
+    def text(self) -> str:
+        """The marker as its file has it."""
+        return json.dumps(asdict(self), indent=1) + "\n"
 
 
 def marker(course: Course, student: str, lesson: str) -> Path:
-    """The file that `autograde grade` leaves when a submission is graded: its key and its row."""
+    """The file of a submission's marker."""
     return course.grading / "autograded" / student / lesson / f"{lesson}.graded.json"
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What is in a marker; nothing where there is none, or no whole one."""
+def read(path: Path) -> Marker | None:
+    """What is in a marker; None where there is none, or no whole one."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found: dict[str, Any] = json.loads(path.read_text())
+        given = found["key"]
+        return Marker(Key(**{**given, "excused": tuple(given["excused"])}), str(found["feedback"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def is_stale(course: Course, lesson: str, student: str, held_against: Key) -> bool:
+    """Whether a verdict is known to be on something else than what lies there now."""
+    folder, found = course.grading / "submitted" / student / lesson, read(marker(course, student, lesson))
+    if found is None or not folder.is_dir():
+        return False
+    try:
+        return key(held_against, folder) != found.key
+    except (CourseError, OSError):  # it cannot be graded any more
+        return True
+
+
+def _digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()

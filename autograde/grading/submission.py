@@ -15,7 +15,7 @@ from nbformat import NotebookNode, from_dict
 
 from autograde.cells import cells_to_run, maximum_points, scored_cells
 from autograde.judging.judge_client import JUDGE_CLIENT
-from autograde.judging.verdict import Result, Score, score
+from autograde.judging.verdict import Result, score
 from autograde.sandbox.kernel_process import KernelFactory
 from autograde.sandbox.limits import limits_of
 from autograde.sandbox.session import Session
@@ -32,13 +32,14 @@ def grade_notebook(
     hidden: Sequence[Path] = (),
     isolated: bool = True,
     modules: Sequence[str] = (),
+    exercises: Sequence[str] | None = None,
 ) -> Result:
     """Run and judge a rebuilt notebook; its cells receive their outputs.
 
     `files` is the submission's folder, copied for the kernel without notebooks; what lies in `hidden` does
-    not exist for the kernel, which has imported `modules` before it starts. Raises CourseError where there is
-    no sandbox (unless `isolated` is False, for one's own work), no kernel or no verdict: never a Result with
-    points that no judge gave.
+    not exist for the kernel, which has imported `modules` before it starts. With `exercises` no others are
+    judged, and the result has no others. Raises CourseError where there is no sandbox (unless `isolated` is
+    False, for one's own work), no kernel or no verdict: never a Result with points that no judge gave.
     """
     limits, clock, seconds = limits_of(nb.metadata), _Clock(), {}
     kernels = KernelFactory(limits, hidden, isolated, modules)
@@ -48,10 +49,13 @@ def grade_notebook(
         for cell in cells_to_run(nb):
             session.run(cell)
         seconds["cells"] = clock.lap()
-        verdict = JUDGE_CLIENT.verdict(tests, session.ask, secret, f"{seed}\0{fingerprint(nb)}", limits)
+        whose = f"{seed}\0{fingerprint(nb)}"
+        verdict = JUDGE_CLIENT.verdict(tests, session.ask, secret, whose, limits, exercises)
         seconds["judge"] = clock.lap()
     seconds["stop"] = clock.lap()
-    return Result(score(verdict, maximum_points(nb)), seconds, kernels.meter.memory)
+    maxima = {n: most for n, most in maximum_points(nb).items() if exercises is None or n in exercises}
+    scores = score(verdict, maxima)
+    return Result(scores, seconds, kernels.meter.memory, delayed=session.delayed)
 
 
 def record(nb: NotebookNode, result: Result) -> None:
@@ -60,7 +64,7 @@ def record(nb: NotebookNode, result: Result) -> None:
         number = {"text/plain": shown_points(result, name)}
         cell.outputs = from_dict(
             [
-                {"output_type": "stream", "name": "stdout", "text": summary(name, result.exercises[name])},
+                {"output_type": "stream", "name": "stdout", "text": summary(name, result)},
                 {"output_type": "execute_result", "data": number, "metadata": {}, "execution_count": None},
             ]
         )
@@ -72,12 +76,18 @@ def shown_points(result: Result, exercise: str) -> str:
     return repr(float(result.exercises[exercise].points))
 
 
-def summary(name: str, exercise: Score) -> str:
-    """What a learner reads under a test cell: each property, and why it did not hold."""
+def summary(name: str, result: Result) -> str:
+    """What a learner reads under a test cell: each property, why it did not hold, and what went astray."""
+    exercise = result.exercises[name]
     lines = [f"{name}: {exercise.points:.4g} of {exercise.maximum:g} points"]
-    for test in exercise.tests:
-        line = f"  passed  {test.sentence}" if test.passed else f"  FAILED  {test.message}"
-        lines += textwrap.wrap(line, LINE_CHARACTERS, subsequent_indent=" " * 10)
+    if exercise.excused:
+        lines.append("  This exercise is excused: everybody who handed in has its points.")
+    found = [
+        ("passed", test.sentence) if test.passed else ("FAILED", test.message) for test in exercise.tests
+    ]
+    found += [("note", hint) for hint in result.hints.get(name, []) if exercise.lost]
+    for word, sentence in found:
+        lines += textwrap.wrap(f"  {word:6}  {sentence}", LINE_CHARACTERS, subsequent_indent=" " * 10)
     return "\n".join(lines) + "\n"
 
 

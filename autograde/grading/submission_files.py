@@ -1,7 +1,6 @@
 """What nbgrader may read of a submission's folder: plain names, plain files of bounded size, and no links."""
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from nbgrader.converters.base import BaseConverter, NbGraderException
 from nbgrader.utils import find_all_files
 
 from autograde.errors import CourseError
+from autograde.grading.student_names import PLAIN, plain_name
 
 MAX_FILES = 2000
 MAX_BYTES = 200 << 20  # of a submission's folder
 MAX_NOTEBOOK_BYTES = 50 << 20
 MAX_CELLS = 2000
-# Names of students: no other characters, for pages, addresses, commands and messages hold them.
-NAME = re.compile(r"[\w(][\w .,@+=()~-]*")
-PLAIN = "a student's folder has letters, digits, spaces and . , @ + = ( ) ~ _ - in its name"
 STOCK_CONVERT_NOTEBOOKS = BaseConverter.convert_notebooks
 
 
@@ -44,7 +41,7 @@ def convert_plain_names(converter: Any) -> None:
 
     The others are converted first; then NbGraderException says which were not.
     """
-    refused = [path for path in converter.assignments if not NAME.fullmatch(Path(path).parts[-2])]
+    refused = [path for path in converter.assignments if not plain_name(Path(path).parts[-2])]
     for path in refused:
         del converter.assignments[path]
     STOCK_CONVERT_NOTEBOOKS(converter)

@@ -90,6 +90,11 @@ class Judge:
             raise HiddenTestError(f"{items[0].path.name}: {'; '.join(dict.fromkeys(self.errors))}")
         return self.verdicts()[:seeds]
 
+    def keep(self, session: pytest.Session, exercises: frozenset[str]) -> None:
+        """Of what was collected, leave the tests of these exercises."""
+        self.tests = {key: test for key, test in self.tests.items() if test.exercise in exercises}
+        session.items = [item for item in session.items if self._key(item) in self.tests]
+
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Remember the test that is about to run: for every fixture of a fixture pytest takes a while."""
         self.current = self._key(item)

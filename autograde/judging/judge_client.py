@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +69,19 @@ class JudgeClient:
         with contextlib.suppress(OSError):
             self.control.send(json.dumps({"tests": str(tests)}).encode())
 
-    def verdict(self, tests: Path, ask: "Ask", secret: bytes, seed: str, limits: Limits) -> Verdict:
-        """The verdict of one submission. Raises NoVerdict or HiddenTestError; never returns half of one."""
+    def verdict(
+        self,
+        tests: Path,
+        ask: "Ask",
+        secret: bytes,
+        seed: str,
+        limits: Limits,
+        exercises: Sequence[str] | None = None,
+    ) -> Verdict:
+        """The verdict of one submission, on all exercises unless some are named.
+
+        Raises NoVerdict or HiddenTestError; never returns half of one.
+        """
         self.start()
         assert self.control is not None
         ours, theirs = socket.socketpair()
@@ -79,6 +91,7 @@ class JudgeClient:
             "secret": secret.hex(),
             "seed": seed,
             "cores": cores,
+            "exercises": exercises,
             "limits": vars(limits),
         }
         try:

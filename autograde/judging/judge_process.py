@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from autograde.errors import Died
@@ -46,7 +47,7 @@ class JudgeServer:
         path = Path(self.waiting[0]["tests"])
         return str(path), path.stat().st_mtime_ns if path.exists() else 0
 
-    def serve(self, plugin: Judge) -> bool | None:
+    def serve(self, plugin: Judge, session: pytest.Session) -> bool | None:
         """Within Judge.serve: goes on in each fork; here, until other tests are asked for."""
         tests, self.serves = self.tests(), True
         gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
@@ -60,6 +61,8 @@ class JudgeServer:
                 self.control.close()
                 self.line, plugin.ask = line, _asks(line)
                 plugin.secret, plugin.seeds = bytes.fromhex(request["secret"]), [request["seed"]]
+                if request["exercises"] is not None:
+                    plugin.keep(session, frozenset(request["exercises"]))
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.sched_setaffinity(0, request["cores"])
                 _limit(Limits(**request["limits"]))
@@ -72,7 +75,7 @@ class JudgeServer:
         (first, _), self.serves = self.tests(), False
         try:
             plugin = Judge(_asks_nobody, b"", [""])
-            plugin.serve = lambda session: self.serve(plugin)
+            plugin.serve = lambda session: self.serve(plugin, session)
             (verdict,) = run(Path(first), plugin)
             answer = JudgeMessage.VERDICT + verdict_text(verdict)
         except HiddenTestError as error:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from autograde.errors import UNANSWERED, CourseError
@@ -50,16 +50,29 @@ Verdict = dict[str, list[Outcome]]  # by exercise
 
 @dataclass(frozen=True)
 class Score:
-    """An exercise of one submission: `points` of `maximum`, and the outcome of each hidden test."""
+    """An exercise of one submission: `points` of `maximum`, and the outcome of each hidden test.
+
+    excused: the points are given whatever the tests say: the exercise is excused for the class.
+    """
 
     points: float
     maximum: float
     tests: Sequence[Outcome]
+    excused: bool = False
+
+    def excuse(self) -> Score:
+        """The score when the exercise is excused."""
+        return replace(self, points=self.maximum, excused=True)
 
     @property
     def share(self) -> float:
         """Points as a share of the maximum, 0 to 1."""
         return self.points / self.maximum
+
+    @property
+    def lost(self) -> bool:
+        """Whether any test failed."""
+        return not all(test.passed for test in self.tests)
 
     @property
     def answered(self) -> bool:
@@ -68,16 +81,24 @@ class Score:
 
     def flat(self) -> dict[str, Any]:
         """The score as JSON has it."""
-        return {"points": self.points, "max": self.maximum, "tests": [asdict(test) for test in self.tests]}
+        tests = [asdict(test) for test in self.tests]
+        return {"points": self.points, "max": self.maximum, "tests": tests, "excused": self.excused}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A submission graded: scores by exercise, seconds by phase, bytes of peak memory where measured."""
+    """A submission graded.
+
+    exercises: the score of each. seconds: by phase. memory: bytes at the peak, where measured.
+    hints: by exercise, what went astray on the learner's side, such as a definition further down.
+    delayed: whether time ran out somewhere, and a busy machine may be why.
+    """
 
     exercises: dict[str, Score]
     seconds: dict[str, float] = field(default_factory=dict)
     memory: int | None = None
+    hints: dict[str, list[str]] = field(default_factory=dict)
+    delayed: bool = False
 
     @property
     def points(self) -> float:
@@ -92,7 +113,8 @@ class Result:
     def text(self, **names: str) -> str:
         """The result as the text of a verdict file; `names` say whose it is."""
         exercises = {name: score.flat() for name, score in self.exercises.items()}
-        found = {**names, "exercises": exercises, "seconds": self.seconds, "memory": self.memory}
+        rest = {"memory": self.memory, "hints": self.hints, "delayed": self.delayed}
+        found = {**names, "exercises": exercises, "seconds": self.seconds, **rest}
         return json.dumps(found, indent=1) + "\n"
 
 
@@ -144,7 +166,9 @@ def read_result(content: bytes) -> Result:
         memory = found.get("memory")
         if not exercises:
             raise ValueError
-        return Result(exercises, seconds, None if memory is None else int(_number(memory)))
+        used = None if memory is None else int(_number(memory))
+        hints = {_slug(name): [str(line) for line in lines] for name, lines in found.get("hints", {}).items()}
+        return Result(exercises, seconds, used, hints, found.get("delayed") is True)
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
         raise ValueError("no verdict, though it is JSON") from None
 
@@ -153,7 +177,8 @@ def _score(row: dict[str, Any]) -> Score:
     points, maximum = _number(row["points"]), _number(row["max"])
     if not 0 <= points <= maximum or not maximum:
         raise ValueError
-    return Score(points, maximum, [_outcome(test) for test in row["tests"]])
+    tests = [_outcome(test) for test in row["tests"]]
+    return Score(points, maximum, tests, row.get("excused") is True)
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:

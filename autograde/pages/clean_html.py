@@ -45,6 +45,10 @@ PROTOCOLS = frozenset("http https mailto data".split())
 class Clean(str):
     """HTML that has been cleaned; it may hold formulas, which a second cleaning would garble."""
 
+    def __html__(self) -> str:
+        """Itself: a template that escapes what it shows asks for this, and leaves it as it is."""
+        return self
+
 
 def clean(text: object) -> Clean:
     """HTML with what `TAGS` and `ATTRIBUTES` allow; a second cleaning would change nothing.

@@ -4,14 +4,20 @@ import functools
 import re
 from typing import Any
 
-from jinja2 import BytecodeCache, ChoiceLoader, DictLoader, Environment
+from jinja2 import BytecodeCache, ChoiceLoader, DictLoader, Environment, StrictUndefined
 from jinja2.bccache import Bucket
+from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
 from nbformat import NotebookNode
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+
+from autograde.pages import feedback, feedback_style
+from autograde.pages.clean_html import clean
+from autograde.pages.feedback_template import TEMPLATE
+from autograde.pages.sanitise import markdown_of_a_cell, markdown_of_a_page
 
 # nbgrader's script waits for MathJax to be done; formulas are there before it starts (mathml.py).
 NO_MATHJAX = """<script>
@@ -51,16 +57,16 @@ class _Compiled(BytecodeCache):
 COMPILED = _Compiled()
 
 
-def highlighted(source: str) -> str:
+def highlighted(source: str) -> Markup:
     """Python code as HTML."""
     return _kept(source) if len(source) <= KEPT_CHARACTERS else _kept.__wrapped__(source)
 
 
 @functools.lru_cache(maxsize=KEPT_SOURCES)
-def _kept(source: str) -> str:
+def _kept(source: str) -> Markup:
     if MAGIC.search(source):
-        return str(Highlight2HTML(pygments_lexer="ipython3")(source))
-    return highlight(source or " ", PYTHON, BOX)
+        return Markup(Highlight2HTML(pygments_lexer="ipython3")(source))
+    return Markup(highlight(source or " ", PYTHON, BOX))
 
 
 class Pages(HTMLExporter):
@@ -81,4 +87,18 @@ class Pages(HTMLExporter):
         assert environment.loader is not None
         environment.loader = ChoiceLoader([ours, environment.loader])
         environment.bytecode_cache = COMPILED
+        return environment
+
+
+class StudentPages(Pages):
+    """The pages that students get: our own template, which asks for a `Sheet` in `resources["feedback"]`."""
+
+    def _create_environment(self) -> Environment:
+        environment = super()._create_environment()
+        environment.loader = DictLoader({"index.html.j2": TEMPLATE})
+        environment.autoescape, environment.undefined = True, StrictUndefined
+        environment.globals |= {"policy": POLICY, "style": feedback_style.STYLE}
+        ours = (feedback.arranged, feedback.properties, feedback.best_form, feedback.shown, clean)
+        texts = (markdown_of_a_page, markdown_of_a_cell)
+        environment.filters |= {each.__name__: each for each in (*ours, *texts)}
         return environment

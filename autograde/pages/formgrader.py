@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
@@ -22,10 +21,11 @@ from nbformat.v4 import new_markdown_cell
 from nbgrader.exchange.abc import ExchangeList
 from traitlets import Bool, Unicode
 
-from autograde.cells import BEGIN, END, grade_id
+from autograde.cells import grade_id
 from autograde.course import Course
 from autograde.pages.exporter import Pages
 from autograde.pages.sanitise import Ours, Sanitise
+from autograde.pages.solutions import rubrics
 
 PAGES = "nbgrader.server_extensions.formgrader"
 # nbgrader's pages have scripts of their own, so inline scripts stay allowed; of handlers, only its own.
@@ -111,21 +111,10 @@ class ForGraders(Preprocessor):
         """The page of a submission is known by its `submission_id`: feedback has none."""
         if "submission_id" in resources:
             resources |= {name: html.escape(resources[name]) for name in NAMES if resources.get(name)}
-            rubrics = _rubrics(Course.at(Path(self.root)).instructors(resources["notebook_id"]))
-            cells = [(rubrics.get(grade_id(cell) or ""), cell) for cell in nb.cells]
+            found = rubrics(Course.at(Path(self.root)).instructors(resources["notebook_id"]))
+            cells = [(found.get(grade_id(cell) or ""), cell) for cell in nb.cells]
             nb.cells = [shown for rubric, cell in cells for shown in (*_box(rubric), cell)]
         return nb, resources
-
-
-def _rubrics(path: Path) -> dict[str, str]:
-    """By answer, what the instructor's notebook has in the solution regions of markdown cells."""
-    cells = nbformat.read(path, 4).cells if path.exists() else []
-    found = {}
-    for cell in cells:
-        lines = cell.source.split("\n")
-        if cell.cell_type == "markdown" and (name := grade_id(cell)) and BEGIN in lines and END in lines:
-            found[name] = "\n".join(lines[lines.index(BEGIN) + 1 : lines.index(END)])
-    return found
 
 
 def _box(rubric: str | None) -> list[NotebookNode]:

@@ -6,10 +6,12 @@ after it has been rendered (before, code and formulas would be garbled), outputs
 
 import contextlib
 import functools
+import html
 import re
 import secrets
 import time
 from typing import Any
+from urllib.parse import unquote
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -18,13 +20,14 @@ from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode, from_dict
 from traitlets import Bool
 
+from autograde.pages.attachments import Pictures, gather
 from autograde.pages.clean_html import MAX_HTML_CHARACTERS, Clean, as_written, clean
 from autograde.pages.mathml import mathml
 
 MAX_MARKDOWN_CHARACTERS = 10_000  # rendered; more is shown as plain text
 MAX_NOTEBOOK_HTML_CHARACTERS = 300_000  # cleaned in the outputs of a notebook; more is shown as plain text
 MARKDOWN_SECONDS = 3.0  # for the markdown of a page: nested brackets take a second a cell
-
+ATTACHED = "attachment:"  # begins the address of a picture that belongs to the cell
 
 SIDES, IMAGES = ("width", "height"), ("image/png", "image/jpeg")
 ALT = "An image without a description"
@@ -39,21 +42,37 @@ class Ours(str):
 @functools.lru_cache(maxsize=500, typed=True)
 def render_markdown(source: str) -> Clean:
     """Markdown as clean HTML; what cannot be rendered is shown as it was written."""
+    return _rendered(source, {})
+
+
+def _rendered(source: str, pictures: Pictures) -> Clean:
     if len(source) <= MAX_MARKDOWN_CHARACTERS:
         with contextlib.suppress(Exception):
-            renderer = _Renderer()
-            page = renderer.with_formulas(clean(MarkdownWithMath(renderer=renderer).render(source)))
+            renderer = _Renderer(pictures)
+            page = renderer.with_kept(clean(MarkdownWithMath(renderer=renderer).render(source)))
             return Clean(f'<div class="alert alert-info">{page}</div>' if isinstance(source, Ours) else page)
     return as_written(source)
 
 
 @pass_context
 def markdown_of_a_page(context: Context, source: str) -> Clean:
-    """The filter of the pages: render_markdown, until the page's `MARKDOWN_SECONDS` are used up."""
+    """The filter of the pages for markdown; in a block that belongs to a cell, with the cell's pictures."""
+    return _in_time(context, source, context.get("cell", {}).get("attachments", {}))
+
+
+@pass_context
+def markdown_of_a_cell(context: Context, cell: NotebookNode) -> Clean:
+    """The filter of the pages for a markdown cell, with its pictures."""
+    return _in_time(context, cell.source, cell.get("attachments", {}))
+
+
+def _in_time(context: Context, source: str, pictures: Pictures) -> Clean:
+    """Rendered, until the page's `MARKDOWN_SECONDS` are used up."""
     resources = context.get("resources", {})
-    left = resources.get("markdown_seconds", MARKDOWN_SECONDS)
-    start = time.monotonic()
-    page = render_markdown(source) if left > 0 else as_written(source)
+    left, start = resources.get("markdown_seconds", MARKDOWN_SECONDS), time.monotonic()
+    if left <= 0:
+        return as_written(source)
+    page = _rendered(source, pictures) if pictures else render_markdown(source)
     resources["markdown_seconds"] = left - (time.monotonic() - start)
     return page
 
@@ -64,15 +83,35 @@ def unchanged(text: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Keeps formulas out of the cleaning, which knows no MathML: a word of their own stands for them."""
+    """Keeps formulas and pictures out of the cleaning: a word of their own stands for each meanwhile.
 
-    def __init__(self) -> None:
+    The cleaning knows no MathML, and does not take what is as long as a picture. What a word stands for is
+    safe inside a double-quoted attribute, too, where the cleaning may have left the word.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
         super().__init__(escape=False, exclude_anchor_links=True)
-        self.word, self.formulas = f"formula{secrets.token_hex(8)}n", list[str]()
+        self.pictures, self.kept = pictures, dict[str, str]()
+        self.shown: set[str] = set()
+        self.word = f"kept{secrets.token_hex(8)}n"
 
-    def with_formulas(self, page: str) -> str:
-        """The page with each formula in the place of its word."""
-        return re.sub(rf"{self.word}(\d+)z", lambda found: self.formulas[int(found[1])], page)
+    def with_kept(self, page: str) -> str:
+        """The page with each formula and picture in the place of its word; once, should there be copies."""
+        return re.sub(rf"{self.word}(\d+)z", lambda found: self.kept.pop(found[1], ""), page)
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """A picture; one that was attached is shown once, or a text could ask for gigabytes."""
+        if not url.startswith(ATTACHED):
+            return super().image(text, url, title)
+        name = unquote(url.removeprefix(ATTACHED))
+        if name in self.shown:
+            return html.escape(f"[picture shown above: {name}]")
+        if name not in self.pictures:
+            return html.escape(f"[picture not kept: {name}]")
+        self.shown.add(name)
+        ((kind, form),) = self.pictures[name].items()
+        words = html.unescape(re.sub(rf"{self.word}\d+z|<[^<>]*>", "", text)) or name
+        return self._word(f"<img src='data:{kind};base64,{form}' alt='{html.escape(words)}'>")
 
     def inline_math(self, body: str) -> str:
         return self._keep(body, super().inline_math(body), block=False)
@@ -87,8 +126,12 @@ class _Renderer(IPythonRenderer):
     def _keep(self, tex: str, otherwise: str, block: bool) -> str:
         if (formula := mathml(tex, block)) is None:
             return otherwise
-        self.formulas.append(formula)
-        return f"{self.word}{len(self.formulas) - 1}z"
+        return self._word(formula)
+
+    def _word(self, kept: str) -> str:
+        number = str(len(self.kept))
+        self.kept[number] = kept
+        return f"{self.word}{number}z"
 
 
 class Sanitise(Preprocessor):
@@ -99,6 +142,9 @@ class Sanitise(Preprocessor):
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Never raises: a submission must not be able to stop the page that shows it."""
         sanitise(nb)
+        for cell in nb.cells:
+            if cell.cell_type == "markdown":
+                gather(cell)
         for output in (output for cell in nb.cells for output in cell.get("outputs", [])):
             for kind in set(IMAGES) & set(output.get("data", {})):
                 output.metadata.setdefault(kind, {})["alt"] = ALT

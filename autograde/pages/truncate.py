@@ -52,7 +52,15 @@ class Room:
         cell.source = self.cut(cell.source, "# " if code else "")
         if code:
             cell.outputs = self.few(cell.outputs)
+        if pictures := cell.get("attachments"):
+            cell.attachments = {name: one for name, one in pictures.items() if self.holds(*one.values())}
         return True
+
+    def holds(self, *pictures: str) -> bool:
+        """Whether there is room for pictures in base64; one that is too large takes all that is left."""
+        size = sum(map(len, pictures))
+        fits, self.pictures = size <= self.pictures, self.pictures - size
+        return fits
 
     def cut(self, whole: str, comment: str = "") -> str:
         """As much of a text as there is room for and, where that is not all, a note behind it."""
@@ -83,7 +91,7 @@ class Room:
         kept: dict[str, str] = {}
         for kind, form in data.items():
             if kind.startswith("image/"):
-                fits, self.pictures = len(form) <= self.pictures, self.pictures - len(form)
+                fits = self.holds(form)
             elif kind == "text/html":
                 fits, self.text = len(form) <= self.text, max(0, self.text - len(form))
             else:

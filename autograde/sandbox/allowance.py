@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SLEEPS_BELOW = 0.02  # of a core: a process that gets less is asleep; a busy machine leaves it more
+A_CORE = 0.9  # of a core, or more: nobody was in its way
 FAR = 10  # times the limit of a cell or call, in wall time: where it ends, whatever was used
 FAR_TOGETHER = 3  # and times the limit of all together
 LOOK_SECONDS = 0.1  # between two looks at what was used
@@ -30,6 +31,12 @@ class Allowance:
             return wall
         cpu = self.cpu() - self.before
         return self.unseen + cpu if cpu > SLEEPS_BELOW * (wall - self.unseen) else wall
+
+    @property
+    def delayed(self) -> bool:
+        """Whether it was left less than a core: then the machine, or sleep, may be why it is used up."""
+        wall = time.monotonic() - self.start
+        return self.before is None or self.unseen + self.cpu() - self.before < A_CORE * wall
 
     def check(self) -> None:
         """Raise TimeoutError when it is used up, EOFError when the kernel is dead."""

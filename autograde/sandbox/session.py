@@ -7,6 +7,8 @@ defined is judged all the same.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -14,7 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from autograde.errors import Died, OutOfTime, TimedOut, Unusable
-from autograde.sandbox.allowance import Budget
+from autograde.sandbox.allowance import Allowance, Budget
 from autograde.sandbox.framing import WireError
 from autograde.sandbox.kernel_process import KernelFactory, KernelProcess
 from autograde.sandbox.limits import Limits
@@ -35,7 +37,7 @@ class Session:
     def __init__(self, folder: Path, limits: Limits, kernels: KernelFactory) -> None:
         self.folder, self.limits, self.kernels = folder, limits, kernels
         self.cells, self.calls = Budget(limits.notebook), Budget(limits.notebook)
-        self.timed_out = False  # anything, so that it may be the machine's fault
+        self.delayed = False  # whether time ran out, and the machine may be why
         self.room = limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
         self.kernel: KernelProcess | None = None
@@ -55,13 +57,12 @@ class Session:
         """Run a code cell and put its outputs into it; returns whether it ended without an error."""
         cell.outputs = []
         if self.cells.spent:
-            self.timed_out = True
+            self.delayed = True
             _fail(cell, "TimeLimit", "The time for the whole notebook was used up before this cell.")
             return False
         try:
             self._execute(cell, self.cells)
         except Exception as error:
-            self.timed_out |= isinstance(error, TimeoutError)
             _fail(cell, *POISON.get(type(error), DEAD))
             self._restart(self.cells)
             return False
@@ -71,26 +72,23 @@ class Session:
     def ask(self, request: str) -> str:
         """The judge's question, as student.Ask. After a death or a time-out the kernel is started anew."""
         if self.calls.spent:
-            self.timed_out = True
+            self.delayed = True
             raise OutOfTime
         kernel = self._kernel()
         try:
-            with self.calls.spend(self.limits.call, kernel.cpu, kernel.lives) as allowance:
+            with self._allow(self.calls, self.limits.call) as allowance:
                 return kernel.channel.ask(request, allowance)
         except Unusable:
             raise
         except Exception as error:
             self._restart(self.calls)  # the judge stops asking an answer that does this again
-            if isinstance(error, TimeoutError):
-                self.timed_out = True
-                raise TimedOut from None
-            raise Died from None
+            raise (TimedOut if isinstance(error, TimeoutError) else Died) from None
 
     def _execute(self, cell: NotebookNode, budget: Budget) -> None:
         kernel = self._kernel()
         self.outputs.begin(cell, min(self.limits.output_bytes, self.room))
         try:
-            with budget.spend(self.limits.cell, kernel.cpu, kernel.lives) as allowance:
+            with self._allow(budget, self.limits.cell) as allowance:
                 for message in kernel.channel.run(cell.source, allowance):
                     if message[:1] == KernelMessage.ENDED:
                         cell.execution_count = _count(message[1:])
@@ -99,6 +97,16 @@ class Session:
         finally:
             self.room -= min(self.outputs.received, self.outputs.allowed)
         self.outputs.end()
+
+    @contextmanager
+    def _allow(self, budget: Budget, limit: float) -> Iterator[Allowance]:
+        kernel = self._kernel()
+        with budget.spend(limit, kernel.cpu, kernel.lives) as allowance:
+            try:
+                yield allowance
+            except TimeoutError:
+                self.delayed |= allowance.delayed
+                raise
 
     def _kernel(self) -> KernelProcess:
         assert self.kernel is not None, "a session is used in a `with` statement"

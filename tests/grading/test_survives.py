@@ -139,7 +139,7 @@ def test_a_surrogate_in_a_cell_loses_no_submission(course):
     notebook = read_lesson(course.source(NAME))
     mine = copy.deepcopy(notebook)
     mine.cells.append(new_code_cell("x = '\ud800'", id="s"))
-    assert json.dumps(rebuild(mine, notebook)[0], ensure_ascii=False).encode()
+    assert json.dumps(rebuild(mine, notebook).notebook, ensure_ascii=False).encode()
 
 
 def test_a_file_that_shadows_the_kernels_own_is_harmless(course):

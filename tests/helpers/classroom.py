@@ -2,10 +2,12 @@
 
 import copy
 import logging
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+from course_root import ROOT
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.coursedir import CourseDirectory
@@ -15,6 +17,7 @@ from traitlets.config import Config
 from autograde.authoring.release import release
 from autograde.cells import grade_id
 from autograde.course import Course
+from autograde.grading.class_run import grade
 from autograde.grading.gradebook import open_gradebook
 from autograde.grading.nbgrader_config import configure
 
@@ -75,7 +78,20 @@ def forge(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def outcome(
+    course: Course, jobs: int = 2, again: tuple[str, ...] = ()
+) -> dict[str, tuple[str, float | None]]:
+    return {row.student: (row.status, row.points) for row in grade(course, NAME, jobs, again=again)}
+
+
 @pytest.fixture
 def released(course: Course) -> Course:
     release(course, [NAME])
     return course
+
+
+@pytest.fixture
+def configured(released: Course) -> Course:
+    """With the course's nbgrader_config.py, as `autograde grade` wants it."""
+    shutil.copy(ROOT / "nbgrader_config.py", released.root)
+    return released

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from browser import BROWSER, DRIVER, FLAGS, NEEDED, webdriver
 from classroom import RIGHT, filled, hand_in, released, run, scores
-from hostile import CONFIG, FILE, RUN, hostile
+from hostile import CONFIG, FILE, PIXEL, RUN, hostile
 from nbgrader.converters import Autograde
 from small_course import HIDDEN, NAME, course
 
@@ -45,7 +45,8 @@ configure(c, Path(__file__).parent)
 """
 # What runs where a name is taken for HTML: a file of its own, on the page; a script, in a message box.
 ODD_NAMES = ('x"><script src=evil.js>', "<script>window.ran=1;<!--#")
-WRONG = {**RIGHT, "running-mean": "class RunningMean:\n    pass\n", "why-mean": r"As $\bar x$ is."}
+PASTED = r"As $\bar x$ is: ![drawn](attachment:my%20drawing.png)"
+WRONG = {**RIGHT, "running-mean": "class RunningMean:\n    pass\n", "why-mean": PASTED}
 
 
 @dataclass
@@ -103,7 +104,10 @@ class Site:
 
 def _class(course: Course) -> None:
     (course.root / "nbgrader_config.py").write_text(COURSE)
-    hand_in(course, "ann", filled(course, WRONG))
+    drawn = filled(course, WRONG)
+    (answer,) = (cell for cell in drawn.cells if cell.source == PASTED)
+    answer.attachments = {"my drawing.png": {"image/png": PIXEL}}
+    hand_in(course, "ann", drawn)
     folder = hand_in(course, "mallory", hostile(filled(course, RIGHT))).parent
     (folder / FILE).write_text(f"<title>file</title><body>file</body><script>{RUN}</script>")
     (folder / "nbgrader_config.py").write_text(CONFIG)
@@ -184,6 +188,7 @@ def test_a_grader_opens_reads_grades_and_regrades(site):
     assert site.js("document.getElementById('test-weighted-mean').placeholder") == "12"
     assert text.index("Rubric, for graders only") < text.index("sum of the squared distances")
     assert site.js("document.querySelectorAll('math mover').length") == 1
+    assert site.js("document.querySelector('img[alt=drawn]').naturalWidth") == 1, "a pasted picture"
     site.picture("2-submission")
     site.click(".help span")
     site.wait("document.querySelector('.modal.in')")  # the shortcuts, which nbgrader sets up last

@@ -51,7 +51,7 @@ def test_a_hostile_submission_is_graded_and_its_feedback_runs_nothing(released):
     assert not [address for address in page.addresses if not HARMLESS.match(address)]
     assert page.ids.count("why-mean") == 0
     text = feedback(released, "mallory")
-    assert PIXEL in text and "bold</b>" in text and "weighted-mean: 12 of 12 points" in text
+    assert PIXEL in text and "bold</b>" in text and "12 of 12" in text
     assert (
         "<mi>a</mi><mo>&lt;</mo><mi>b</mi>" in text
         and "<code>a &lt; b</code>" in text
@@ -78,8 +78,8 @@ def test_feedback_names_the_property_and_shows_neither_test_nor_expected_value(r
     run(released, Autograde)
     run(released, GenerateFeedback)
     text = feedback(released, "bob")
-    assert "FAILED  Weights count." in text and "passed  Two numbers." in text
-    assert "weighted-mean: 0 of 12 points" in text and "Score: 8.0 / 22.5" in text
+    assert "FAILED</b> <span>Weights count." in text and "passed</b> <span>Two numbers." in text
+    assert "0 of 12" in text and "8 of 22.5 so far" in text
     hidden = [line.strip() for line in HIDDEN.splitlines() if len(line.strip()) > 12 and '"""' not in line]
     for secret in (*hidden, "0.75", "[0.0, 1.0]", "test_weights", "test_two", "pytest", "squared distances"):
         assert secret not in text

@@ -200,9 +200,9 @@ def test_the_cell_is_below_the_title_and_not_graded(course: Course):
     setup = setup_of(lesson)
     assert lesson.cells[0].source.startswith("# Means") and lesson.cells[1] == setup
     assert setup in nbformat.read(course.instructors(NAME), 4).cells
-    graded, notes = rebuild(lesson, lesson)
-    assert graded.cells[1] == setup and notes == []
-    assert setup.source not in [cell.source for cell in cells_to_run(graded)]
+    rebuilt = rebuild(lesson, lesson)
+    assert rebuilt.notebook.cells[1] == setup and rebuilt.notes == []
+    assert setup.source not in [cell.source for cell in cells_to_run(rebuilt.notebook)]
     assert "colab-badge" not in course.lesson(NAME).read_text()
 
 

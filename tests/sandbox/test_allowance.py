@@ -79,3 +79,18 @@ def test_a_budget_has_an_end_in_wall_time(machine):
         with budget.spend(60, lambda: machine.cpu, lambda: True) as allowed:
             looks(allowed, machine, 1, 0.03, 11)
     assert budget.spent and budget.left > 0
+
+
+def test_what_had_a_core_was_not_delayed(machine):
+    allowed = machine.allowance(10)
+    with pytest.raises(TimeoutError):
+        looks(allowed, machine, 0.5, 0.49, 30)
+    assert not allowed.delayed
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3], ids=["asleep", "on a busy machine"])
+def test_what_had_less_may_have_been_delayed(machine, share):
+    allowed = machine.allowance(10)
+    with pytest.raises(TimeoutError):
+        looks(allowed, machine, 0.5, 0.5 * share, 100)
+    assert allowed.delayed

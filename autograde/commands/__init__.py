@@ -1,0 +1,1 @@
+"""The commands of a term: grading a class, and what an instructor decides."""

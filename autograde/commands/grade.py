@@ -1,0 +1,168 @@
+"""`autograde grade`: grades a class, writes the CSV files, and says what came of it and what is next."""
+
+import json
+import os
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from autograde.commands.console import ERR, OUT
+from autograde.course import Course, submitted
+from autograde.errors import CourseError, UsageError
+
+if TYPE_CHECKING:  # they import nbgrader, for seconds
+    from autograde.grading.standing import Standing
+    from autograde.grading.work import Row
+
+
+@click.command()
+@click.argument("lessons", nargs=-1)
+@click.option("--jobs", type=click.IntRange(min=1), help="How many at a time; by default one for each core.")
+@click.option("--student", "students", multiple=True, help="Only this one; may be given more than once.")
+@click.option(
+    "--again", multiple=True, help="Judge this exercise again for all: its hidden tests were mended."
+)
+@click.option("--provisional", is_flag=True, help="Into the CSV files also who waits for a grader.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def grade(
+    lessons: tuple[str, ...],
+    jobs: int | None,
+    students: tuple[str, ...],
+    again: tuple[str, ...],
+    provisional: bool,
+    as_json: bool,
+) -> None:
+    """Grade what was handed in for LESSONS (all of them unless named), unless it is graded and unchanged."""
+    course = Course.find()
+    names = course.select(lessons) if lessons else _handed_in(course)
+    if len(names) > 1 and (students or again):
+        raise UsageError(
+            "--student and --again go with one lesson: autograde grade NN_name --again EXERCISE."
+        )
+    found: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for lesson in names:
+        try:
+            found.append(_grade(course, lesson, jobs, students, again, provisional, as_json, problems))
+        except CourseError as error:
+            if len(names) == 1:
+                raise
+            problems.append(f"{lesson}: {error}")
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    if problems:
+        raise CourseError("\n".join(problems))
+
+
+def _handed_in(course: Course) -> list[str]:
+    """The lessons for which something lies there."""
+    found = {
+        path.name for path in course.grading.glob("submitted/*/*") if course.released(path.name).exists()
+    }
+    names = [name for name in course.names() if name in found]
+    if not names:
+        place = course.grading / "submitted" / "STUDENT" / "NN_name" / "NN_name.ipynb"
+        raise CourseError(f"Nothing was handed in for a lesson that was released here: expected {place}.")
+    return names
+
+
+def _grade(
+    course: Course,
+    lesson: str,
+    jobs: int | None,
+    students: tuple[str, ...],
+    again: tuple[str, ...],
+    provisional: bool,
+    quiet: bool,
+    problems: list[str],
+) -> dict[str, Any]:
+    """Grade one lesson and print what came of it, unless `quiet`; returns it as JSON has it."""
+    from autograde.grading import prestart
+
+    counted = len(submitted(course, lesson, students))
+    with prestart.running():
+        prestart.prepare(course, lesson)
+        from autograde.grading.class_run import grade as grade_all
+
+        with _Bar(counted) as bar:
+            cores = jobs or len(os.sched_getaffinity(0))
+            rows = grade_all(course, lesson, cores, students, bar.ended, again)
+    standings, written = _export(course, lesson, provisional, problems)
+    if not quiet:
+        _print(course, lesson, rows, standings, written)
+    if failed := sum(row.status == "failed" for row in rows):
+        problems.append(f"Not graded: {failed} of {len(rows)}. Run it again when the reasons are gone.")
+    shown = [asdict(one) for one in standings]
+    return {
+        "lesson": lesson,
+        "submissions": [asdict(r) for r in rows],
+        "standings": shown,
+        "written": written,
+    }
+
+
+def _export(
+    course: Course, lesson: str, provisional: bool, problems: list[str]
+) -> tuple["list[Standing]", list[str]]:
+    """Where everybody stands, and the files written; what was graded is shown though they could not be."""
+    from autograde.grading.lms_csv import export
+    from autograde.grading.standing import standings
+
+    try:
+        found = standings(course, lesson)
+        return found, [str(path) for path in export(course, lesson, found, provisional)]
+    except CourseError as error:
+        problems.append(str(error))
+        return [], []
+
+
+class _Bar(Progress):
+    """How far a class is: done, failed, submissions a minute, time left; on a terminal only."""
+
+    def __init__(self, total: int) -> None:
+        shown = "{task.completed:.0f} of {task.total:.0f}, {task.fields[failed]} failed, "
+        columns = (BarColumn(), TextColumn(shown + "{task.fields[rate]} a minute"), TimeRemainingColumn())
+        quiet = not ERR.is_terminal
+        # without a thread that draws: this process is forked
+        super().__init__(*columns, console=ERR, auto_refresh=False, transient=True, disable=quiet)
+        self.began, self.graded, self.failed = time.monotonic(), 0, 0
+        self.number = self.add_task("", total=total, failed=0, rate="–")
+
+    def ended(self, row: "Row") -> None:
+        """One more submission."""
+        self.failed += row.status == "failed"
+        self.graded += row.status == "graded"
+        rate = f"{60 * self.graded / (time.monotonic() - self.began):.1f}" if self.graded else "–"
+        self.update(self.number, advance=1, failed=self.failed, rate=rate, refresh=True)
+
+
+def _print(
+    course: Course, lesson: str, rows: "list[Row]", standings: "list[Standing]", written: list[str]
+) -> None:
+    from autograde.grading.summary import summary
+
+    stands = {one.student: one for one in standings}
+    table = Table("student", "automatic", "score", "", "seconds", title=lesson)
+    for row in rows:
+        points = f"{row.points:.4g} / {row.maximum:g}" if row.points is not None else ""
+        seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
+        table.add_row(escape(row.student), points, _score(stands.get(row.student)), row.status, seconds)
+    OUT.print(table)
+    for line in summary(course, lesson, rows, standings):
+        click.echo(line)
+    for path in written:
+        click.echo(f"Written: {os.path.relpath(path)}")
+
+
+def _score(one: "Standing | None") -> str:
+    """What counts: with points given by hand, less the penalty; said where it is not final."""
+    if one is None or one.total is None:
+        return "–"
+    state = "" if one.state == "final" else f", {one.state}"
+    late = f" (late, −{one.penalty:.4g})" if one.penalty else ""
+    return f"{one.total:.4g} / {one.maximum:g}{late}{state}"

@@ -1,0 +1,183 @@
+"""What `autograde grade` does with one submission, in a fork: grades what changed, renews what shows it."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nbgrader.apps import AutogradeApp
+from nbgrader.converters import Autograde, GenerateFeedback
+from nbgrader.converters.base import NbGraderException
+
+from autograde import atomic_write
+from autograde.cells import maximum_points
+from autograde.course import Course
+from autograde.errors import CourseError, UsageError
+from autograde.grading import feedback, lateness, recorded, staleness
+from autograde.grading.gradebook import one_line_errors, open_gradebook
+from autograde.grading.lateness import Lateness
+from autograde.grading.preprocessors import read_released
+from autograde.grading.recorded import Recorded
+from autograde.grading.staleness import Key, Marker
+from autograde.grading.standing import agrees, read_verdict_of
+from autograde.grading.student_names import PLAIN, plain_name
+from autograde.grading.submission_files import plain_files
+from autograde.judging.verdict import Result
+from autograde.notebooks import read_notebook
+
+LOCKED = re.compile(r"OperationalError\) (.*)")
+
+
+@dataclass
+class Row:
+    """What became of a submission.
+
+    status: graded, unchanged (graded before, and nothing that the verdict depends on has changed) or failed.
+    points, maximum: automatic ones. before: automatic points that it had until now, None where it had none.
+    notes: what else to know of it. reason: why it failed. delayed: see Result.
+    """
+
+    student: str
+    status: str
+    points: float | None = None
+    maximum: float | None = None
+    before: float | None = None
+    notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    seconds: float | None = None
+    delayed: bool = False
+
+
+class Work:
+    """One submission: called with its folder, returns the row as a dict.
+
+    What is in `again` is judged in any case; other exercises keep their verdict where it still holds.
+    """
+
+    def __init__(
+        self, course: Course, lesson: str, app: AutogradeApp, again: Sequence[str] = (), fresh: bool = False
+    ) -> None:
+        self.course, self.lesson, self.app = course, lesson, app
+        self.again, self.fresh = list(again), fresh
+        self.held_against = staleness.ingredients(course, lesson)
+
+    def __call__(self, folder: Path) -> dict[str, Any]:
+        """Never raises what is about one submission: that is its row."""
+        student = folder.parent.name
+        try:
+            return asdict(self._row(student, folder))
+        except CourseError as error:
+            return asdict(Row(student, "failed", reason=str(error)))
+        except OSError as error:
+            reason = f"{error.filename or 'file system'}: {error.strerror}."
+            return asdict(Row(student, "failed", reason=reason))
+
+    def _row(self, student: str, folder: Path) -> Row:
+        notes, start, seconds = self._look(student, folder), time.monotonic(), None
+        key = staleness.key(self.held_against, folder)
+        marker = staleness.read(staleness.marker(self.course, student, self.lesson))
+        row, before = self._recorded(student), read_verdict_of(self.course, self.lesson, student)
+        old = marker.key if marker and before and row and agrees(before, row) else None
+        if old != key or self.again or self.fresh:
+            self._grade(student, before, old, key)
+            seconds, marker, row = time.monotonic() - start, None, None
+        result = read_verdict_of(self.course, self.lesson, student)
+        if result is None:
+            raise CourseError("Its verdict cannot be read: grade again.")
+        notes += self._settle(student, row)
+        notes += self._show(student, key, marker)
+        status, had = "unchanged" if row else "graded", before.points if before else None
+        return Row(student, status, result.points, result.maximum, had, notes, "", seconds, result.delayed)
+
+    def _look(self, student: str, folder: Path) -> list[str]:
+        """Refuse what is not to be graded, in words; returns what to say of what is."""
+        name = f"{self.lesson}.ipynb"
+        if not plain_name(student):
+            raise CourseError(f"Rename the folder: {PLAIN}.")
+        others = sorted(path.name for path in folder.glob("*.ipynb") if path.name != name)
+        if not (folder / name).exists():
+            hint = f"; {others[0]} is there: is it that one, by another name?" if others else "."
+            raise CourseError(f"There is no {name} in {folder}{hint}")
+        plain_files(str(folder))
+        marks = read_notebook(folder / name).metadata.get("genmap")
+        says = marks.get("lesson") if isinstance(marks, dict) else None
+        if isinstance(says, str) and says != self.lesson:
+            raise CourseError(f"{folder / name} is a notebook of another lesson, {says[:40]!r}: not graded.")
+        notes = [f"also holds {', '.join(others[:3])}, which is not graded"] if others else []
+        if (folder / "timestamp.txt").exists() and not lateness.received(self.course, self.lesson, student):
+            notes.append("the time in its timestamp.txt is a student's word and is not used")
+        return notes
+
+    def _recorded(self, student: str) -> Recorded | None:
+        with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
+            return recorded.read(gradebook, self.lesson, student)
+
+    def _grade(self, student: str, before: Result | None, old: Key | None, key: Key) -> None:
+        """Let nbgrader grade it; where the old verdict holds, only what is in `again`. Raises CourseError."""
+        config, maxima = self.app.config, maximum_points(read_released(self.course, self.lesson))
+        before = before if old is not None and replace(old, tests=key.tests) == key else None
+        holds = before is not None and {n: s.maximum for n, s in before.exercises.items()} == maxima
+        config.RunAndJudge.again = self.again if holds else []
+        config.RunAndJudge.before = before.text() if before is not None else ""
+        config.Record.same = old is not None and old.submission == key.submission
+        self._convert(Autograde, student)
+
+    def _settle(self, student: str, known: Recorded | None) -> list[str]:
+        """Bring time and penalty up to date; returns what changed since `known`."""
+        with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
+            Lateness(parent=self.app).assign(gradebook, self.course, self.lesson, student)
+            found = recorded.read(gradebook, self.lesson, student)
+        if known is None or found is None or known.penalty == found.penalty:
+            return []
+        return [f"penalty for lateness: {known.penalty:.4g} before, {found.penalty:.4g} now"]
+
+    def _show(self, student: str, key: Key, marker: Marker | None) -> list[str]:
+        """Make the page anew where anything on it changed; the marker, written last, says that all is done.
+
+        Returns what to say of it.
+        """
+        row = self._recorded(student)
+        if row is None:
+            raise CourseError("Nothing was recorded: grade again.")
+        digest = feedback.digest(self.course, self.lesson, row, json.dumps(asdict(key)))
+        page = self.course.grading / "feedback" / student / self.lesson / f"{self.lesson}.html"
+        if marker and marker.feedback == digest and page.exists():
+            return []
+        self._convert(GenerateFeedback, student)
+        atomic_write.write(staleness.marker(self.course, student, self.lesson), Marker(key, digest).text())
+        return ["feedback renewed"] if marker else []
+
+    def _convert(self, converter: type, student: str) -> None:
+        """One of nbgrader's converters on one submission. Raises CourseError."""
+        coursedir, heard = self.app.coursedir, _Ear()
+        coursedir.assignment_id, coursedir.student_id = self.lesson, student
+        log = logging.Logger("nbgrader")
+        log.addHandler(heard)
+        self.app.log = coursedir.log = log
+        try:
+            converter(coursedir=coursedir, parent=self.app, force=True).start()
+        except NbGraderException as error:
+            raise CourseError(heard.reason or str(error)) from None
+        except UsageError as error:
+            raise CourseError(str(error)) from None
+
+
+class _Ear(logging.Handler):
+    """Hears why nbgrader could not grade: the last line of the last error with a traceback."""
+
+    reason = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the reason."""
+        text = record.getMessage()
+        if record.levelno < logging.ERROR or "Traceback" not in text:
+            return
+        last = text.strip().splitlines()[-1]
+        if found := LOCKED.search(text):
+            last = f"The gradebook: {found[1].strip()}. Close what else works with it, then run again."
+        said = re.sub(r"^[\w.]+(?:Error|Exception|NoVerdict): ", "", last)
+        self.reason = said if said != last or " " in last else f"{last}: nbgrader failed on it."
