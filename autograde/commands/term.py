@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from autograde.commands.console import OUT
 from autograde.course import Course
 from autograde.errors import CourseError, UsageError
 
@@ -131,7 +130,9 @@ def roster(file: Path) -> None:
     from autograde.grading.roster import enter, read_roster
 
     entered = enter(Course.find(), read_roster(file))
-    OUT.print(entered, highlight=False)
+    for line in entered.lines():
+        click.echo(line)
+    click.echo("Next: `autograde collect LESSON FILES`, or `autograde grade`.")
 
 
 @click.command()
@@ -142,7 +143,9 @@ def collect(lesson: str, archives: tuple[Path, ...]) -> None:
     from autograde.grading.collecting import collect as collect_all
 
     found = collect_all(_course(lesson), lesson, archives)
-    OUT.print(found, highlight=False)
+    for line in found.lines():
+        click.echo(line)
+    click.echo(f"Next: `autograde grade {lesson}`.")
 
 
 COMMANDS = (roster, collect, due, received, excuse, solutions)

@@ -2,13 +2,15 @@
 
 import ast
 import functools
+import re
 import symtable
 import warnings
 from dataclasses import dataclass
 
-from IPython.core.inputtransformer2 import TransformerManager
-
 MAX_CHARACTERS = 200_000  # of a source that is read; a longer one binds nothing
+# A line of IPython's own: %magic, !command, x = %magic, name?
+MAGIC = re.compile(r"^([ \t]*+)(?:(?:[\w., ]+=[ \t]*)?[%!].*|[^#'\"\n]*\?[ \t]*)$", re.MULTILINE)
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 NOTHING = frozenset[str]()
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -28,11 +30,13 @@ class Bindings:
 @functools.lru_cache(maxsize=1000)
 def bindings(source: str) -> Bindings:
     """Those of a cell; none where it is no Python."""
+    if len(source) > MAX_CHARACTERS:
+        return Bindings()
     try:
-        table = symtable.symtable(_python(source), "cell", "exec")
+        table = symtable.symtable(ast.unparse(parse(source)), "cell", "exec")
         bound = (one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported())
         return Bindings(frozenset(bound), frozenset(_used(table)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNREADABLE:
         return Bindings()
 
 
@@ -68,11 +72,19 @@ def defined(source: str) -> frozenset[str]:
     return frozenset(node.name for node in _statements(source) if isinstance(node, DEFINITIONS))
 
 
+def parse(source: str) -> ast.Module:
+    """The tree of a cell; IPython's own lines, such as %matplotlib, do nothing in it. Raises UNREADABLE."""
+    with warnings.catch_warnings(action="ignore"):  # of odd escapes in a learner's strings
+        try:
+            return ast.parse(source)
+        except SyntaxError:
+            return ast.parse(MAGIC.sub(r"\1pass", source))
+
+
 def _statements(source: str) -> list[ast.stmt]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes in a learner's strings
-            return ast.parse(_python(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parse(source).body if len(source) <= MAX_CHARACTERS else []
+    except UNREADABLE:
         return []
 
 
@@ -83,10 +95,3 @@ def _raises(node: ast.AST) -> bool:
             if isinstance(name, ast.Name) and name.id == "NotImplementedError":
                 return True
     return False
-
-
-def _python(source: str) -> str:
-    """The source without IPython's own, such as %matplotlib; its lines stay where they are."""
-    if len(source) > MAX_CHARACTERS:
-        raise ValueError("too long to be read")
-    return str(TransformerManager().transform_cell(source))

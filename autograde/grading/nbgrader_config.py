@@ -15,7 +15,7 @@ from traitlets.config import Config
 from autograde.cells import ANSWER_STUB, STUB
 from autograde.course import Course
 from autograde.errors import CourseError
-from autograde.grading import nbgrader_patches
+from autograde.grading import nbgrader_collect, nbgrader_patches
 from autograde.grading.feedback import Summary
 from autograde.grading.in_progress import sweep
 from autograde.grading.lateness import Lateness
@@ -75,6 +75,9 @@ def _read_settings(c: Config, path: Path) -> None:
 def _collect_into(c: Config) -> None:
     """Where what is collected goes, and how its names are read."""
     c.ZipCollectApp.downloaded_directory = ".grading/downloaded"
+    c.ZipCollectApp.collector_plugin = nbgrader_collect.Collector
+    c.ZipCollectApp.extractor_plugin = nbgrader_collect.Extractor
+    c.ExchangeFactory.collect = nbgrader_collect.CollectFromExchange
 
 
 def _make_pages_harmless(c: Config) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from autograde.grading import gradebook, lateness, preprocessors, submission_files
+from autograde.grading import gradebook, lateness, nbgrader_collect, preprocessors, submission_files
 from autograde.pages import exporter, formgrader
 
 FORMGRADER = "nbgrader.server_extensions.formgrader"
@@ -61,6 +61,13 @@ PATCHES = (
         "get_existing_timestamp",
         lambda: lateness.known_timestamp,
         "it takes the time of a submission from a file inside it, which is a student's own word",
+    ),
+    Patch(
+        "nbgrader.apps.zipcollectapp",
+        "ZipCollectApp",
+        "_transfer_files",
+        lambda: nbgrader_collect.transfer_files,
+        "it empties students' folders, and leaves the time in a file there",
     ),
     Patch(
         "nbgrader.api",

@@ -34,6 +34,7 @@ HANDLERS = (
     *("createAssignmentModal();", "createStudentModal();"),
 )
 # A message box takes its text for HTML, and names stand in it. What needs nbgrader's exchange is not offered.
+# Who is on no roster is shown by id, not as "None, None".
 AMENDS = """<script>
 (function (modal) {
   createModal = function (id, title, body, footer) {
@@ -41,6 +42,19 @@ AMENDS = """<script>
   };
   $("th").filter(function () { return /^(Release|Collect|Release Feedback)$/.test($(this).text()); }).hide();
 })(createModal);
+$.each(["StudentUI", "SubmissionUI", "SubmittedNotebookUI"], function (_, kind) {
+  var ui = window[kind];
+  if (!ui) return;
+  var render = ui.prototype.render;
+  ui.prototype.render = function () {
+    render.call(this);
+    var id = this.model.get("student") || this.model.get("id");
+    var names = [this.model.get("last_name"), this.model.get("first_name")];
+    var shown = names.filter(Boolean).join(", ") || id, cell = this.$student_name || this.$name;
+    if (kind !== "SubmittedNotebookUI") cell.attr("data-order", shown);
+    (cell.find("a").length ? cell.find("a").not(".name-hidden") : cell).text(shown);
+  };
+});
 </script>
 <style>td.release, td.collect, td.release-feedback { display: none; }</style>
 """

@@ -1,33 +1,32 @@
 """What grading left of one lesson: folders of submissions, verdict files, rows of nbgrader's gradebook."""
 
 import contextlib
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nbgrader.api import InvalidEntry, MissingEntry, SubmittedAssignment
-from sqlalchemy.exc import SQLAlchemyError
+from nbgrader.api import MissingEntry
 
 from autograde.course import Course
 from autograde.errors import CourseError
-from autograde.grading import staleness
-from autograde.grading.gradebook import open_gradebook
+from autograde.grading import recorded, staleness, term
+from autograde.grading.gradebook import one_line_errors, open_gradebook
+from autograde.grading.recorded import Recorded
+from autograde.grading.term import LessonTerm
 from autograde.judging.verdict import Result, read_result
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row of the gradebook: points with those given by hand, before the penalty for lateness."""
+class Records:
+    """What nbgrader's gradebook holds of a lesson.
 
-    student: str
-    score: float
-    maximum: float
-    penalty: float
-    waits: bool  # for a grader: an answer has no points yet
+    rows: by student. roster: every student whom it knows.
+    due: in UTC, without an offset; None without a date.
+    """
 
-    @property
-    def total(self) -> float:
-        """What nbgrader exports as the score."""
-        return max(0.0, self.score - self.penalty)
+    rows: dict[str, Recorded] = field(default_factory=dict)
+    roster: list[str] = field(default_factory=list)
+    due: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class Class:
     graded: the results that can be read, by student.
     stale: the students whose verdict is on something else than what is there now.
     unreadable: the reason, for each student with a broken verdict file.
-    book: the gradebook's rows, None without a gradebook.
+    records: of the gradebook.
+    decided: what the instructor decided during the term.
     """
 
     lesson: str
@@ -46,7 +46,8 @@ class Class:
     graded: dict[str, Result]
     stale: list[str]
     unreadable: dict[str, str]
-    book: list[Entry] | None
+    records: Records
+    decided: LessonTerm
 
 
 def read_class(course: Course, lesson: str) -> Class:
@@ -66,36 +67,21 @@ def read_class(course: Course, lesson: str) -> Class:
         except ValueError as error:
             unreadable[student] = str(error)
     stale = _stale(course, lesson, sorted(handed_in & set(paths)))
-    return Class(lesson, sorted(handed_in | set(paths)), graded, stale, unreadable, read_book(course, lesson))
+    submitted = sorted(handed_in | set(paths))
+    records, decided = read_records(course, lesson), term.of_lesson(course, lesson)
+    return Class(lesson, submitted, graded, stale, unreadable, records, decided)
 
 
 def _stale(course: Course, lesson: str, students: list[str]) -> list[str]:
     """Those whose submission, lesson or hidden tests have changed since `autograde grade` graded them."""
-    found = []
     with contextlib.suppress(OSError):  # a part is gone: then nobody can say
-        held_against = staleness.ingredients(course, lesson)
-        for student in students:
-            key = staleness.read(staleness.marker(course, student, lesson)).get("key")
-            if key and key != _key(held_against, course.grading / "submitted" / student / lesson):
-                found.append(student)
-    return found
-
-
-def _key(held_against: bytes, folder: Path) -> str:
-    """The key of a folder; none where it cannot be graded any more."""
-    try:
-        return staleness.key(held_against, folder)
-    except (CourseError, OSError):
-        return ""
+        held = staleness.ingredients(course, lesson)
+        return [student for student in students if staleness.is_stale(course, lesson, student, held)]
+    return []
 
 
 def _verdict_file(lesson: str) -> Path:
     return Path(lesson, f"{lesson}.verdict.json")
-
-
-def verdict_path(course: Course, student: str, lesson: str) -> Path:
-    """Where grading writes a submission's verdict."""
-    return course.grading / "autograded" / student / _verdict_file(lesson)
 
 
 def _read(path: Path) -> Result:
@@ -106,21 +92,14 @@ def _read(path: Path) -> Result:
         raise ValueError(str(error.strerror)) from None
 
 
-def read_book(course: Course, lesson: str) -> list[Entry] | None:
-    """The gradebook's rows of a lesson; None without a gradebook. Raises CourseError for a damaged one."""
-    path = course.grading / "gradebook.db"
-    if not path.exists():
-        return None
-    try:
-        with open_gradebook(course) as gradebook:
-            return [_entry(row) for row in gradebook.assignment_submissions(lesson)]
-    except MissingEntry:
-        return None
-    except (SQLAlchemyError, InvalidEntry) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise CourseError(f"{path} cannot be read: {reason}.") from None
-
-
-def _entry(row: SubmittedAssignment) -> Entry:
-    penalty = row.late_submission_penalty or 0.0
-    return Entry(row.student_id, row.score, row.max_score, penalty, bool(row.needs_manual_grade))
+def read_records(course: Course, lesson: str) -> Records:
+    """What the gradebook holds; nothing where there is none. Raises CourseError for a damaged one."""
+    if not (course.grading / "gradebook.db").exists():
+        return Records()
+    with one_line_errors(course), open_gradebook(course) as gradebook:
+        try:
+            due = gradebook.find_assignment(lesson).duedate
+        except MissingEntry:
+            return Records()
+        rows = {row.student: row for row in recorded.read_all(gradebook, lesson)}
+        return Records(rows, sorted(student.id for student in gradebook.students), due)

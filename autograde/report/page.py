@@ -11,14 +11,18 @@ from autograde.report.figures import figures
 from autograde.report.statistics import WEAK, Report, shown
 from autograde.report.template import PAGE, STYLE
 from autograde.report.terminal import LEGEND, correlation, failed, headline, memory, notes, points, scores
+from autograde.report.wording import MEANING, NO_VERDICT, code, compared, share, students, term_facts
 
+FILTERS = (shown, failed, correlation, points, students, share, code)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(report: Report) -> str:
     """The page's text. Everything but the style and the figures is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {each.__name__: each for each in (shown, failed, correlation, points)}
+    environment.filters |= {
+        each.__name__: each for each in (shown, failed, correlation, points, students, share, code)
+    }
     return environment.from_string(PAGE).render(
         r=report,
         policy=POLICY,
@@ -33,6 +37,10 @@ def page(report: Report) -> str:
         legend=LEGEND,
         worst=[row.failing for row in report.exercises if row.failing],
         memory=memory(report),
+        term=term_facts(report.deadlines),
+        compared=compared(report.similar),
+        no_verdict=NO_VERDICT,
+        meaning=MEANING,
     )
 
 

@@ -14,8 +14,12 @@ from scipy import stats
 
 from autograde.course import Course
 from autograde.errors import CourseError
+from autograde.grading.recorded import Recorded
+from autograde.grading.standing import verdict_path
 from autograde.judging.verdict import Result
-from autograde.report.data import Class, Entry, read_class, verdict_path
+from autograde.report.data import Class, read_class
+from autograde.report.deadlines import Deadlines, deadlines
+from autograde.report.similarity import Similar, similar
 
 FEWEST = 5  # graded submissions below which a correlation says nothing
 WEAK = 0.2  # a discrimination below is poor: R. Ebel, D. Frisbie, Essentials of Educational Measurement, 1991
@@ -95,7 +99,7 @@ class Book:
     totals: Spread
     maximum: float
     waiting: int
-    late: int
+    penalised: int
     penalties: float
 
 
@@ -120,26 +124,31 @@ class Report:
     slowest: dict[str, float]
     memory: Memory | None
     book: Book | None
+    deadlines: Deadlines
+    similar: Similar
 
     def flat(self) -> dict[str, Any]:
-        """The report as JSON has it."""
-        return dataclasses.asdict(self)
+        """The report as JSON has it: all but the texts of answers that are alike."""
+        found = dataclasses.asdict(self)
+        for match in found["similar"]["matches"]:
+            del match["sources"]
+        return found
 
 
 def report(course: Course, lesson: str) -> Report:
     """The report on a lesson. Raises CourseError where no verdict of it can be read."""
     found = read_class(course, lesson)
-    paths = {student: verdict_path(course, student, lesson) for student in found.unreadable}
+    paths = {student: verdict_path(course, lesson, student) for student in found.unreadable}
     unreadable = {os.path.relpath(path): found.unreadable[student] for student, path in paths.items()}
     if not found.graded:
         rest = [f"{shown(path)}: {reason}." for path, reason in unreadable.items()]
         mend = f"run `autograde grade {lesson}`"
         advice = f"None of {len(found.submitted)} submissions of {lesson} has a verdict: {mend}."
         raise CourseError(" ".join([advice, *rest]))
-    return summarise(found, unreadable)
+    return summarise(found, unreadable, similar(course, lesson))
 
 
-def summarise(found: Class, unreadable: dict[str, str]) -> Report:
+def summarise(found: Class, unreadable: dict[str, str], alike: Similar) -> Report:
     """The numbers of a class of which at least one submission is graded."""
     graded = list(found.graded.values())
     known = set(found.graded)
@@ -155,7 +164,9 @@ def summarise(found: Class, unreadable: dict[str, str]) -> Report:
         exercises=[exercise(graded, name) for name in _in_order(each.exercises for each in graded)],
         failing=failing(graded)[:TOP],
         **_costs(found.graded),
-        book=_book([entry for entry in found.book or [] if entry.student in known]),
+        book=_book([row for row in found.records.rows.values() if row.student in known]),
+        deadlines=deadlines(found),
+        similar=alike,
     )
 
 
@@ -252,15 +263,15 @@ def _memory(graded: dict[str, Result]) -> Memory | None:
     return Memory(len(measured), float(np.median([size for size, _ in measured])), most, student)
 
 
-def _book(entries: Sequence[Entry]) -> Book | None:
-    if not entries:
+def _book(rows: Sequence[Recorded]) -> Book | None:
+    if not rows:
         return None
     return Book(
-        totals=spread([entry.total for entry in entries]),
-        maximum=max(entry.maximum for entry in entries),
-        waiting=sum(entry.waits for entry in entries),
-        late=sum(entry.penalty > 0 for entry in entries),
-        penalties=math.fsum(entry.penalty for entry in entries),
+        totals=spread([row.total for row in rows]),
+        maximum=max(row.maximum for row in rows),
+        waiting=sum(row.waits for row in rows),
+        penalised=sum(row.penalty > 0 for row in rows),
+        penalties=math.fsum(row.penalty for row in rows),
     )
 
 

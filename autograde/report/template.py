@@ -31,6 +31,12 @@ th, td { text-align: left; vertical-align: top; padding: 0.35rem 0.9rem 0.35rem 
   border-bottom: 1px solid var(--rule); }
 thead th { font-size: 0.85rem; font-weight: 600; color: var(--soft); white-space: nowrap; }
 tbody th { font-weight: 600; min-width: 7rem; }
+.matches { border-top: 1px solid var(--rule); margin: 0.75rem 0; }
+.matches details { border-bottom: 1px solid var(--rule); }
+summary { padding: 0.4rem 0; cursor: pointer; }
+summary span { margin-left: 0.75rem; color: var(--soft); }
+pre { margin: 0.25rem 0 1rem; padding: 0.6rem 0.75rem; overflow-x: auto; border: 1px solid var(--rule);
+  border-radius: 0.5rem; font: 0.8rem/1.45 ui-monospace, monospace; overflow-wrap: normal; }
 .number { text-align: right; white-space: nowrap; }
 .weak { color: var(--bad); font-weight: 700; }
 @media (max-width: 34rem) {
@@ -99,6 +105,16 @@ PAGE = """<!DOCTYPE html>
 {%- for note in notes %}
 <p>{{ note }}</p>
 {%- endfor %}
+{%- if term %}
+<h2>Term</h2>
+<table class="stack">
+<tbody>
+{%- for name, items in term.items() %}
+<tr><th scope="row">{{ name }}</th><td>{{ items | map("shown") | join(", ") }}</td></tr>
+{%- endfor %}
+</tbody>
+</table>
+{%- endif %}
 <h2>Automatic score</h2>
 <div class="pair">
 {{ picture("scores", "A score on an edge counts to the right of it; full points count in the last bar.") }}
@@ -142,6 +158,27 @@ PAGE = """<!DOCTYPE html>
 {{ properties(worst) }}
 {%- else %}
 <p>Every property holds for everybody who answered.</p>
+{%- endif %}
+{%- if compared %}
+<h2>Answers that are alike</h2>
+<p>{{ compared }}</p>
+{%- if r.similar.matches %}
+<p>{{ no_verdict }}</p>
+<div class="matches">
+{%- for match in r.similar.matches %}
+<details>
+<summary><b>{{ match | students }}</b> <span>{{ match.exercise }}</span>
+<span class="number">{{ match | share }}, {{ match.tokens }} tokens</span></summary>
+<div class="pair">
+{%- for student, text in match.shown %}
+<div><p class="soft">{{ student | shown }}</p><pre>{{ text | code }}</pre></div>
+{%- endfor %}
+</div>
+</details>
+{%- endfor %}
+</div>
+<p class="soft">{{ meaning }}</p>
+{%- endif %}
 {%- endif %}
 <h2>Time and memory</h2>
 {%- if r.seconds %}

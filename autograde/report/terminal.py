@@ -6,10 +6,20 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autograde.report.similarity import Match
 from autograde.report.statistics import FEWEST, WEAK, Exercise, Failing, Report, Spread, shown
+from autograde.report.wording import (
+    MEANING,
+    NO_VERDICT,
+    compared,
+    listed,
+    share,
+    students,
+    term_facts,
+)
 
 BAR = 40  # columns of the longest bar
-NAMES = 10  # that are written out
+MATCHES = 5  # of answers that are alike
 LEGEND = (
     "Difficulty: the mean share of an exercise's points, so a low one is hard. Discrimination: the "
     f"correlation of that share with the share of all other points; below {WEAK} the exercise hardly tells "
@@ -24,6 +34,7 @@ def tables(report: Report) -> Iterator[RenderableType]:
     yield _title(f"{report.lesson}: {headline(report)}")
     for note in notes(report):
         yield Text(note)
+    yield from _term(report)
     yield _title("\nAutomatic score")
     yield _scores(report)
     line = ", ".join(f"{name} {value}" for name, value in scores(report.scores).items())
@@ -37,6 +48,7 @@ def tables(report: Report) -> Iterator[RenderableType]:
         yield _failing(report.failing)
         yield _title("\nFailed most, by exercise")
         yield _failing(most)
+    yield from _similar(report)
     yield _title("\nTime and memory")
     yield from _costs(report)
 
@@ -74,23 +86,17 @@ def notes(report: Report) -> list[str]:
 
 def _book(report: Report) -> Iterator[str]:
     if book := report.book:
-        cost = f" ({book.penalties:.4g} points in all)" if book.late else ""
+        cost = f" ({book.penalties:.4g} points in all)" if book.penalised else ""
         yield (
             f"Gradebook, with points given by hand and less penalties: median {book.totals.median:.4g}, mean "
             f"{book.totals.mean:.4g} of {book.maximum:g}; {book.waiting} waiting for a grader; "
-            f"{book.late} penalised for lateness{cost}."
+            f"{book.penalised} penalised for lateness{cost}."
         )
 
 
 def broken(unreadable: dict[str, str]) -> list[str]:
     """A line for each verdict file that cannot be read."""
     return [f"{shown(path)}: {reason}: grade this submission again." for path, reason in unreadable.items()]
-
-
-def listed(names: list[str]) -> str:
-    """Names as they can be shown, the first few of many."""
-    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return ", ".join(map(shown, names[:NAMES])) + more
 
 
 def correlation(value: float | None) -> str:
@@ -137,6 +143,33 @@ def bins(report: Report) -> list[tuple[str, int]]:
     """The histogram: points from one edge to, but without, the next (the last bin has both), and how many."""
     edges = zip(report.edges, report.edges[1:], strict=False)
     return [(f"{low:g}–{high:g}", n) for (low, high), n in zip(edges, report.counts, strict=True)]
+
+
+def _term(report: Report) -> Iterator[RenderableType]:
+    if facts := term_facts(report.deadlines):
+        yield _title("\nTerm")
+    for name, items in facts.items():
+        yield Text(f"{name}: {listed(items)}.")
+
+
+def _similar(report: Report) -> Iterator[RenderableType]:
+    if not (line := compared(report.similar)):
+        return
+    yield _title("\nAnswers that are alike")
+    yield Text(line)
+    if report.similar.matches:
+        yield _matches(report.similar.matches[:MATCHES])
+        yield Text(NO_VERDICT)
+        yield Text(MEANING, style="dim")
+
+
+def _matches(rows: list[Match]) -> Table:
+    table = Table("students", "exercise")
+    for name in ("share", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(Text(students(row)), row.exercise, share(row), str(row.tokens))
+    return table
 
 
 def _scores(report: Report) -> Table:

@@ -7,7 +7,7 @@ import pytest
 from small_course import NAME
 
 from autograde.course import Course
-from autograde.report.data import verdict_path
+from autograde.grading.standing import verdict_path
 
 FAILED = 'The <b>mean</b> & [red]its[/red] "weights".'
 
@@ -32,7 +32,7 @@ def verdict(first: list[bool], second: list[bool], **other) -> dict:
 
 def write(course: Course, student: str, text: str | dict) -> Path:
     (course.grading / "submitted" / student / NAME).mkdir(parents=True, exist_ok=True)
-    path = verdict_path(course, student, NAME)
+    path = verdict_path(course, NAME, student)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text if isinstance(text, str) else json.dumps(text))
     return path
