@@ -53,6 +53,7 @@ $.each(["StudentUI", "SubmissionUI", "SubmittedNotebookUI"], function (_, kind) 
     var shown = names.filter(Boolean).join(", ") || id, cell = this.$student_name || this.$name;
     if (kind !== "SubmittedNotebookUI") cell.attr("data-order", shown);
     (cell.find("a").length ? cell.find("a").not(".name-hidden") : cell).text(shown);
+    if (this.$timestamp && this.$timestamp.text() === "None") this.$timestamp.text("not known");
   };
 });
 </script>

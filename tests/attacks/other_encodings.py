@@ -1,7 +1,5 @@
 """Hands in its notebook as UTF-16, and another beside it as bytes that are no text."""
 
-SCORE = None
-
 
 def files(folder):
     path = folder / "90_small.ipynb"

@@ -1,5 +1,6 @@
 """A submission is rebuilt from the release: only the learner's own sources survive."""
 
+import base64
 import copy
 
 import nbformat
@@ -122,6 +123,17 @@ def test_outputs_foreign_attachments_and_cell_types_do_not_survive():
     rebuilt, _ = rebuild(notebook, RELEASE)
     assert by_name(rebuilt, "test-a").cell_type == "code"
     assert not any(c.get("outputs") or c.get("attachments") for c in rebuilt.cells)
+
+
+def test_pictures_pasted_into_markdown_are_kept():
+    pixel = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"0" * 20).decode()
+    notebook = release()
+    pictures = {"mine.png": {"image/png": pixel}, "x.svg": {"image/svg+xml": "<script/>"}}
+    notebook.cells[0]["attachments"] = copy.deepcopy(pictures)
+    notebook.cells[2]["attachments"] = copy.deepcopy(pictures)  # of code, which has none
+    rebuilt, _ = rebuild(notebook, RELEASE)
+    assert rebuilt.cells[0].attachments == {"mine.png": {"image/png": pixel}}
+    assert not any(cell.get("attachments") for cell in rebuilt.cells[1:])
 
 
 def test_neither_notebook_is_changed():
