@@ -57,6 +57,7 @@ class Stub:
     code: str
 
 
+@functools.lru_cache(maxsize=1000)
 def unsolved(source: str) -> dict[str, Stub]:
     """The stubs of a cell by name."""
     found = {}

@@ -6,6 +6,7 @@ over what was released, wherever it stands: a stub below an answer does not over
 """
 
 import copy
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class _Part:
     cell: NotebookNode
     release: NotebookNode | None
 
-    @property
+    @functools.cached_property
     def written(self) -> frozenset[str]:
         """Names that the learner bound in it; not in a demo cell, which does not run."""
         if self.cell.cell_type != "code" or (self.release is not None and not _runs(self.release)):
@@ -133,6 +134,7 @@ def _leave_out_stubs(part: _Part, parts: list[_Part]) -> None:
     if gone:
         left = [line for n, line in enumerate(part.cell.source.split("\n")) if n not in gone]
         part.cell.source = "\n".join([LEFT_OUT.format(", ".join(stubs)), *left]).strip()
+        part.__dict__.pop("written", None)
 
 
 def _hints(notebook: NotebookNode, parts: list[_Part]) -> dict[str, list[str]]:

@@ -88,8 +88,11 @@ class Work:
         result = read_verdict_of(self.course, self.lesson, student)
         if result is None:
             raise CourseError("Its verdict cannot be read: grade again.")
-        notes += self._settle(student, row)
-        notes += self._show(student, key, marker)
+        settled = self._settle(student)
+        if row and row.penalty != settled.penalty:
+            notes.append(f"penalty for lateness: {row.penalty:.4g} before, {settled.penalty:.4g} now")
+        if self._show(settled, key, marker):
+            notes += ["feedback renewed"] if row else []
         status, had = "unchanged" if row else "graded", before.points if before else None
         return Row(student, status, result.points, result.maximum, had, notes, "", seconds, result.delayed)
 
@@ -126,30 +129,28 @@ class Work:
         config.Record.same = old is not None and old.submission == key.submission
         self._convert(Autograde, student)
 
-    def _settle(self, student: str, known: Recorded | None) -> list[str]:
-        """Bring time and penalty up to date; returns what changed since `known`."""
+    def _settle(self, student: str) -> Recorded:
+        """Bring time and penalty up to date; returns what is recorded then. Raises CourseError."""
         with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
             Lateness(parent=self.app).assign(gradebook, self.course, self.lesson, student)
             found = recorded.read(gradebook, self.lesson, student)
-        if known is None or found is None or known.penalty == found.penalty:
-            return []
-        return [f"penalty for lateness: {known.penalty:.4g} before, {found.penalty:.4g} now"]
+        if found is None:
+            raise CourseError("Nothing was recorded: grade again.")
+        return found
 
-    def _show(self, student: str, key: Key, marker: Marker | None) -> list[str]:
+    def _show(self, row: Recorded, key: Key, marker: Marker | None) -> bool:
         """Make the page anew where anything on it changed; the marker, written last, says that all is done.
 
-        Returns what to say of it.
+        Returns whether it was made.
         """
-        row = self._recorded(student)
-        if row is None:
-            raise CourseError("Nothing was recorded: grade again.")
         digest = feedback.digest(self.course, self.lesson, row, json.dumps(asdict(key)))
-        page = self.course.grading / "feedback" / student / self.lesson / f"{self.lesson}.html"
+        page = self.course.grading / "feedback" / row.student / self.lesson / f"{self.lesson}.html"
         if marker and marker.feedback == digest and page.exists():
-            return []
-        self._convert(GenerateFeedback, student)
-        atomic_write.write(staleness.marker(self.course, student, self.lesson), Marker(key, digest).text())
-        return ["feedback renewed"] if marker else []
+            return False
+        self._convert(GenerateFeedback, row.student)
+        place = staleness.marker(self.course, row.student, self.lesson)
+        atomic_write.write(place, Marker(key, digest).text())
+        return True
 
     def _convert(self, converter: type, student: str) -> None:
         """One of nbgrader's converters on one submission. Raises CourseError."""

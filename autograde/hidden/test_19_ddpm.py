@@ -5,19 +5,13 @@ import pytest
 import torch
 from scipy import optimize
 
-from autograde.checks import array, number
+from autograde.checks import array, entries, number, parts
 
 NAMES = "x_t", "x_0", "eps", "v"
 
 
 def tensor(value):
     return torch.tensor(np.asarray(value), dtype=torch.float64)
-
-
-def parts(result, n):
-    """The n parts of an answer that must be a tuple of so many."""
-    assert type(result) in (tuple, list) and len(result) == n
-    return result
 
 
 def any_schedule(rng, n):
@@ -36,8 +30,9 @@ def quantities(x_0, eps, alpha, sigma):
 
 
 def check_two(student, four, pair, alpha, sigma):
-    found = student.any_two({name: tensor(four[name]) for name in pair}, tensor(alpha), tensor(sigma))
-    assert type(found) is dict and set(found) == set(NAMES)
+    known = {name: tensor(four[name]) for name in pair}
+    found = entries(student.any_two(known, tensor(alpha), tensor(sigma)))
+    assert set(found) == set(NAMES)
     for name in NAMES:
         assert array(found[name], four[name].shape) == pytest.approx(four[name], rel=1e-7, abs=1e-7)
 
@@ -311,7 +306,7 @@ def check_step(student, rng, shape, w, k, table):
     x_0 = (x_k - np.sqrt(1 - table[k]) * eps) / np.sqrt(table[k])
     mean, deviation = bayes(table, k, x_k, x_0)
     got = step(student, x_k, eps_y, eps_none, w, k, table, z)
-    assert got == pytest.approx(mean + deviation * z, rel=1e-6, abs=1e-7)
+    assert got == pytest.approx(mean + deviation * z, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.exercise("repair", weight=2)
@@ -356,7 +351,7 @@ def test_walk_back(student, rng):
         walk(student, rng, 0.7, width)
     table, (x_0, eps) = table_of(rng, 4), rng.normal(size=(2, 3, 2))
     first = np.sqrt(table[1]) * x_0 + np.sqrt(1 - table[1]) * eps
-    assert step(student, first, eps, eps, 2.0, 1, table, 9 + eps) == pytest.approx(x_0, abs=1e-7)
+    assert step(student, first, eps, eps, 2.0, 1, table, 9 + eps) == pytest.approx(x_0, abs=1e-4)
 
 
 # --- bridge: the oracle conditions the joint normal of the three times, with any x_0 ---

@@ -11,17 +11,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from autograde.checks import array
+from autograde.checks import array, from_tensor, parts
+from autograde.errors import Unusable
 
 
 def tensor(value, dtype=torch.float64):
     return torch.tensor(np.asarray(value), dtype=dtype)
-
-
-def parts(result, n):
-    """The n parts of an answer that must be a tuple of so many."""
-    assert type(result) in (tuple, list) and len(result) == n
-    return result
 
 
 def leaves_alone(student, function, *arguments):
@@ -58,7 +53,7 @@ def check_ends(student, x_0, eps, *path, dtype=torch.float64):
     )
     for found, wanted in zip(got, (x_0, eps), strict=True):
         assert array(found, wanted.shape) == pytest.approx(
-            wanted, abs=1e-8 if dtype == torch.float64 else 1e-3
+            wanted, abs=1e-4 if dtype == torch.float64 else 1e-3
         )
 
 
@@ -202,6 +197,7 @@ def test_measured_order(student, rng):
         f"def u(x, t):\n    import torch\n    return {a} * torch.cos(x.flip(-1)) * (1 + t * t) - {b} * t * x"
     )
     walk, x = student.define(WALK), rng.normal(size=(6, 2))
+    from_tensor(student.rk_step(u, tensor(x), 0.5, 0.1, [[0]], [1], [0]), (6, 2))
 
     def by_numpy(t, y):
         y = y.reshape(6, 2)
@@ -218,7 +214,7 @@ def test_measured_order(student, rng):
             )
             for n in (6, 24)
         )
-        assert coarse < 0.05 and fine < max(coarse / 4 ** (order - 0.75), 1e-9)
+        assert coarse < 0.05 and fine < max(coarse / 4 ** (order - 0.75), 1e-6)
 
 
 def one_step(f, x, t, h, A, b, c):
@@ -241,7 +237,7 @@ def test_any_table(student, rng):
         for h in (0.1, -0.15):
             wanted = one_step(lambda y, time: y * y * time - 0.3 * y + time, x, t, h, A, b, c)
             found = array(student.rk_step(u, tensor(x), t, h, A, b, c), shape)
-            assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+            assert found == pytest.approx(wanted, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.exercise("butcher", weight=2)
@@ -371,11 +367,8 @@ def test_slow_sum(student, rng):
                 for k in range(K)
             )
             wanted.append(1 - ((places[-1, path] - places[0, path]) ** 2).sum() / 3 / action)
-        assert wasted(student, places, times) == pytest.approx(np.array(wanted), abs=1e-9)
-        assert wasted(student, places[::-1].copy(), times[::-1].copy()) == pytest.approx(
-            np.array(wanted), abs=1e-9
-        )
-        assert wasted(student, places, -times) == pytest.approx(np.array(wanted), abs=1e-9)
+        for one, other in ((places, times), (places[::-1].copy(), times[::-1].copy()), (places, -times)):
+            assert wasted(student, one, other) == pytest.approx(np.array(wanted), abs=1e-6)
 
 
 @pytest.mark.exercise("straightness", weight=2)
@@ -484,8 +477,10 @@ def test_gradients_off(student, rng):
         "def off(f, *arguments):\n    import torch\n    with torch.no_grad():\n        out = f(*arguments)\n"
         "    return out, bool(out.requires_grad or f(*arguments).requires_grad)"
     )
+    from_tensor(student.log_p_hutchinson(u, tensor(x), tensor(v), 10), (1, 2))
     found, gradient = parts(off(student.log_p_hutchinson, u, tensor(x), tensor(v), 10), 2)
-    assert gradient is False
+    if gradient:
+        raise Unusable("a tensor that requires a gradient where one without was expected")
     assert array(found, (1, 2)) == pytest.approx(log_p(student, u, x, v, 10), abs=1e-9)
     assert leaves_alone(student, student.log_p_hutchinson, u, tensor(x), tensor(v), 3)
 

@@ -1194,6 +1194,9 @@ taxonomy.table("terms")
 # exercise 8. Exercises 1 to 5 are about the three small models, 6 to 9 about the map. Each comes with a cell
 # to fill in and a cell that tests a few cases you can read. The grade comes from further tests of the same
 # properties on other inputs.
+#
+# Where tensors go in, return tensors, of the shape that the docstring says. A number may be Python's own or an
+# array or tensor that holds one; several results come as a tuple, a mapping as a dict, texts as strings.
 
 # %% [markdown]
 # ### 1 · Any interval, any bins (easy, 15 minutes)
@@ -1297,8 +1300,8 @@ class Implicit:
 model = Implicit(lambda z: 3 + 2 * z, dim=2)
 draws = model.sample(5_000, torch.Generator().manual_seed(0))
 assert draws.shape == (5_000, 2), f"5,000 draws in 2 dimensions, not {tuple(draws.shape)}"
-assert torch.allclose(draws.mean(0), torch.tensor(3.0), atol=0.2), "3 + 2 z has mean 3: is z normal?"
-assert torch.allclose(draws.std(0), torch.tensor(2.0), atol=0.2), "3 + 2 z has standard deviation 2"
+assert (draws.mean(0) - 3).abs().max() < 0.2, "3 + 2 z has mean 3: is z normal?"
+assert (draws.std(0) - 2).abs().max() < 0.2, "3 + 2 z has standard deviation 2"
 assert torch.corrcoef(draws.T)[0, 1].abs() < 0.1, "the dimensions of z must be independent"
 again = model.sample(5_000, torch.Generator().manual_seed(0))
 assert torch.equal(draws, again), "the same seed must give the same draws: use the generator"
@@ -1349,9 +1352,9 @@ def loo_bandwidth(points, candidates):
 pair = torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
 scores = torch.as_tensor(loo_bandwidth(pair, torch.tensor([1.0, 0.5], dtype=torch.float64))[1])
 assert scores.dtype == torch.float64, f"points in float64 have scores in float64, not {scores.dtype}"
-right = torch.tensor([-2.3379, -2.4516], dtype=torch.float64)
-assert torch.allclose(scores, right, atol=1e-3), (
-    f"two points 1 apart: one kernel each, -2.3379 at h = 1, -2.4516 at h = 0.5, not {scores.tolist()}"
+right = torch.tensor([-2.337877066409, -2.451582705289], dtype=torch.float64)
+assert torch.allclose(scores, right, rtol=1e-10, atol=1e-12), (
+    f"two points 1 apart: one kernel each, and float64's digits, {right.tolist()}, not {scores.tolist()}"
 )
 toy_points = torch.tensor(x_train[:400, None])
 chosen, scores = loo_bandwidth(toy_points, torch.tensor([0.01, 0.2, 3.0], dtype=torch.float64))
@@ -1383,7 +1386,7 @@ def log_adaptive_kde(x, points, bandwidths, weights):
     """log p(x) in nats of a KDE with a bandwidth and a weight for each point.
 
     x: (M, D); points: (N, D); bandwidths: (N,), positive; weights: (N,), not negative, not all 0.
-    Tensors of one floating dtype; returns (M,) of that dtype, differentiable in x at every x.
+    Tensors of one floating dtype; returns (M,) of that dtype, with its digits, differentiable at every x.
     """
     ### BEGIN SOLUTION
     D = points.shape[1]
@@ -1402,7 +1405,7 @@ area = torch.trapezoid(log_adaptive_kde(at, centres, own, heavy).exp(), at[:, 0]
 assert abs(area - 1) < 1e-6, f"the density must integrate to 1, not {area:.4f}: look at each bump's factors"
 value = log_adaptive_kde(at[1550:1551], centres, own, heavy)
 assert value.shape == (1,), "one query, one number: (1, D) -> (1,)"
-assert abs(value + 3.1188) < 1e-3, f"at x = 1 the log density is -3.1188, not {value.item():.4f}"
+assert abs(value + 3.118828899717) < 1e-9, f"at x = 1: -3.118828899717, not {value.item():.12f}"
 edge = torch.tensor([[1e4], [2.0]], dtype=torch.float64, requires_grad=True)
 tail = log_adaptive_kde(edge, centres, own, heavy)
 assert tail.isfinite().all(), "far out in the tails the log density is very negative, not -inf"
@@ -1412,7 +1415,8 @@ away = slope - torch.tensor([[-2499.5], [0.0]])
 assert away.abs().max() < 1e-3, f"far out and on a point the gradient is -2499.5 and 0, not {slope}"
 same = torch.full((30, 3), 1e4)  # one place in three dimensions, 30 times, in float32
 near = log_adaptive_kde(same + 0.125, same, torch.full((30,), 0.125), torch.full((30,), 2e-9))
-assert near.dtype == torch.float32, f"tensors in float32 give float32, not {near.dtype}"
+kinds = value.dtype, near.dtype
+assert kinds == (torch.float64, torch.float32), f"float64 gives float64, float32 float32, not {kinds}"
 assert torch.allclose(near, torch.tensor(1.9815), atol=1e-3), f"near 10,000: 1.9815, not {near[0]:.4f}"
 
 # %% [markdown]
@@ -1677,8 +1681,8 @@ DOMAINS = {  # a brief's word: the task of the map
 def choose(task):
     """A recommendation for a brief (a string).
 
-    Returns a dict: family (id); open (three ids, ranked), hosted (at most three ids, ranked; fewer
-    where the map has fewer); failure (what is likely to go wrong, five words or more); budget, a dict
+    Returns a dict: family (id); open (a list of three ids, ranked), hosted (a list of at most three, ranked;
+    fewer where the map has fewer); failure (what is likely to go wrong, five words or more); budget, a dict
     of training ("none", "fine-tune" or "from scratch"), gpu_hours of training (0 for "none"; here every
     training from scratch takes more than every fine-tuning) and seconds for one sample (above 0).
     Raises ValueError if the brief does not name exactly one domain.

@@ -1049,6 +1049,9 @@ print(f"measured: a sample {1e6 * sample_time:.1f} µs, a density {1e6 * density
 #
 # Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
 # comes from further tests of the same properties on other inputs.
+#
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple.
 
 
 # %%
@@ -1081,6 +1084,7 @@ def log_p_folded(y, log_p_z, c):
 # %% test="fold" points=3
 y_fold = torch.tensor([1.0, 4.0, -1.0], dtype=torch.float64)
 got = log_p_folded(y_fold, log_standard, 0.0)
+assert got.shape == (3,), f"(N,) -> (N,), not {tuple(got.shape)}"
 assert math.isclose(got[0].exp(), 0.24197, rel_tol=1e-4), (
     f"z = 1 and z = -1, each stretched by 2: 0.2420, not {got[0].exp()}"
 )
@@ -1287,6 +1291,7 @@ def iw_bits(k, log_p_y, levels, K, generator):
 # %% test="iw-bits" points=4
 k_iw = torch.tensor([[0.0, 3.0, 1.0], [2.0, 2.0, 2.0]], dtype=torch.float64)
 flat = iw_bits(k_iw, lambda y: torch.zeros(len(y), dtype=y.dtype), 4, 5, torch.Generator().manual_seed(0))
+assert flat.shape == (2,), f"bits for each of two pictures, (N,), not {tuple(flat.shape)}"
 assert torch.allclose(flat, torch.full((2,), 2.0, dtype=torch.float64)), (
     f"a uniform density needs 2 bits for one of 4 levels, not {flat}"
 )

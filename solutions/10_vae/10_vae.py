@@ -1335,6 +1335,9 @@ print(f"{decoder_size:,} of {n_parameters:,} parameters are the decoder's")
 #
 # Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
 # comes from further tests of the same properties on other inputs.
+#
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple.
 
 # %% [markdown]
 # ### 1 · KL between any two normals (easy, 20 minutes)
@@ -1445,12 +1448,15 @@ def log_levels(x, m, s, K):
 levels = torch.arange(17, dtype=torch.float64)
 flat = torch.ones_like(levels)
 got = log_levels(levels, 5.3 * flat, 0.4 * flat, 17)
-assert math.isclose(got.exp().sum(), 1), (
+assert got.shape == (17,), f"elementwise: (17,) -> (17,), not {tuple(got.shape)}"
+assert math.isclose(got.exp().sum(), 1, rel_tol=1e-6), (
     f"the 17 levels add up to {got.exp().sum()}, not 1: look at the two ends"
 )
 assert got.argmax() == 5, "the level nearest the mean is the likeliest"
 far = log_levels(levels[1:2], 900 * flat[:1], 0 * flat[:1], 1_000)
-assert math.isclose(far.item(), -898.958675, rel_tol=1e-6), f"899 scales away: -898.96, not {far}"
+assert math.isclose(far.item(), -898.958675145387, rel_tol=1e-12), (
+    f"899 scales away, to the digits of float64: -898.958675145387, not {far.item()}"
+)
 
 # %% [markdown]
 # ### 4 · Take the bias off (hard, 40 minutes)
@@ -1482,6 +1488,7 @@ def jackknife(log_w):
 # %% test="jackknife" points=4
 got = jackknife(torch.tensor([[0.0, 2.0], [math.log(3.0), 2.0]], dtype=torch.float64))
 right = 2 * math.log(2) - 0.5 * math.log(3)
+assert got.shape == (2,), f"(k, N) -> (N,), not {tuple(got.shape)}"
 assert math.isclose(got[0].item(), right), (
     f"weights 1 and 3: 2 log 2 - (log 1 + log 3)/2 = {right:.4f}, not {got[0]}"
 )
@@ -1528,7 +1535,10 @@ a_pair = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]], dtype=to
 b_pair = torch.tensor([[0.0, 4.0], [3.0, 0.0], [0.0, 2.0], [-1.0, 0.0]], dtype=torch.float64)
 got = slerp_batch(a_pair, b_pair, torch.full((4,), 0.5, dtype=torch.float64))
 assert not got.isnan().any(), "parallel, opposite and zero vectors have an answer, too"
-assert torch.allclose(got[0], torch.tensor([4.5**0.5, 4.5**0.5]).double()), "half way: 45 degrees, length 3"
+half = torch.full((2,), 4.5**0.5, dtype=torch.float64)
+assert torch.allclose(got[0], half, rtol=1e-12, atol=1e-12), (
+    "half way: 45 degrees, length 3, to the digits of float64"
+)
 assert torch.allclose(got[1], torch.tensor([2.0, 0.0]).double()), "parallel: the length goes from 1 to 3"
 assert torch.allclose(got[2], torch.tensor([0.0, 1.0]).double()), "from zero: along the other's direction"
 assert torch.allclose(got[3].abs(), torch.tensor([0.0, 1.0]).double()), "opposite: half way at right angles"
@@ -1570,6 +1580,7 @@ def vae_loss(x, mu, log_var, decode, eps):
 x_two = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 nothing = torch.zeros(2, 1, dtype=torch.float64)
 got = vae_loss(x_two, nothing, nothing, lambda z: torch.zeros(2, 3).double(), nothing)
+assert torch.is_tensor(got), f"a tensor, so that gradients can pass, not a {type(got).__name__}"
 assert math.isclose(got.item(), 3 * math.log(2)), (
     f"three fair coins cost 3 log 2 = 2.079 nats a picture, not {got}"
 )

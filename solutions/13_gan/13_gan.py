@@ -1330,6 +1330,9 @@ for B, value in measured.items():
 #
 # Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
 # comes from further tests of the same properties on other inputs.
+#
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple.
 
 # %% [markdown]
 # ### 1 · Modes with shares of their own (easy, 20 minutes)
@@ -1369,14 +1372,14 @@ two_L = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 0.5]]], dtype
 three_x = torch.tensor([[0.5, 0.0], [4.0, 0.0], [10.0, 2.0], [0.0, 1.0]], dtype=torch.float64)
 shares = torch.tensor([0.4, 0.6], dtype=torch.float64)
 covered, quality, kl = mode_report(three_x, two_mu, two_L, shares, 3.0)
-assert math.isclose(quality, 0.75), (
+assert math.isclose(quality, 0.75, rel_tol=1e-6), (
     "(4, 0) is two deviations from the wide mode; (10, 2) is four, for it is flat"
 )
 assert covered == 2, "one good point of three is more than half of the 0.6 that are due to the wide mode"
-assert math.isclose(kl, 2 / 3 * math.log(2 / 3 / 0.4) + 1 / 3 * math.log(1 / 3 / 0.6)), (
-    "shares of the good points"
-)
-assert mode_report(three_x + 99, two_mu, two_L, shares, 3.0) == (0, 0.0, math.inf), "not one good point"
+shares_good = 2 / 3 * math.log(2 / 3 / 0.4) + 1 / 3 * math.log(1 / 3 / 0.6)
+assert math.isclose(kl, shares_good, rel_tol=1e-6), "shares of the good points"
+nothing_good = tuple(mode_report(three_x + 99, two_mu, two_L, shares, 3.0))
+assert nothing_good == (0, 0.0, math.inf), f"not one good point: (0, 0.0, inf), not {nothing_good}"
 
 # %% [markdown]
 # ### 2 · A judge with a prejudice (medium, 25 minutes)
@@ -1418,7 +1421,9 @@ assert torch.allclose(found, torch.tensor([3.0, 0.75]).double()), (
     "three times as many made ones: D = 1/2 means p = 3 q"
 )
 found = log_ratio(D_half, 1, 1, 0.1).exp()
-assert torch.allclose(found, torch.tensor([1.25, 2 / 7]).double()), "D = 0.9 r / (r + 1): 1/2 at r = 5/4"
+assert torch.allclose(found, torch.tensor([1.25, 2 / 7], dtype=torch.float64), rtol=1e-10, atol=1e-12), (
+    "D = 0.9 r / (r + 1): 1/2 at r = 5/4, to the digits of float64"
+)
 far = log_ratio(torch.tensor([900.0, -900.0]).double(), 1, 1, 0.0)
 assert far.tolist() == [900.0, -900.0], "without smoothing the logit is the log ratio, however large"
 assert log_ratio(torch.tensor([3.0]).double(), 1, 1, 0.1).isinf().all(), (
@@ -1477,6 +1482,7 @@ for name in ("kl", "reverse kl", "pearson", "hellinger"):
 p_coin, q_coin = [3, 1], [1, 1]  # a coin that shows heads three times of four, and a fair one
 v_coin = torch.tensor([1.5, 0.5], dtype=torch.float64).log()  # the true log ratio of either side
 bound = f_bound("pearson", v_coin.repeat_interleave(torch.tensor(p_coin)), v_coin)
+assert torch.is_tensor(bound), f"a tensor, so that gradients can pass, not a {type(bound).__name__}"
 assert math.isclose(bound, 0.25), (
     "the mean of (0.5)^2 and (-0.5)^2 under q: the bound is tight at the true ratio"
 )
@@ -1518,6 +1524,9 @@ assert math.isclose(conv_norm(mean3, 5, 1, 1, 200, g), ((1 + math.sqrt(3)) / 3) 
 pick = torch.tensor([[[[0.0, 0.0], [0.0, 3.0]]]], dtype=torch.float64)
 assert math.isclose(conv_norm(pick, 5, 2, 0, 20, g), 3.0, rel_tol=1e-9), (
     "it picks pixels and multiplies them by 3"
+)
+assert math.isclose(conv_norm(1e-60 * pick, 5, 2, 0, 20, g), 3e-60, rel_tol=1e-6), (
+    "1e-60 is no 0: stay in float64, and normalise in every round"
 )
 
 # %% [markdown]
@@ -1627,10 +1636,10 @@ for layer, start in ((tiny_G, 1.0), (tiny_D, 0.5)):
 tiny_opts = [torch.optim.SGD(net.parameters(), 0.4) for net in (tiny_G, tiny_D)]
 at_two, at_zero = torch.full((4, 1), 2.0).double(), torch.zeros(4, 1).double()  # real points; noise, so fakes
 first = simultaneous_step(tiny_G, tiny_D, *tiny_opts, at_two, at_zero)
-assert math.isclose(first[0], math.log1p(math.exp(-1)) + math.log(2)), (
+assert math.isclose(first[0], math.log1p(math.exp(-1)) + math.log(2), rel_tol=1e-6), (
     "logits 1 and 0, in nats: does the loss get logits?"
 )
-assert math.isclose(first[1], math.log(2)), "-log D at a logit of 0"
+assert math.isclose(first[1], math.log(2), rel_tol=1e-6), "-log D at a logit of 0"
 assert math.isclose(tiny_D.weight.item(), 0.5 + 0.8 / (1 + math.e)), (
     "moved by its own loss: 0.4 x 2 x sigma(-1)"
 )

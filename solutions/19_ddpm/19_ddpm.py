@@ -1187,6 +1187,9 @@ for name, steps, w in (("10 steps", 10, 1.0), ("10 steps, guided", 10, 2.0), ("4
 # what section 1 says, $x_t = \alpha_t x_0 + \sigma_t\varepsilon$. But where an exercise says *any schedule*,
 # $\alpha^2 + \sigma^2$ need not be 1; all that holds is that SNR falls with time. (Lesson 23 uses
 # $\alpha = 1 - t$, $\sigma = t$.)
+#
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple.
 
 # %% [markdown]
 # ### 1 · Any two tell the others (easy, 20 minutes)
@@ -1204,6 +1207,7 @@ def any_two(known, alpha, sigma):
     """All of "x_t", "x_0", "eps" and "v", as a dict, from the two that `known` holds.
 
     known: a dict of two of these names, each (B, ...); alpha, sigma: (B,), not negative, of any schedule.
+    All float64: close to the ends of a schedule little is left of a quantity, and it takes the late digits.
     Raises ValueError unless `known` has exactly two of the names, and where the two leave the others open.
     """
     ### BEGIN SOLUTION
@@ -1230,10 +1234,10 @@ assert set(four) == {"x_t", "x_0", "eps", "v"}, "all four, by name"
 assert math.isclose(four["x_0"].item(), 1) and math.isclose(four["eps"].item(), 1), (
     "0.5 + 0.5 = 1, 0.5 - 0.5 = 0"
 )
-four = any_two(
-    {"v": torch.tensor([[0.5]]).double(), "x_0": torch.tensor([[2.0]]).double()}, half_way, half_way
-)
-assert math.isclose(four["eps"].item(), 3), "0.5 eps - 0.5 * 2 = 0.5"
+at_tenth = torch.tensor([[0.1]], dtype=torch.float64)
+four = any_two({"v": torch.tensor([[0.5]]).double(), "x_0": at_tenth}, half_way, half_way)
+assert four["eps"].shape == (1, 1), f"each of the shape that came in, (1, 1), not {tuple(four['eps'].shape)}"
+assert math.isclose(four["eps"].item(), 1.1), "0.5 eps - 0.5 * 0.1 = 0.5, to the digits of float64"
 
 # %% [markdown]
 # ### 2 · Two moments of one path (medium, 25 minutes)
@@ -1370,6 +1374,7 @@ def best_variance(b, c, m):
 # %% test="best-variance" points=3
 one = torch.ones(1, dtype=torch.float64)
 rho2, saved = best_variance(0.5 * one, 0.1 * one, 0 * one)
+assert rho2.shape == saved.shape == (1,), "two answers (n,), one after the other"
 assert math.isclose(rho2.item(), 0.01) and saved.item() == 0, (
     "a perfect picture: the posterior's variance is best"
 )
@@ -1420,6 +1425,7 @@ steps_bar = torch.tensor([1.0, 0.8, 0.4], dtype=torch.float64)
 clean, grain = torch.tensor([[0.3, -0.7]]).double(), torch.tensor([[1.0, -2.0]]).double()
 first = steps_bar[1].sqrt() * clean + (1 - steps_bar[1]).sqrt() * grain
 got = repaired_step(first, grain, 9 * grain, 1.0, 1, steps_bar, grain)
+assert got.shape == (1, 2), f"of the shape of x_k, (1, 2), not {tuple(got.shape)}"
 assert torch.allclose(got, clean), "k = 1, w = 1: the network knows the noise; take it away, and add none"
 noisy = steps_bar[2].sqrt() * clean + (1 - steps_bar[2]).sqrt() * grain
 mean = repaired_step(noisy, grain, grain, 3.0, 2, steps_bar, 0 * grain)
@@ -1462,6 +1468,7 @@ def bridge(alpha, sigma):
 # %% test="bridge" points=3
 three_times = torch.tensor([[1.0, 0.8, 0.6], [0.9, 0.5, 0.0]], dtype=torch.float64)
 a, b, c = bridge(three_times, (1 - three_times**2).sqrt())
+assert a.shape == b.shape == c.shape == (2,), "each (B,): one number for each row"
 again = posterior(*(torch.tensor(v, dtype=torch.float64) for v in (0.8, 0.6, 0.6, 0.8)))
 assert math.isclose(a[0].item(), again[1].item()), "from a clean r the path starts at x_0: section 2's b"
 assert math.isclose(b[0].item(), again[0].item()) and math.isclose(c[0].item(), again[2].item()), (

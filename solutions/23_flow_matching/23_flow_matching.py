@@ -1450,6 +1450,9 @@ with torch.no_grad():
 #
 # Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
 # comes from further tests of the same properties on other inputs.
+#
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple.
 
 # %% [markdown]
 # ### 1 · Both ends of any path (easy, 15 minutes)
@@ -1484,6 +1487,7 @@ two = torch.tensor([[1.0, -2.0], [3.0, 0.5]], dtype=torch.float64)
 noise_two = torch.tensor([[0.5, 0.0], [-1.0, 2.0]], dtype=torch.float64)
 half, ones = torch.full((2,), 0.25, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
 got = path_ends(0.75 * two + 0.25 * noise_two, noise_two - two, 1 - half, half, -ones, ones)
+assert got[0].shape == got[1].shape == (2, 2), "x_0 and eps, each of the shape of x_t"
 assert torch.allclose(got[0], two) and torch.allclose(got[1], noise_two), "on this lesson's path at t = 1/4"
 got = path_ends(two, 2 * noise_two, ones, 0 * ones, 0 * ones, 2 * ones)
 assert torch.allclose(got[1], noise_two), "where sigma is 0, the velocity alone shows the noise"
@@ -1509,7 +1513,8 @@ def mixture_velocity(x, t, log_pi, mu, c):
     """E[eps - x_0 | x_t = x] in closed form: (B, D), on the path x_t = (1 - t) x_0 + t eps.
 
     x: (B, D) float64; t: a number in [0, 1]; log_pi: (K,), may hold -inf; mu: (K, D), the means;
-    c: (K, D), the variances, 0 or more; at t = 0 all above 0.
+    c: (K, D), the variances, 0 or more; at t = 0 all above 0. Stay in float64: log densities are in the
+    millions in many dimensions, and the late digits of their differences decide.
     """
     ### BEGIN SOLUTION
     v = (1 - t) ** 2 * c + t**2  # (K, D)
@@ -1525,13 +1530,14 @@ even = torch.tensor([0.5, 0.5], dtype=torch.float64).log()
 ends_at = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
 points = torch.zeros(2, 1, dtype=torch.float64)
 got = mixture_velocity(torch.tensor([[0.0], [5.0]], dtype=torch.float64), 0.5, even, ends_at, points)
+assert got.shape == (2, 1), f"like x, (2, 1), not {tuple(got.shape)}"
 assert torch.allclose(got[0], torch.zeros(1, dtype=torch.float64)), "half way between two points: they cancel"
 assert torch.allclose(got[1], torch.tensor([8.0], dtype=torch.float64)), (
     "5 = (1 + 9) / 2 came, all but surely, from x_0 = 1 and eps = 9"
 )
 got = mixture_velocity(torch.tensor([[0.7]], dtype=torch.float64), 1.0, even, ends_at, points)
-assert torch.allclose(got, torch.tensor([[0.7]], dtype=torch.float64)), (
-    "at t = 1: x less the mean of the data"
+assert torch.allclose(got, torch.tensor([[0.7]], dtype=torch.float64), rtol=1e-12, atol=1e-12), (
+    "at t = 1: x less the mean of the data, to the digits of float64"
 )
 wide = torch.full((1, 2_000), 40.0, dtype=torch.float64)
 assert (
@@ -1582,6 +1588,7 @@ tables = {
 }
 for method, table_of in tables.items():
     got = rk_step(sway, x_three, 0.8, -0.2, *table_of)
+    assert got.shape == (3,), f"a tensor like x, (3,), not {tuple(got.shape)}"
     assert torch.allclose(got, method(sway, x_three, 0.8, -0.2)), f"this table is {method.__name__}"
 try:
     rk_step(sway, x_three, 0.8, -0.2, [[0.5]], [1], [0.5])
@@ -1622,8 +1629,8 @@ def entropic_plan(C, a, b, rho, rounds):
 C_two = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
 fair = torch.tensor([0.5, 0.5], dtype=torch.float64)
 got = entropic_plan(C_two, fair, fair, 1.0, 50)
-assert math.isclose(got[0, 0], 0.5 / (1 + math.exp(-1)), rel_tol=1e-6), (
-    "P_00 / P_01 = e in this symmetric case"
+assert math.isclose(got[0, 0], 0.5 / (1 + math.exp(-1)), rel_tol=1e-10), (
+    "P_00 / P_01 = e in this symmetric case, to the digits of float64"
 )
 got = entropic_plan(1_000 * C_two, fair, fair, 0.1, 50)
 assert torch.allclose(got, torch.diag(fair)), (
@@ -1646,7 +1653,8 @@ assert torch.allclose(got.sum(1), fair) and (got[:, 2] == 0).all(), "a weight of
 def wasted_action(places, times):
     """The share of each path's action that a straight walk at constant speed would save: (B,), in [0, 1].
 
-    places: (K + 1, B, D); times: (K + 1,), all rising or all falling. A path that never moves wastes 0.
+    places: (K + 1, B, D), float64; times: (K + 1,), all rising or all falling, float64, for they may lie
+    close together. A path that never moves wastes 0.
     """
     ### BEGIN SOLUTION
     dt = times.diff().abs()  # (K,)
@@ -1664,9 +1672,10 @@ assert torch.allclose(got, torch.zeros(1, dtype=torch.float64)), (
     "straight, at a constant speed: nothing is wasted"
 )
 corner = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 1.0]]], dtype=torch.float64)
-got = wasted_action(corner, torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64))
-assert torch.allclose(got, torch.tensor([0.5], dtype=torch.float64)), (
-    "an action of 2 round the corner; 2 / 2 straight"
+got = wasted_action(corner, torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64))
+assert got.shape == (1,), f"one number for each path, (B,), not {tuple(got.shape)}"
+assert torch.allclose(got, torch.tensor([5 / 9], dtype=torch.float64), rtol=1e-12, atol=1e-12), (
+    "an action of 3/2 round the corner, 2/3 straight; to the digits of float64"
 )
 got = wasted_action(
     torch.zeros(3, 1, 2, dtype=torch.float64), torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
@@ -1724,6 +1733,7 @@ assert torch.allclose(got, truth_two.expand(2, 2), atol=1e-3), (
 turn = torch.tensor([[0.0, 2.0], [0.0, 0.0]], dtype=torch.float64)  # u = (2 x_2, 0): its divergence is 0
 x_one, probe = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[[1.0, 1.0]]], dtype=torch.float64)
 got = log_p_hutchinson(lambda x, t: x @ turn.T, x_one, probe, 4)
+assert not got.requires_grad, "without gradient: detach it"
 assert math.isclose(got, 2 - math.log(2 * math.pi), rel_tol=1e-6), (
     "this probe sees v J v = 2, although the trace is 0"
 )

@@ -1209,7 +1209,8 @@ print(
 #
 # Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
 # comes from further tests of the same properties on other inputs. Numbers of codes are `int64`, and
-# everything else is `float64` unless said otherwise.
+# everything else is `float64` unless said otherwise. Where tensors go in, return tensors, of the shape that
+# the docstring says. A number may be Python's own or a tensor that holds one; several results come as a tuple.
 
 # %% [markdown]
 # ### 1 · How long is the message? (easy, 20 minutes)
@@ -1246,12 +1247,10 @@ bits, above = message_bits(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0]), 2, 
 assert math.isclose(bits, 1) and math.isclose(above, 1), (
     "one bit for a message that is always the same: all above"
 )
-assert message_bits(torch.tensor([0]), torch.tensor([1]), 2, 0.0) == (math.inf, math.inf), (
-    "nobody reserved a word"
-)
-assert math.isclose(message_bits(torch.tensor([0]), torch.tensor([1]), 2, 1.0)[0], math.log2(3)), (
-    "a = 1: p = 1/3"
-)
+bits, above = message_bits(torch.tensor([0]), torch.tensor([1]), 2, 0.0)
+assert bits == above == math.inf, f"nobody reserved a word: inf for both, not {bits} and {above}"
+bits, _ = message_bits(torch.tensor([0]), torch.tensor([1]), 2, 1.0)
+assert math.isclose(bits, math.log2(3), rel_tol=1e-6), f"a = 1: p = 1/3, log2(3) bits, not {bits}"
 
 # %% [markdown]
 # ### 2 · Product quantisation (medium, 25 minutes)
@@ -1287,6 +1286,11 @@ two_books = [torch.tensor([[0.0], [1.0], [2.0]]).double(), torch.tensor([[0.0, 0
 number, found = product_nearest(torch.tensor([[1.9, 3.0, 3.5], [0.2, 1.0, 0.0]]).double(), two_books)
 assert number.tolist() == [5, 0], "digits (2, 1) make 2 * 2 + 1; digits (0, 0) make 0"
 assert found.tolist() == [[2, 4, 4], [0, 0, 0]], "the pieces, put together again"
+seven_books = [torch.arange(250.0).double()[:, None]] * 7
+number, _ = product_nearest(torch.full((1, 7), 249.0).double(), seven_books)
+assert number.tolist() == [250**7 - 1], (
+    f"the number needs int64, exactly: {250**7 - 1}, not {number.tolist()}"
+)
 try:
     product_nearest(torch.zeros(1, 4).double(), two_books)
     raise AssertionError("books for 1 + 2 numbers do not fit vectors of 4: ValueError")
@@ -1334,6 +1338,7 @@ assert fsq_number(corners, (4, 3)).tolist() == [0, 11, 1, 4], (
     "4 levels are -1, -0.5, 0, 0.5, and 3 are -1, 0, 1; one step of the second coordinate counts 4"
 )
 assert torch.allclose(fsq_point(torch.tensor([0, 11, 1, 4]), (4, 3)), corners.double()), "and back"
+assert abs(fsq_point(torch.tensor(4), (7,)).item() - 1 / 3) < 1e-12, "in float64: a third, to its last digits"
 assert fsq_number(torch.tensor([0.4999999]), (5,)).item() == 3, (
     "off by a millionth is still level 3 of 0 to 4"
 )

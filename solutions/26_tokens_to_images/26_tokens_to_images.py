@@ -1234,6 +1234,9 @@ for batch in (1, min(S.test, 256)):
 #
 # Six exercises, 20 points. Each asks for a step beyond the chapter.
 #
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
+# A number may be Python's own or an array or tensor that holds one; several results come as a tuple.
+#
 # ### 1 · The k largest (easy, 20 minutes)
 #
 # Add Gumbel noise to $K$ logits and take the *largest* sum: one draw. Take the $k$ largest, in falling order:
@@ -1262,6 +1265,7 @@ def log_p_ordered(logits, picked):
 # %% test="top-k" points=3
 even_logits = torch.zeros(1, 3, dtype=torch.float64)
 got = log_p_ordered(even_logits, torch.tensor([[2, 0]]))
+assert got.shape == (1,), f"one number for each row, (B,), not {tuple(got.shape)}"
 assert math.isclose(got.item(), math.log(1 / 6)), "three equal codes: 1/3, then 1/2 of what is left"
 steep_logits = torch.tensor([[900.0, 0.0, 0.0]], dtype=torch.float64)
 got = log_p_ordered(steep_logits, torch.tensor([[0, 1, 2]]))
@@ -1295,6 +1299,7 @@ def sums_given(logits, k, u):
 # %% test="noise-behind" points=3
 u_given = torch.tensor([[0.3, 0.6, 0.9]], dtype=torch.float64)
 z_given = sums_given(torch.tensor([[0.0, 5.0, 1.0]], dtype=torch.float64), torch.tensor([0]), u_given)
+assert z_given.shape == (1, 3), f"a sum for each logit, (B, K), not {tuple(z_given.shape)}"
 assert z_given.argmax(1).item() == 0, "the largest is at k, however unlikely"
 L_given = math.log(1 + math.exp(5) + math.exp(1))
 assert math.isclose(math.exp(-math.exp(L_given - z_given[0, 0])), 0.3), "the largest: exp(-e^(L - z)) = u_k"
@@ -1344,6 +1349,7 @@ def copycat(codes, words):
 pair = torch.cartesian_prod(*[torch.arange(2)] * 3)  # all 8 sequences of three codes
 ways = torch.tensor([[0, 1, 2], [1, 2, 0]])
 got = log_p_any_order(copycat, pair, torch.zeros(8, 5, dtype=torch.long), ways, 2)
+assert got.shape == (8,), f"one number for each sequence, (B,), not {tuple(got.shape)}"
 assert math.isclose(got.exp().sum().item(), 1), "a mean of laws is a law: all sequences sum to 1"
 one_way = log_p_any_order(copycat, torch.tensor([[1, 1, 0]]), torch.zeros(1, 5).long(), ways[1:], 2)
 assert math.isclose(
@@ -1413,7 +1419,7 @@ assert math.isclose(got[0], 5_000, abs_tol=1e-6), "a law of one code alone may b
 def ceilings_of(Q, A):
     """(perfect, best, best with the true share of each grid), three floats.
 
-    Q: (Y, M), each row sums to 1; A: (M, Y), between 0 and 1; NumPy arrays.
+    Q: (Y, M), each row sums to 1; A: (M, Y), between 0 and 1; NumPy arrays of float64.
     """
     ### BEGIN SOLUTION
     Y, M = Q.shape
@@ -1431,8 +1437,8 @@ def ceilings_of(Q, A):
 Q_two = np.array([[0.5, 0.4, 0.1, 0.0], [0.1, 0.4, 0.5, 0.0]])
 A_two = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.7], [0.95, 0.0]])
 perfect, best, fair_best = ceilings_of(Q_two, A_two)
-assert math.isclose(perfect, (0.71 + 0.52) / 2), "the perfect prior writes as real pictures do"
-assert math.isclose(best, (0.95 + 0.7) / 2), "the best one writes one favourite for each class"
+assert math.isclose(perfect, (0.71 + 0.52) / 2, rel_tol=1e-6), "the perfect prior writes as real pictures do"
+assert math.isclose(best, (0.95 + 0.7) / 2, rel_tol=1e-6), "the best one writes one favourite for each class"
 assert perfect + 0.01 < fair_best < best - 0.01, "here the third lies strictly between the two"
 
 # %% [markdown]

@@ -52,6 +52,12 @@ def interval_mass(counts, edges, a, b):
     return total / counts.sum()
 
 
+# %% right="interval-mass" name="counted in float32"
+replace(
+    "float((counts * share).sum() / counts.sum())",
+    "np.float32((counts * share).sum()) / np.float32(counts.sum())",
+)
+
 # %% wrong="implicit" fails="test_refuses" name="log_prob is minus infinity"
 replace(
     'raise TypeError("no density: use sample() to draw, mass() for the probability of a set")',
@@ -105,6 +111,9 @@ replace(
     "hit = inside(self.sample(n, generator)).double()",
 )
 replace("p, math.sqrt(p * (1 - p) / n)", "hit.mean(), hit.std() / n**0.5")
+
+# %% right="implicit" name="the estimate and its error in one tensor"
+replace("return p, math.sqrt(p * (1 - p) / n)", "return torch.tensor([p, math.sqrt(p * (1 - p) / n)])")
 
 # %% wrong="bandwidth" fails="test_each_point_left_out" name="leaves nothing out: each point sees itself"
 strike("d2.fill_diagonal_(math.inf)")
@@ -268,6 +277,9 @@ def copy_score(train, test, generated):
     return share, (share - 0.5) * (12 * pairs / (len(d) + len(d_test) + 1)) ** 0.5
 
 
+# %% right="memorised" name="both numbers in one array"
+replace("return share, (share - 0.5)", "return np.array([1, 0]) * share + np.array([0, 1]) * (share - 0.5)")
+
 # %% wrong="products" fails="test_what_is_published" name="nothing is disclosed, says nobody"
 replace("answers[product]", '{**unknown, "url": answers[product]["url"]}')
 # %% wrong="products" fails="test_what_is_not" name="the others are diffusion transformers, as blogs say"
@@ -289,6 +301,15 @@ replace(
     "Importantly, Sora is a diffusion transformer.",
     "we train text-conditional diffusion models jointly on videos and images. "
     "We leverage a transformer architecture that operates on spacetime patches",
+)
+
+# %% right="products" name="another mapping than a dict"
+replace(
+    "return answers[product]",
+    """
+from collections import ChainMap
+return ChainMap(answers[product])
+""",
 )
 
 # %% wrong="triage" fails="test_complete" name="one sentence for all"

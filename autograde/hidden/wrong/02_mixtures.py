@@ -25,6 +25,12 @@ def log_mean_exp(blocks):
     return float(np.logaddexp.reduce(terms) - math.log(len(terms)))
 
 
+# %% right="log-mean-exp" name="a tensor that holds one number, in float32"
+replace(
+    "return top + math.log(total / count) if total else -math.inf",
+    "return torch.tensor([top + math.log(total / count) if total else -math.inf])",
+)
+
 # %% wrong="tied-m-step" fails="test_weighted_sums" name="weights in the means only"
 replace("share, gap, gap) / w.sum()", "r, gap, gap) / len(x)")
 # %% wrong="tied-m-step" fails="test_whole_weights_repeat" name="divides Sigma by the number of samples"
@@ -46,6 +52,15 @@ replace(
     "sum((s * g.T) @ g for s, g in zip(share.T, gap.transpose(0, 1)))",
 )
 
+# %% right="tied-m-step" name="a named tuple"
+replace(
+    "return n / w.sum(), mu, Sigma",
+    """
+from collections import namedtuple
+return namedtuple("Step", "pi mu Sigma")(n / w.sum(), mu, Sigma)
+""",
+)
+
 # %% wrong="bic" fails="test_parameters" name="K shares instead of K - 1"
 replace("K - 1 + K * D", "K + K * D")
 # %% wrong="bic" fails="test_choice" name="forgets to multiply by N"
@@ -63,6 +78,9 @@ replace("min(scores)), scores", "min(scores)), [score / 2 for score in scores]")
 # %% right="bic" name="counts the entries of a triangle"
 replace("D * (D + 1) // 2", "np.tri(D).sum()")
 replace("scores.index(min(scores))", "int(np.argmin(scores))")
+
+# %% right="bic" name="a logarithm in float32"
+replace("math.log(N)", "torch.tensor(float(N)).log()")
 
 # %% wrong="auc" fails="test_ties_and_weights" name="a tie counts nothing"
 replace(" + 0.5 * (a[:, None] == b).double()", "")
@@ -88,6 +106,9 @@ def weighted_auc(scores, anomaly, w):
         raise ValueError("one kind only")
     return float((a * (b.cumsum(0) - b / 2)).sum() / (a.sum() * b.sum()))
 
+
+# %% right="auc" name="a tensor of one number, rounded to float32"
+replace("/ pairs.sum()).item()", "/ pairs.sum()).float()")
 
 # %% wrong="missing" fails="test_fillings_follow_the_conditional" name="the mean, without noise"
 replace("mean + L @ torch.randn(int(m.sum()), generator=generator, dtype=x.dtype)", "mean")

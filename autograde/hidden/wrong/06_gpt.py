@@ -184,6 +184,13 @@ def cuts(text, log_p):
     return tokens, best[0], total[0]
 
 
+# %% right="cuts" name="a tuple of tokens, and logarithms summed in float32"
+replace("[-math.inf], dtype=torch.float64)", "[-math.inf])")
+replace(
+    "return tokens[::-1], best[-1], total[-1]",
+    "return tuple(tokens[::-1]), best[-1], torch.tensor(total[-1])",
+)
+
 # %% wrong="beam" fails="test_narrow" name="greedy"
 replace("[:width]", "[:1]")
 # %% wrong="beam" fails="test_narrow" name="finished ones are extended"
@@ -210,3 +217,7 @@ def beam_search(log_p, width, length, end):
         ids = torch.cat([ids[flat // table.shape[1]], flat[:, None] % table.shape[1]], dim=1)
     found = ids[0].tolist()
     return found[: found.index(end) + 1] if end in found else found, score[0].item()
+
+
+# %% right="beam" name="tensors, the score in float32"
+replace("return ids, score", "return torch.tensor(ids), torch.tensor([score])")

@@ -82,6 +82,12 @@ def conditional(log_prob, x1, t):
     return log_p1[:, 0], joint - log_p1
 
 
+# %% right="conditional" name="an iterator of two"
+replace(
+    "return log_p1, joint - log_p1[:, None]",
+    "return map(torch.Tensor.contiguous, (log_p1, joint - log_p1[:, None]))",
+)
+
 # %% wrong="monotone" fails="test_bend" name="the mask the other way round"
 replace("w, m = net(x[:, mask])", "mask = ~mask\nw, m = net(x[:, mask])")
 replace("w, m = net(z[:, mask])", "mask = ~mask\nw, m = net(z[:, mask])")

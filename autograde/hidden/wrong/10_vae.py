@@ -37,6 +37,12 @@ replace("-e.abs() - s", "-e.abs()")
 # %% right="laplace" name="by the smaller tail"
 replace("(2 * u).log(), -(2 * (1 - u)).log()", "(tail := (2 * u.minimum(1 - u)).log()), -tail")
 
+# %% right="laplace" name="both in one tensor"
+replace(
+    "return mu + s.exp() * e, -e.abs() - s - math.log(2)",
+    "return torch.stack([mu + s.exp() * e, -e.abs() - s - math.log(2)])",
+)
+
 # %% wrong="grey-levels" fails="test_levels_add_up" name="no mass beyond the ends"
 replace("middle = F", "return F")
 # %% wrong="grey-levels" fails="test_far_and_wide" name="the difference of sigmoids"
@@ -121,3 +127,6 @@ replace(
     'cost = F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").flatten(1).sum(dim=1)',
     "cost = F.softplus((1 - 2 * x) * decode(z)).flatten(1).sum(dim=1)",
 )
+
+# %% right="repair" name="a tensor of shape (1,)"
+replace("(cost + kl).mean()", "(cost + kl).mean(dim=0, keepdim=True)")

@@ -34,6 +34,13 @@ def mode_report(x, mu, L, pi, radius):
     return sum(2 * share >= due for share, due in shares), sum(n) / len(x), kl
 
 
+# %% right="coverage" name="counted in float32, and returned as a list"
+replace("minlength=len(mu)).to(pi)", "minlength=len(mu)).float()")
+replace(
+    "return int((share >= pi / 2).sum()), good.double().mean().item(), kl",
+    "return [int((share >= pi / 2).sum()), good.float().mean(), kl]",
+)
+
 # %% wrong="prejudice" fails="test_known_ratio" name="corrects for the numbers the wrong way round"
 replace("n_q / n_p", "n_p / n_q")
 # %% wrong="prejudice" fails="test_known_ratio" name="ignores the numbers"
@@ -125,6 +132,9 @@ def conv_norm(weight, side, stride, padding, rounds, generator):
     A = F.conv2d(pictures, weight, stride=stride, padding=padding).flatten(1)
     return torch.linalg.svdvals(A)[0].item()
 
+
+# %% right="conv-norm" name="a tensor that holds the number"
+replace("v.norm().sqrt().item()", "v.norm().sqrt()[None]")
 
 # %% wrong="penalty" fails="test_planes" name="two-sided"
 replace("torch.where(steep, squared, 1.0)", "(squared + 1e-12)")

@@ -31,6 +31,15 @@ def any_two(known, alpha, sigma):
     return {name: four[:, i].view_as(values[:, 0]) for i, name in enumerate(names)}
 
 
+# %% right="any-two" name="another mapping than a dict"
+replace(
+    "return {name: p * x_0 + q * eps for name, (p, q) in rows.items()} | known",
+    """
+from collections import ChainMap
+return ChainMap(known, {name: p * x_0 + q * eps for name, (p, q) in rows.items()})
+""",
+)
+
 # %% wrong="two-times" fails="test_covariance_of_any_schedule" name="independent noise at each time"
 replace("covariance.fill_diagonal_(0) + torch.diag(sigma**2)", "torch.diag(sigma**2)")
 # %% wrong="two-times" fails="test_covariance_of_any_schedule" name="one and the same eps at all times"
@@ -131,6 +140,12 @@ def best_variance(b, c, m):
     return rho2, own - best
 
 
+# %% right="best-variance" name="both in one tensor"
+replace(
+    "return c**2 * (1 + excess), (excess - excess.log1p()) / 2",
+    "return torch.stack([c**2 * (1 + excess), (excess - excess.log1p()) / 2])",
+)
+
 # %% wrong="repair" fails="test_guided_step" name="still 1 too much guidance"
 replace("eps_none + w", "eps_y + w")
 # %% wrong="repair" fails="test_guided_step" name="guidance the wrong way round"
@@ -193,3 +208,10 @@ def bridge(alpha, sigma):
     weights = torch.linalg.pinv(C[:, ::2, ::2]) @ middle  # C is singular where r is clean: the first is open
     b, deviation = weights[:, 1, 0], (C[:, 1, 1] - (weights.mT @ middle)[:, 0, 0]).sqrt()
     return (alpha[:, 1] - b * alpha[:, 2]) / alpha[:, 0], b, deviation  # x_0 does not matter
+
+
+# %% right="bridge" name="the three in one tensor"
+replace(
+    "return to_s * var_t / both, to_t * var_s / both, (var_s * var_t / both).sqrt()",
+    "return torch.stack([to_s * var_t / both, to_t * var_s / both, (var_s * var_t / both).sqrt()])",
+)

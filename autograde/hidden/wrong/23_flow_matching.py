@@ -27,6 +27,12 @@ def path_ends(x_t, u, alpha, sigma, d_alpha, d_sigma):
     return ends[:, 0].reshape(x_t.shape), ends[:, 1].reshape(x_t.shape)
 
 
+# %% right="path-ends" name="both ends in one tensor"
+replace(
+    "return d_sigma * x_t - sigma * u, alpha * u - d_alpha * x_t",
+    "return torch.stack([d_sigma * x_t - sigma * u, alpha * u - d_alpha * x_t])",
+)
+
 # %% wrong="mixture-velocity" fails="test_any_dimension" name="ignores the shares"
 replace("log_p = log_pi - 0.5", "log_p = -0.5")
 # %% wrong="mixture-velocity" fails="test_any_dimension" name="forgets the determinant"
@@ -80,6 +86,12 @@ def rk_step(u, x, t, h, A, b, c):
         k[i] = u(x + h * torch.tensordot(A[i], k, 1), t + c[i] * h)
     return x + h * torch.tensordot(b, k, 1)
 
+
+# %% right="butcher" name="slopes kept in float32"
+replace(
+    "k.append(u(x + h * sum(A[i][j] * k[j] for j in range(i)), t + c[i] * h))",
+    "k.append(u(x + h * sum(A[i][j] * k[j] for j in range(i)), t + c[i] * h).float())",
+)
 
 # %% wrong="entropic-plan" fails="test_small_entropy" name="rows summed in linear space"
 replace("(K + g).logsumexp(dim=1)", "(K + g).exp().sum(dim=1).log()")
@@ -190,3 +202,6 @@ replace(
     "net(x_t, t, y), net(x_t, t, nothing)",
     "net(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, nothing])).chunk(2)",
 )
+
+# %% right="repair" name="the pairs in one tensor"
+replace("return x_t, x_1", "return torch.stack([x_t, x_1])")

@@ -34,6 +34,12 @@ def message_bits(k_train, k_test, K, a):
 replace("-torch.xlogy(share, p).sum().item() / math.log(2)", "-p.log2()[k_test].mean().item()")
 replace("torch.special.entr(share).sum()", "torch.distributions.Categorical(share).entropy()")
 
+# %% right="message" name="tensors of one number, in a list"
+replace(
+    "return bits, bits - torch.special.entr(share).sum().item() / math.log(2)",
+    "return [torch.tensor([bits]), torch.tensor(bits) - torch.special.entr(share).sum() / math.log(2)]",
+)
+
 # %% wrong="product" fails="test_nearest_of_all_combinations" name="the first book moves fastest"
 replace("number * len(book) + k", "number + math.prod(len(b) for b in books[: len(found)]) * k")
 # %% wrong="product" fails="test_nearest_of_all_combinations" name="all books taken for as large as the first"
@@ -49,6 +55,9 @@ replace("number * len(book) + k", "torch.cat([number, k[:, None]], dim=1)")
 # %% right="product" name="distances written out, products of the sizes"
 replace("nearest(piece, book)", "(piece[:, None] - book).square().sum(dim=2).argmin(dim=1)")
 replace("number * len(book) + k", "number + math.prod(len(b) for b in books[len(found) + 1 :]) * k")
+
+# %% right="product" name="the codes as float32, in an iterator"
+replace("return number, torch.cat(found, dim=1)", "return iter([number, torch.cat(found, dim=1).float()])")
 
 # %% wrong="fsq-number" fails="test_grid_to_numbers" name="the last coordinate moves fastest"
 replace("(digit * weight)", "(digit * (math.prod(levels) // L.cumprod(0)))")

@@ -106,6 +106,12 @@ replace("-A.T.ravel() / Y, A_eq=", "b_ub=-A.T.ravel() / Y, bounds=(None, None), 
 replace("columns]), b_eq=", "columns]).T, c=")
 replace("-found.fun", "found.fun")
 
+# %% right="ceiling" name="the three in one array of float32"
+replace(
+    "return float((Q * A.T).sum() / Y), float(A.max(0).mean()), float(-found.fun)",
+    "return np.array([(Q * A.T).sum() / Y, A.max(0).mean(), -found.fun], dtype=np.float32)",
+)
+
 # %% wrong="repair" fails="test_pass_by_hand" name="guidance still the other way"
 replace("without + w * (with_caption - without)", "with_caption + w * (without - with_caption)")
 # %% wrong="repair" fails="test_pass_by_hand" name="the noise still grows with the temperature"
