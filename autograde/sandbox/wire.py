@@ -69,6 +69,8 @@ def _encode(value: Any, refer: Callable[[Any], str | None], depth: int, nodes: l
         return value
     if kind in ATOMS:
         return ATOMS[kind](value)
+    if kind is np.str_:
+        return str.__str__(value)
     if kind in (list, tuple):
         return {"l" if kind is list else "t": [_encode(v, refer, depth + 1, nodes) for v in value]}
     if kind is dict:

@@ -213,7 +213,11 @@ def _autograde(site: Site, student: str) -> None:
     """By the button in the list of submissions."""
     site.open(f"manage_submissions/{NAME}")
     site.wait("models && models.loaded && views.length >= 2")
-    assert student in (names := str(site.js("document.body.innerText"))) and "None" not in names and "not known" in names
+    assert (
+        student in (names := str(site.js("document.body.innerText")))
+        and "None" not in names
+        and "not known" in names
+    )
     site.picture("4-submissions")
     row = f"views.findIndex(v => v.model.get('student') == '{student}')"
     site.js(f"views[{row}].$autograde.find('a')[0].click()")

@@ -213,3 +213,8 @@ def test_size_depth_and_count_are_capped(monkeypatch):
         wire.loads('"' + "x" * 10 + '"', refuse)
     with pytest.raises(WireError):
         wire.dumps("x" * 10, lambda _: None)
+
+
+def test_a_text_of_numpys_is_a_text():
+    found = crossed([np.str_("α"), np.array(["b"])[0]])
+    assert found == ["α", "b"] and {type(value) for value in found} == {str}
