@@ -144,6 +144,7 @@ class _Bar(Progress):
 def _print(
     course: Course, lesson: str, rows: "list[Row]", standings: "list[Standing]", written: list[str]
 ) -> None:
+    from autograde.grading.student_names import printable
     from autograde.grading.summary import summary
 
     stands = {one.student: one for one in standings}
@@ -151,7 +152,9 @@ def _print(
     for row in rows:
         points = f"{row.points:.4g} / {row.maximum:g}" if row.points is not None else ""
         seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
-        table.add_row(escape(row.student), points, _score(stands.get(row.student)), row.status, seconds)
+        table.add_row(
+            escape(printable(row.student)), points, _score(stands.get(row.student)), row.status, seconds
+        )
     OUT.print(table)
     for line in summary(course, lesson, rows, standings):
         click.echo(line)

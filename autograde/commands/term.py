@@ -46,17 +46,28 @@ def due(lesson: str, time: str | None, students: tuple[str, ...], never: bool) -
 
 def _extend(course: Course, lesson: str, students: tuple[str, ...], when: dt.datetime | None) -> None:
     from autograde.grading import lateness, term
+    from autograde.grading.student_names import same_name
 
     if when is not None and lateness.due_date(course, lesson) is None:
         raise CourseError(
             f"{lesson} has no due date, so nobody needs more time: `autograde due {lesson} TIME`."
         )
     with term.change(course, lesson) as decided:
-        for student in students:
+        for student in map(same_name, students):
             if when is not None:
                 decided.extensions[student] = when.isoformat()
             elif decided.extensions.pop(student, None) is None:
                 raise CourseError(f"{student} has no extension for {lesson}.")
+    if when is not None and (strange := set(map(same_name, students)) - _class(course)):
+        names = ", ".join(sorted(strange))
+        click.echo(f"Nobody is called {names} yet, on the roster or among the submissions: is it spelt so?")
+
+
+def _class(course: Course) -> set[str]:
+    """The ids of all who are on the roster or have handed in anything."""
+    from autograde.grading.roster import known
+
+    return {*known(course), *(path.parent.name for path in course.grading.glob("submitted/*/*"))}
 
 
 def _print_dates(course: Course, lesson: str) -> None:

@@ -14,6 +14,7 @@ CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 MOODLE = ("Username", "First name", "Last name", "Email address", "ID number")
 STUDENTS = ("student", "name", "state", "total", "maximum", "penalty", "handed in", "hours late")
 HOUR = 3600.0  # seconds
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # how formulas begin
 NOBODY = Person("")
 People = Mapping[str, Person]
 
@@ -40,9 +41,14 @@ def export(
 
 def _write(path: Path, rows: Iterable[Iterable[object]]) -> Path:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([_harmless(cell) for cell in row] for row in rows)
     atomic_write.write(path, text.getvalue())
     return path
+
+
+def _harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula: names of folders may be anything."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def _possible(scored: Sequence[Standing]) -> list[list[object]]:

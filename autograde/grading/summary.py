@@ -8,6 +8,7 @@ from autograde.course import Course
 from autograde.grading import term
 from autograde.grading.lateness import due_date
 from autograde.grading.standing import Standing, State
+from autograde.grading.student_names import printable
 from autograde.grading.work import Row
 
 NAMES = 10  # that are written out
@@ -18,8 +19,9 @@ def summary(course: Course, lesson: str, rows: Sequence[Row], standings: Sequenc
     """The lines for a terminal; names and reasons are never cut."""
     counts = Counter(row.status for row in rows)
     yield f"{lesson}: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + "."
-    yield from (f"  {row.student}: not graded. {row.reason}" for row in rows if row.status == "failed")
-    yield from (f"  {row.student}: {note}." for row in rows for note in row.notes)
+    failed = [row for row in rows if row.status == "failed"]
+    yield from (f"  {printable(row.student)}: not graded. {printable(row.reason, 1000)}" for row in failed)
+    yield from (f"  {printable(row.student)}: {note}." for row in rows for note in row.notes)
     if changed := [row for row in rows if row.status == "graded" and row.before not in (None, row.points)]:
         yield f"Automatic points changed: {_counted(map(_change, changed))}."
     yield from _waiting(lesson, standings)
@@ -87,7 +89,7 @@ def _missing(lesson: str, rows: Sequence[Row], standings: Sequence[Standing]) ->
 
 def _counted(names: Iterable[str]) -> str:
     """How many, and the first few of them."""
-    everything = list(names)
+    everything = list(map(printable, names))
     more = f" and {len(everything) - NAMES} more" if len(everything) > NAMES else ""
     return f"{len(everything)} ({', '.join(everything[:NAMES])}{more})"
 

@@ -24,7 +24,7 @@ from autograde.grading.preprocessors import read_released
 from autograde.grading.recorded import Recorded
 from autograde.grading.staleness import Key, Marker
 from autograde.grading.standing import agrees, read_verdict_of
-from autograde.grading.student_names import PLAIN, plain_name
+from autograde.grading.student_names import PLAIN, plain_name, printable
 from autograde.grading.submission_files import plain_files
 from autograde.judging.verdict import Result
 from autograde.notebooks import read_notebook
@@ -101,7 +101,7 @@ class Work:
         name = f"{self.lesson}.ipynb"
         if not plain_name(student):
             raise CourseError(f"Rename the folder: {PLAIN}.")
-        others = sorted(path.name for path in folder.glob("*.ipynb") if path.name != name)
+        others = sorted(printable(path.name) for path in folder.glob("*.ipynb") if path.name != name)
         if not (folder / name).exists():
             hint = f"; {others[0]} is there: is it that one, by another name?" if others else "."
             raise CourseError(f"There is no {name} in {folder}{hint}")

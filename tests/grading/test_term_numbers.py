@@ -102,6 +102,8 @@ def test_an_extension_is_for_one_and_no_longer_than_it_says(configured):
     assert "until" not in run("due", NAME).output
     refused(run("due", NAME, "--never", "--student", "alice"), 1, "no extension")
     refused(run("due", NAME, "tomorrow"), 2, "is no time")
+    assert "Nobody is called alcie yet" in run("due", NAME, "2026-01-06", "--student", "alcie").output
+    assert "Nobody" not in run("due", NAME, "2026-01-06", "--student", "bob").output
 
 
 def test_a_learners_own_timestamp_changes_nothing_and_is_said(configured):

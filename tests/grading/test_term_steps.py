@@ -9,7 +9,7 @@ from classroom import FULL, RIGHT, WEIGHTED, configured, filled, hand_in, outcom
 from command_line import refused, run
 from nbformat.v4 import new_code_cell
 from small_course import NAME, change, course
-from term_steps import DONE, ONE, at, by_hand, exported, graded, handed_in, page
+from term_steps import DONE, ONE, at, by_hand, exported, graded, handed_in, page, table
 
 from autograde.course import Course
 from autograde.grading import class_run, term
@@ -112,6 +112,19 @@ def test_a_damaged_notebook_says_which_file_and_why(configured, content, word):
 def test_names_of_people_are_names(configured, student):
     hand_in(configured, student, filled(configured, DONE))
     assert outcome(configured, 1) == {student: ("graded", FULL)}
+
+
+def test_names_that_steer_a_terminal_or_a_spreadsheet_do_neither(configured):
+    handed_in(configured, alice=DONE)
+    evil = ["=cmd()", "x\x1b[31m"]
+    for name in evil:
+        hand_in(configured, name, filled(configured, DONE))
+    notebook = hand_in(configured, "alice", filled(configured, DONE))
+    shutil.copy(notebook, notebook.with_name("b\x1b[2J.ipynb"))
+    done = graded()
+    assert "\x1b" not in done.output and done.output.count("Rename the folder") == 2
+    assert {"'=cmd()", "alice"} < set(table(configured, "students"))
+    assert exported(configured) == {"alice": "20"}
 
 
 def test_a_blank_at_the_end_of_a_name_grades_nobody_else(configured):
