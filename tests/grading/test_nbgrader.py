@@ -85,10 +85,10 @@ def test_an_error_of_one_submission_stops_nobody_else(released, monkeypatch):
     hand_in(released, "not-json", filled(released, RIGHT)).write_text("{")
     judged = submission.JUDGE_CLIENT.verdict
 
-    def verdict(tests, ask, secret, seed, limits):
+    def verdict(tests, ask, secret, seed, limits, exercises=None):
         if "\0bob\0" in seed:
             raise NoVerdict("cut short")
-        return judged(tests, ask, secret, seed, limits)
+        return judged(tests, ask, secret, seed, limits, exercises)
 
     monkeypatch.setattr(submission.JUDGE_CLIENT, "verdict", verdict)
     with pytest.raises(NbGraderException):
