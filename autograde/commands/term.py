@@ -52,13 +52,16 @@ def _extend(course: Course, lesson: str, students: tuple[str, ...], when: dt.dat
         raise CourseError(
             f"{lesson} has no due date, so nobody needs more time: `autograde due {lesson} TIME`."
         )
+    known = {same_name(name): name for name in _class(course)}  # as the folder writes the name
     with term.change(course, lesson) as decided:
-        for student in map(same_name, students):
+        if when is not None and when > dt.datetime.now(dt.UTC) and decided.solutions:
+            raise CourseError(f"Solutions are shown: `autograde solutions {lesson} --hide` first.")
+        for student in (known.get(same_name(name), same_name(name)) for name in students):
             if when is not None:
                 decided.extensions[student] = when.isoformat()
             elif decided.extensions.pop(student, None) is None:
                 raise CourseError(f"{student} has no extension for {lesson}.")
-    if when is not None and (strange := set(map(same_name, students)) - _class(course)):
+    if when is not None and (strange := set(map(same_name, students)) - known.keys()):
         names = ", ".join(sorted(strange))
         click.echo(f"Nobody is called {names} yet, on the roster or among the submissions: is it spelt so?")
 

@@ -106,6 +106,17 @@ def test_an_extension_is_for_one_and_no_longer_than_it_says(configured):
     assert "Nobody" not in run("due", NAME, "2026-01-06", "--student", "bob").output
 
 
+def test_an_extension_finds_a_name_however_its_accents_are_written(configured):
+    (configured.grading / "settings.py").write_text(PENALTY)
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    hand_in(configured, decomposed, filled(configured, DONE))
+    term.receive(configured, NAME, decomposed, at(5), "instructor")
+    set_due_date(configured, NAME, at(2))
+    assert "Nobody" not in run("due", NAME, "2026-01-06", "--student", composed).output
+    graded()
+    assert exported(configured) == {decomposed: "20"}
+
+
 def test_a_learners_own_timestamp_changes_nothing_and_is_said(configured):
     (configured.grading / "settings.py").write_text(PENALTY)
     handed_in(configured, alice=DONE)
@@ -194,6 +205,7 @@ def test_solutions_are_shown_only_when_nobody_has_time_left(configured):
     assert secret not in page(configured, "alice")
     run("due", NAME, "--never", "--student", "alice")
     assert run("solutions", NAME).exit_code == 0
+    refused(run("due", NAME, tomorrow, "--student", "alice"), 1, "Solutions are shown")
     assert "feedback renewed" in graded().output
     assert "total" in page(configured, "alice")
     run("solutions", NAME, "--hide")
