@@ -9,7 +9,8 @@ import copy
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
@@ -39,32 +40,28 @@ class _Part:
 
     cell: NotebookNode
     release: NotebookNode | None
+    stubs: dict[str, str] = field(default_factory=dict)  # the release's, by name
 
     @functools.cached_property
     def written(self) -> frozenset[str]:
-        """Names that the learner bound in it; not in a demo cell, which does not run."""
+        """Names that the learner bound in it; not in a demo cell, which does not run, and no stubs."""
         if self.cell.cell_type != "code" or (self.release is not None and not _runs(self.release)):
             return frozenset()
         if self.release is not None and self.cell.source == self.release.source:
             return frozenset()
-        own = bindings(self.cell.source).bound
-        return own if self.release is None else own - self._given()
-
-    def _given(self) -> frozenset[str]:
-        """Names that are the release's: in an exercise, those of its stubs that are as they were."""
-        assert self.release is not None
-        if not grade_id(self.release):
-            return bindings(self.release.source).bound
-        return frozenset(_untouched(self.cell, self.release))
+        own = bindings(self.cell.source).bound - _untouched(self.cell, self.stubs).keys()
+        if self.release is None or grade_id(self.release):
+            return own
+        return own - bindings(self.release.source).bound
 
 
-def _untouched(cell: NotebookNode, release: NotebookNode) -> dict[str, Stub]:
-    """The stubs of an exercise that are as they were released, however the cell is laid out."""
-    released = unsolved(release.source)
-    mine = unsolved(cell.source)
-    return {
-        name: mine[name] for name, stub in released.items() if name in mine and mine[name].code == stub.code
-    }
+def _stubs(cell: NotebookNode) -> dict[str, Stub]:
+    return unsolved(cell.source) if cell.cell_type == "code" else {}
+
+
+def _untouched(cell: NotebookNode, stubs: dict[str, str]) -> dict[str, Stub]:
+    """The stubs in a cell that are as they were released, however it is laid out."""
+    return {name: stub for name, stub in _stubs(cell).items() if stubs.get(name) == stub.code}
 
 
 def rebuild(submitted: NotebookNode, released: NotebookNode) -> Rebuilt:
@@ -75,8 +72,14 @@ def rebuild(submitted: NotebookNode, released: NotebookNode) -> Rebuilt:
         _part(*pair, number, notes) for number, pair in enumerate(zip(submitted.cells, known, strict=True))
     ]
     _put_back(released.cells, parts, notes)
+    _take_answers(parts, notes)
+    stubs = {
+        name: stub.code for cell in released.cells if grade_id(cell) for name, stub in _stubs(cell).items()
+    }
     for part in parts:
-        _leave_out_stubs(part, parts)
+        part.stubs = stubs
+    for part in parts:
+        _leave_out_stubs(part, parts, stubs)
     _distinct_ids([part.cell for part in parts])
     rest = {name: value for name, value in released.items() if name != "cells"}
     notebook = NotebookNode({**copy.deepcopy(rest), "cells": [part.cell for part in parts]})
@@ -110,31 +113,62 @@ def _keep_pictures(cell: NotebookNode, submitted: NotebookNode) -> None:
 
 
 def _put_back(released: Sequence[NotebookNode], parts: list[_Part], notes: list[str]) -> None:
-    """Insert each missing graded cell behind the graded cell before it in the release."""
-    before: set[int] = set()
-    for release in (cell for cell in released if grade_id(cell)):
-        if not any(part.release is release for part in parts):
+    """Insert each missing graded cell behind the cell that is before it in the release and is there."""
+    place = 0
+    for release in released:
+        found = [index for index, part in enumerate(parts) if part.release is release]
+        if not found and grade_id(release):
             notes.append(f"cell {grade_id(release)!r} was missing: put back")
-            places = [i for i, part in enumerate(parts) if id(part.release) in before]
-            parts.insert(max(places) + 1 if places else 0, _Part(copy.deepcopy(release), release))
-        before.add(id(release))
+            parts.insert(place, _Part(copy.deepcopy(release), release))
+            found = [place]
+        place = found[-1] + 1 if found else place
 
 
-def _leave_out_stubs(part: _Part, parts: list[_Part]) -> None:
-    """Take the stubs, as they were released, of what the learner defined above out of an exercise's cell."""
-    if part.release is None or is_locked(part.release) or not grade_id(part.release):
+def _leave_out_stubs(part: _Part, parts: list[_Part], stubs: dict[str, str]) -> None:
+    """Take stubs, as they were released, of what the learner defined above out of a cell; copies, too."""
+    if part.cell.cell_type != "code" or not _runs(part.release):
         return
-    above = frozenset[str]().union(*(other.written for other in parts[: parts.index(part)]))
-    released = unsolved(part.release.source)
-    stubs = {name: stub for name, stub in unsolved(part.cell.source).items() if name in above}
-    stubs = {
-        name: stub for name, stub in stubs.items() if name in released and stub.code == released[name].code
-    }
-    gone = {line for stub in stubs.values() for line in stub.lines}
-    if gone:
+    if found := _untouched(part.cell, stubs):
+        above = frozenset[str]().union(*(other.written for other in parts[: parts.index(part)]))
+        found = {name: stub for name, stub in found.items() if name in above}
+    if gone := {line for stub in found.values() for line in stub.lines}:
         left = [line for n, line in enumerate(part.cell.source.split("\n")) if n not in gone]
-        part.cell.source = "\n".join([LEFT_OUT.format(", ".join(stubs)), *left]).strip()
+        part.cell.source = "\n".join([LEFT_OUT.format(", ".join(found)), *left]).strip()
         part.__dict__.pop("written", None)
+
+
+def _take_answers(parts: list[_Part], notes: list[str]) -> None:
+    """Take what a learner wrote beside an answer's untouched cell for the answer: nobody would read it."""
+    for part in list(parts):
+        if not _is_untouched_answer(part):
+            continue
+        own = [other for other in _beside(part, parts) if _says_more(other.cell, part.cell)]
+        if own:
+            notes.append(f"answer {grade_id(part.cell)!r} stood beside its cell")
+            part.cell.source = "\n\n".join(other.cell.source for other in own)
+            for other in own:
+                part.cell.setdefault("attachments", NotebookNode()).update(other.cell.get("attachments", {}))
+                parts.remove(other)
+
+
+def _says_more(own: NotebookNode, answer: NotebookNode) -> bool:
+    return own.cell_type == "markdown" and own.source.strip() not in ("", answer.source.strip())
+
+
+def _is_untouched_answer(part: _Part) -> bool:
+    if part.release is None or part.cell.cell_type != "markdown":
+        return False
+    marks = part.release.metadata.get("nbgrader", {})
+    same = part.cell.source.strip() == part.release.source.strip()
+    return same and bool(marks.get("grade") and marks.get("solution"))
+
+
+def _beside(part: _Part, parts: list[_Part]) -> list[_Part]:
+    """The learner's own cells next to it, up to the next that the release knows, on both sides."""
+    place = parts.index(part)
+    behind = takewhile(lambda other: other.release is None, parts[place + 1 :])
+    before = takewhile(lambda other: other.release is None, reversed(parts[:place]))
+    return [*reversed(list(before)), *behind]
 
 
 def _hints(notebook: NotebookNode, parts: list[_Part]) -> dict[str, list[str]]:

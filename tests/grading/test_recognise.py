@@ -225,3 +225,53 @@ def test_no_source_is_too_odd(source):
     before = copy.deepcopy(notebook)
     nbformat.validate(rebuild(notebook, RELEASE).notebook)
     assert notebook == before
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["copied with its mark", "copied without"])
+def test_a_copy_of_the_stub_below_an_answer_does_not_override_it(marked):
+    notebook = filled(area=RIGHT)
+    twin = new_code_cell(STUB, id="copy", metadata=mark("area", solution=True) if marked else {})
+    notebook.cells.insert(6, twin)
+    assert answers(rebuild(notebook, RELEASE))["area"](1) == pytest.approx(3.14159)
+
+
+def beside(notebook: NotebookNode) -> None:
+    notebook.cells.append(new_markdown_cell("Because of this.", id="mine"))
+
+
+def copied(notebook: NotebookNode) -> None:
+    twin = new_markdown_cell("Because of this.", id="copy")
+    twin.metadata = copy.deepcopy(by_id(notebook, "why").metadata)
+    notebook.cells.append(twin)
+
+
+def replaced(notebook: NotebookNode) -> None:
+    notebook.cells[-1] = new_markdown_cell("Because of this.", id="mine")
+
+
+def above(notebook: NotebookNode) -> None:
+    notebook.cells.insert(-1, new_markdown_cell("Because of this.", id="mine"))
+
+
+@pytest.mark.parametrize("how", [beside, copied, replaced, above])
+def test_an_answer_beside_its_cell_is_the_answer(how):
+    notebook = release()
+    how(notebook)
+    found = rebuild(notebook, RELEASE).notebook
+    (cell,) = [cell for cell in found.cells if grade_id(cell) == "why"]
+    assert cell.source == "Because of this."
+    assert sum("Because of this." in cell.source for cell in found.cells) == 1
+
+
+def test_an_answer_in_its_cell_stays_and_so_do_remarks_beside_it():
+    notebook = filled(why="Because.")
+    beside(notebook)
+    found = rebuild(notebook, RELEASE).notebook
+    assert [cell.source for cell in found.cells[-2:]] == ["Because.", "Because of this."]
+
+
+def test_nothing_beside_an_untouched_answer_leaves_it_untouched():
+    notebook = release()
+    notebook.cells.append(new_markdown_cell("*Write here*", id="copy"))
+    found = rebuild(notebook, RELEASE).notebook
+    assert next(cell.source for cell in found.cells if grade_id(cell) == "why") == "*Write here*"
