@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from autograde.grading.archives import Found
@@ -90,6 +91,7 @@ class _Whose:
             self.by_number[person.lms_user_id].add(person.id)
             for name in (f"{person.first_name}{person.last_name}", f"{person.last_name}{person.first_name}"):
                 self.by_name[_loose(name)].add(person.id)
+        self.heads = {one.person for one in senders if one.lms == "Blackboard"}
         for sender in senders:
             self.namesakes[sender.lms, _loose(sender.name)].add(sender.person)
 
@@ -121,11 +123,32 @@ class _Whose:
     def _on_roster(self, sender: Sender) -> set[str]:
         """The ids of those on the roster who may have sent it. A full name that two have is nobody's."""
         if sender.lms == "Canvas":
-            return {student for number in sender.numbers for student in self.by_number[number]}
+            # behind the second stands what the sender called the file
+            return {student for number in sender.numbers[:2] for student in self.by_number[number]}
         if sender.lms == "Moodle":
             found = self.by_name[_loose(sender.name)]
             return set(found) if len(found) == 1 and self._is_alone(sender) else set()
+        if sender.lms == "Blackboard":
+            return self._of_blackboard(sender)
         return {one for one in sender.ids if one in self.people}
+
+    def _of_blackboard(self, sender: Sender) -> set[str]:
+        """Ids on the roster that may stand behind a name of the assignment that nobody knows.
+
+        What all names begin with is the assignment's: the user's id is what follows, or longer. So nobody is
+        taken for one with whose id theirs ends. Raises Unclear where one file alone does not tell.
+        """
+        known = [one for one in sender.ids if one in self.people]
+        if known and len(sender.ids) > 1:
+            firsts = zip(*(head.split("_") for head in self.heads), strict=False)
+            common = len(list(takewhile(lambda pieces: len(set(pieces)) == 1, firsts)))
+            least = len(sender.ids) - common if len(self.heads) > 1 else len(sender.ids)
+            known = [one for one in known if len(one.split("_")) >= least]
+            if not known:
+                raise Unclear(
+                    "may be of one on the roster, or of one whose id ends so: name it after its user"
+                )
+        return set(known)
 
     def _is_alone(self, sender: Sender) -> bool:
         """Whether nobody else has this name, in these archives or in those of before."""

@@ -402,3 +402,18 @@ def test_a_notebook_that_is_a_link_is_left(ready, tmp_path):
 def test_a_lesson_that_was_not_released(course, tmp_path):
     with pytest.raises(CourseError, match="was not released"):
         collect(course, NAME, [zipped(tmp_path, alice="1")])
+
+
+def test_numbers_in_the_name_that_a_sender_chose_are_nobodys(ready, tmp_path):
+    enter(ready, [Person("bob", "Bob", "Ray", "", "777")])
+    found = collect(ready, NAME, [zipped(tmp_path, "evemallory_12345_67890_777_1_x.ipynb")])
+    assert "bob" not in submitted(ready) and found.not_on_roster == found.new
+
+
+def test_nobody_is_taken_for_one_with_whose_id_theirs_ends(ready, tmp_path):
+    enter(ready, [Person("smith", "S", "Smith"), Person("alice", "A", "Lee")])
+    names = [f"Essay_{user}_attempt_{ATTEMPT}_x.ipynb" for user in ("j_smith", "alice")]
+    assert students(ready, tmp_path, *names)[0] == {"alice"}
+    assert students(ready, tmp_path, names[0])[0] == {"alice"}, "one file alone does not tell"
+    both = [f"Essay_{user}_attempt_{ATTEMPT}_x.ipynb" for user in ("smith", "alice")]
+    assert students(ready, tmp_path, *both)[0] == {"alice", "smith"}
