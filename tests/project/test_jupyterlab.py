@@ -96,7 +96,7 @@ def run_all(browser: "webdriver.Chrome") -> None:
             until(lambda: all_of(browser, FIGURE, "src"), seconds)
             break
     else:
-        raise AssertionError("nothing ran")
+        raise AssertionError(f"nothing ran; the page says {all_of(browser, 'body', 'innerText')}")
     until(lambda: at_rest(browser))
 
 
