@@ -92,11 +92,12 @@ def _grade(
         with _Bar(counted) as bar:
             cores = jobs or len(os.sched_getaffinity(0))
             rows = grade_all(course, lesson, cores, students, bar.ended, again)
-    standings, written = _export(course, lesson, provisional, problems)
+    failed = {row.student for row in rows if row.status == "failed"}
+    standings, written = _export(course, lesson, failed, provisional, problems)
     if not quiet:
         _print(course, lesson, rows, standings, written)
-    if failed := sum(row.status == "failed" for row in rows):
-        problems.append(f"Not graded: {failed} of {len(rows)}. Run it again when the reasons are gone.")
+    if failed:
+        problems.append(f"Not graded: {len(failed)} of {len(rows)}. Run it again when the reasons are gone.")
     shown = [asdict(one) for one in standings]
     return {
         "lesson": lesson,
@@ -107,14 +108,14 @@ def _grade(
 
 
 def _export(
-    course: Course, lesson: str, provisional: bool, problems: list[str]
+    course: Course, lesson: str, failed: set[str], provisional: bool, problems: list[str]
 ) -> tuple["list[Standing]", list[str]]:
     """Where everybody stands, and the files written; what was graded is shown though they could not be."""
     from autograde.grading.lms_csv import export
     from autograde.grading.standing import standings
 
     try:
-        found = standings(course, lesson)
+        found = standings(course, lesson, failed)
         return found, [str(path) for path in export(course, lesson, found, provisional)]
     except CourseError as error:
         problems.append(str(error))
@@ -149,7 +150,7 @@ def _print(
 
     stands = {one.student: one for one in standings}
     table = Table("student", "automatic", "score", "", "seconds", title=lesson)
-    for row in rows:
+    for row in (row for row in rows if row.status != "left"):
         points = f"{row.points:.4g} / {row.maximum:g}" if row.points is not None else ""
         seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
         table.add_row(

@@ -35,6 +35,9 @@ def due(lesson: str, time: str | None, students: tuple[str, ...], never: bool) -
     if time is not None and never:
         raise UsageError("Give a TIME or --never, not both.")
     when = term.parse_time(time) if time is not None else None
+    shown = term.of_lesson(course, lesson).solutions
+    if shown and when is not None and when > dt.datetime.now(dt.UTC):
+        raise CourseError(f"Solutions are shown: `autograde solutions {lesson} --hide` first.")
     if (when or never) and students:
         _extend(course, lesson, students, when)
     elif when or never:
@@ -54,8 +57,6 @@ def _extend(course: Course, lesson: str, students: tuple[str, ...], when: dt.dat
         )
     known = {same_name(name): name for name in _class(course)}  # as the folder writes the name
     with term.change(course, lesson) as decided:
-        if when is not None and when > dt.datetime.now(dt.UTC) and decided.solutions:
-            raise CourseError(f"Solutions are shown: `autograde solutions {lesson} --hide` first.")
         for student in (known.get(same_name(name), same_name(name)) for name in students):
             if when is not None:
                 decided.extensions[student] = when.isoformat()
@@ -91,7 +92,7 @@ def received(lesson: str, student: str, time: str) -> None:
     from autograde.grading import term
 
     when = term.parse_time(time)
-    term.receive(_course(lesson), lesson, student, when, "instructor")
+    term.receive(_course(lesson), lesson, student, when, term.INSTRUCTOR)
     click.echo(f"{student} handed in {lesson} on {term.shown_time(when)}. Next: `autograde grade {lesson}`.")
 
 

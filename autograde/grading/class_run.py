@@ -21,7 +21,7 @@ from sqlalchemy.exc import SAWarning
 from autograde.cells import maximum_points
 from autograde.course import Course, submitted
 from autograde.errors import CourseError, StudentError, UsageError
-from autograde.grading import feedback, prestart
+from autograde.grading import feedback, prestart, staleness, term
 from autograde.grading.gradebook import compile_queries, one_engine
 from autograde.grading.in_progress import alive, sweep
 from autograde.grading.preload import imports
@@ -62,12 +62,15 @@ def grade(
         _make_page(course, lesson, app, released)
         rebuild(released, released)  # what it reads of the release is kept for every fork
         prestart.settled()
-        rows = _graded(Work(course, lesson, app, again), folders, jobs, done, modules)
-        delayed = [f for f in folders if jobs > 1 < len(folders) and rows[f.parent.name].delayed]
+        _keep_asked(course, lesson, again)
+        chosen = {folder.parent.name for folder in folders}
+        work = Work(course, lesson, app, again, chosen, alone=jobs == 1)
+        rows = _graded(work, submitted(course, lesson), jobs, done, modules)
+        delayed = [folder for folder in folders if rows[folder.parent.name].delayed]
         # time ran out while others were graded beside it: once more alone, and that counts
-        alone = _graded(Work(course, lesson, app, again, fresh=True), delayed, 1, None, modules)
+        alone = _graded(Work(course, lesson, app, again), delayed, 1, None, modules)
         rows |= {name: replace(row, before=rows[name].before) for name, row in alone.items()}
-    return [row for _, row in sorted(rows.items())]
+    return [row for _, row in sorted(rows.items()) if row.status != "left" or row.notes]
 
 
 def _graded(
@@ -77,10 +80,18 @@ def _graded(
     for index, outcome in forked_map(work, folders, SUBMISSION_SECONDS, jobs, pinned=True):
         row = _row(folders[index].parent.name, outcome)
         rows[row.student] = row
-        if done is not None:
+        if done is not None and row.status != "left":
             done(row)
         prestart.start(modules)  # should one have ended, the next submissions have another
     return rows
+
+
+def _keep_asked(course: Course, lesson: str, again: Sequence[str]) -> None:
+    """Keep what is to be judged again: should this run end early, or be on some, the others go alike."""
+    if again:
+        tests = staleness.ingredients(course, lesson).tests
+        with term.change(course, lesson) as decided:
+            decided.again = {tests: sorted({*decided.again.get(tests, []), *again})}
 
 
 def _check_exercises(lesson: str, released: NotebookNode, again: Sequence[str]) -> None:

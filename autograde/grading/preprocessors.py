@@ -1,7 +1,7 @@
 """The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
 
 import functools
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.preprocessors.base import NbGraderPreprocessor
-from nbgrader.utils import is_solution
 from traitlets import Bool, List, Unicode
 
 from autograde import atomic_write
 from autograde.cells import maximum_points, scored_cells
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
-from autograde.grading import term
+from autograde.grading import staleness, term
 from autograde.grading.gradebook import held_back
 from autograde.grading.in_progress import begin, end
 from autograde.grading.preload import imports
@@ -33,6 +32,7 @@ from autograde.pages.sanitise import sanitise
 
 Resources = dict[str, Any]
 Pair = tuple[NotebookNode, Resources]
+NO_VERDICT = "There is no verdict of the judge for this submission; nothing was recorded."
 
 
 def convert_once(converter: Autograde, path: str) -> None:
@@ -100,6 +100,7 @@ class RunAndJudge(_Step):
 
     again = List(Unicode()).tag(config=True)
     before = Unicode().tag(config=True)
+    alone = Bool(True, help="Whether no other submission is graded beside it.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises CourseError where the notebook was not rebuilt, or there is no kernel or no verdict."""
@@ -107,14 +108,12 @@ class RunAndJudge(_Step):
         if rebuilt is None:
             raise CourseError("The notebook was not rebuilt from the release: nothing is graded.")
         folder = self.folder(self.coursedir.autograded_directory, names)
+        key = staleness.of_submission(self.course, names["assignment"], names["student"])
         result = self._decide(self._grade(nb, folder, names), rebuilt.hints, names["assignment"])
         sanitise(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
         nbformat.validate(nb, relax_add_props=True)  # before a score is saved
-        resources["verdict"] = result
-        whose = {name: value for name, value in names.items() if name != "db_url"}
-        atomic_write.write(folder / f"{names['notebook']}.verdict.json", result.text(**whose))
-        end(folder, names["notebook"])
+        resources |= {"verdict": result, "key": key}
         return nb, resources
 
     def _grade(self, nb: NotebookNode, folder: Path, names: dict[str, str]) -> Result:
@@ -132,14 +131,14 @@ class RunAndJudge(_Step):
         judged = {**kept, **result.exercises}
         order = maximum_points(read_released(self.course, lesson))
         scores = {name: judged[name].excuse() if name in excused else judged[name] for name in order}
-        return replace(result, exercises=scores, hints=hints)
+        return replace(result, exercises=scores, hints=hints, delayed=result.delayed and not self.alone)
 
 
-class Record(SaveAutoGrades):
+class Record(_Step, SaveAutoGrades):
     """Saves the scores, but only those that the judge gave in this run: no verdict is an error.
 
-    same: whether the submission is the one that was graded before; then what a grader gave for an answer
-    stands, where nbgrader would have it looked at again.
+    same: whether the submission is the one that was graded before. Then what a grader gave stands, unless the
+    automatic points changed; else all of it is to be looked at again, extra points and comments, too.
     """
 
     same = Bool(False).tag(config=True)
@@ -147,25 +146,46 @@ class Record(SaveAutoGrades):
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises NoVerdict where a test cell does not show the judge's own number.
 
-        All are one change of the gradebook. nbgrader makes two for each exercise, and waits for the disk.
+        All are one change of the gradebook; nbgrader makes two for each exercise, and waits for the disk. The
+        verdict's file is written last: where it is, the gradebook has it.
         """
-        result = resources.get("verdict")
+        result: Result | None = resources.get("verdict")
+        if result is None:
+            raise NoVerdict(NO_VERDICT)
         for name, cell in scored_cells(nb).items():
             shown = [o.data["text/plain"] for o in cell.outputs if o.output_type == "execute_result"]
-            if result is None or shown != [shown_points(result, name)]:
-                raise NoVerdict("There is no verdict of the judge for this submission; nothing was recorded.")
+            if shown != [shown_points(result, name)]:
+                raise NoVerdict(NO_VERDICT)
         names = resources["nbgrader"]
         self.notebook_id, self.assignment_id = names["notebook"], names["assignment"]
-        self.student_id = names["student"]
+        self.student_id, self.commented = names["student"], set[str]()
         with Gradebook(names["db_url"]) as self.gradebook, held_back(self.gradebook) as commit:
             for index, cell in enumerate(nb.cells):
                 self.preprocess_cell(cell, resources, index)
+            for grade in self.gradebook.find_submission_notebook(*self._place()).grades:
+                grade.needs_manual_grade |= grade.name.removeprefix("test-") in self.commented
             commit()
+        whose = {name: value for name, value in names.items() if name != "db_url"}
+        folder = self.folder(self.coursedir.autograded_directory, names)
+        path = folder / f"{names['notebook']}.verdict.json"
+        atomic_write.write(path, result.text(**whose, key=asdict(resources["key"])))
+        end(folder, names["notebook"])
         return nb, resources
 
+    def _place(self) -> tuple[str, str, str]:
+        return self.notebook_id, self.assignment_id, self.student_id
+
     def _add_score(self, cell: NotebookNode, resources: Resources) -> None:
+        grade = self.gradebook.find_grade(cell.metadata.nbgrader.grade_id, *self._place())
+        points, waited = grade.auto_score, grade.needs_manual_grade
         super()._add_score(cell, resources)
-        if self.same and is_solution(cell):
-            place = (cell.metadata.nbgrader.grade_id, self.notebook_id, self.assignment_id, self.student_id)
-            grade = self.gradebook.find_grade(*place)
-            grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None
+        if self.same and points == grade.auto_score:
+            grade.needs_manual_grade = waited
+        elif not self.same and grade.extra_credit:
+            grade.needs_manual_grade = True
+
+    def _add_comment(self, cell: NotebookNode, resources: Resources) -> None:
+        super()._add_comment(cell, resources)
+        name = cell.metadata.nbgrader.grade_id
+        if not self.same and self.gradebook.find_comment(name, *self._place()).manual_comment:
+            self.commented.add(name)

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from autograde.course import HIDDEN, Course, hidden_tests
+from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.grading import term
 from autograde.grading.submission_files import plain_files
 
-CHECKS = HIDDEN.parent / "checks.py"  # what hidden tests import; the grader does not, for it brings NumPy
+# What hidden tests import; the grader does not, for it brings NumPy.
+CHECKS = Path(__file__).parents[1] / "checks.py"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,26 @@ def key(held_against: Key, folder: Path) -> Key:
     return Key(digest.hexdigest(), held_against.lesson, held_against.tests, held_against.excused)
 
 
+def of_submission(course: Course, lesson: str, student: str) -> Key:
+    """The key of what a student has handed in. Raises CourseError, OSError."""
+    return key(ingredients(course, lesson), course.grading / "submitted" / student / lesson)
+
+
+def of_verdict(path: Path) -> Key | None:
+    """The key of what a verdict file is about; None where there is none that says so."""
+    try:
+        given = json.loads(path.read_bytes())["key"]
+        return Key(**{**given, "excused": tuple(given["excused"])})
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 @dataclass(frozen=True)
 class Marker:
-    """What `autograde grade` leaves when a submission is graded: its key, and the digest of its feedback."""
+    """What `autograde grade` leaves when all is done: digests of what the page shows, and of the page."""
 
-    key: Key
     feedback: str
+    page: str
 
     def text(self) -> str:
         """The marker as its file has it."""
@@ -62,19 +77,27 @@ def read(path: Path) -> Marker | None:
     """What is in a marker; None where there is none, or no whole one."""
     try:
         found: dict[str, Any] = json.loads(path.read_text())
-        given = found["key"]
-        return Marker(Key(**{**given, "excused": tuple(given["excused"])}), str(found["feedback"]))
+        return Marker(str(found["feedback"]), str(found["page"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
+def page_digest(path: Path) -> str:
+    """The digest of a page; "" where there is none."""
+    return _digest(path) if path.is_file() else ""
+
+
+def verdict_path(course: Course, lesson: str, student: str) -> Path:
+    """Where grading writes a submission's verdict."""
+    return course.grading / "autograded" / student / lesson / f"{lesson}.verdict.json"
+
+
 def is_stale(course: Course, lesson: str, student: str, held_against: Key) -> bool:
-    """Whether a verdict is known to be on something else than what lies there now."""
-    folder, found = course.grading / "submitted" / student / lesson, read(marker(course, student, lesson))
-    if found is None or not folder.is_dir():
-        return False
+    """Whether a verdict is not known to be on what lies there now."""
     try:
-        return key(held_against, folder) != found.key
+        return of_verdict(verdict_path(course, lesson, student)) != key(
+            held_against, course.grading / "submitted" / student / lesson
+        )
     except (CourseError, OSError):  # it cannot be graded any more
         return True
 

@@ -2,10 +2,9 @@
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from nbgrader.api import Gradebook, MissingEntry
 
@@ -23,6 +22,7 @@ class State(StrEnum):
     WAITS = "waits for a grader"
     UNGRADED = "not graded"
     CHANGED = "changed since it was graded"
+    GONE = "graded, and its folder is gone"
     ABSENT = "nothing handed in"
 
 
@@ -52,8 +52,11 @@ class Standing:
         return self.state is not State.ABSENT
 
 
-def standings(course: Course, lesson: str) -> list[Standing]:
-    """Everybody on the roster, in the gradebook or with a submission, by name. Raises CourseError."""
+def standings(course: Course, lesson: str, failed: Container[str] = ()) -> list[Standing]:
+    """Everybody on the roster, in the gradebook or with a submission, by name.
+
+    What just `failed` is not graded, whatever verdict there is of before. Raises CourseError.
+    """
     held_against = staleness.ingredients(course, lesson)
     handed_in = {path.parent.name for path in course.grading.glob(f"submitted/*/{lesson}") if path.is_dir()}
     with one_line_errors(course), open_gradebook(course) as gradebook:
@@ -66,7 +69,9 @@ def standings(course: Course, lesson: str) -> list[Standing]:
         result = read_verdict_of(course, lesson, student)
         if result is None and student not in handed_in:
             found.append(Standing(student, State.ABSENT))
-        elif result is None or row is None or not agrees(result, row):
+        elif student not in handed_in:
+            found.append(Standing(student, State.GONE))
+        elif result is None or row is None or student in failed or not agrees(result, row):
             found.append(Standing(student, State.UNGRADED))
         else:
             stale = staleness.is_stale(course, lesson, student, held_against)
@@ -78,7 +83,7 @@ def standings(course: Course, lesson: str) -> list[Standing]:
 def read_verdict_of(course: Course, lesson: str, student: str) -> Result | None:
     """The result of a submission; None where there is none that can be read."""
     try:
-        return read_result(verdict_path(course, lesson, student).read_bytes())
+        return read_result(staleness.verdict_path(course, lesson, student).read_bytes())
     except (OSError, ValueError):
         return None
 
@@ -92,11 +97,6 @@ def agrees(result: Result, row: Recorded) -> bool:
         and math.isclose(grade.maximum, result.exercises[name].maximum)
         for name, grade in automatic.items()
     )
-
-
-def verdict_path(course: Course, lesson: str, student: str) -> Path:
-    """Where grading writes a submission's verdict."""
-    return course.grading / "autograded" / student / lesson / f"{lesson}.verdict.json"
 
 
 def _by_tests(name: str) -> bool:

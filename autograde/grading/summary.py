@@ -17,20 +17,26 @@ HOUR = 3600.0  # seconds
 
 def summary(course: Course, lesson: str, rows: Sequence[Row], standings: Sequence[Standing]) -> Iterator[str]:
     """The lines for a terminal; names and reasons are never cut."""
-    counts = Counter(row.status for row in rows)
+    counts = Counter(row.status for row in rows if row.status != "left")
     yield f"{lesson}: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + "."
     failed = [row for row in rows if row.status == "failed"]
     yield from (f"  {printable(row.student)}: not graded. {printable(row.reason, 1000)}" for row in failed)
+    if old := [row.student for row in failed if _page(course, lesson, row.student).exists()]:
+        yield f"Their feedback pages are of what was there before: {_counted(old)}."
     yield from (f"  {printable(row.student)}: {note}." for row in rows for note in row.notes)
     if changed := [row for row in rows if row.status == "graded" and row.before not in (None, row.points)]:
         yield f"Automatic points changed: {_counted(map(_change, changed))}."
     yield from _waiting(lesson, standings)
     yield from _timing(course, lesson, standings)
-    yield from _missing(lesson, rows, standings)
+    yield from _missing(course, lesson, rows, standings)
     if excused := term.of_lesson(course, lesson).excused:
         yield f"Excused, so full points for everybody who handed in: {', '.join(excused)}."
-    pages = course.grading / "feedback" / "STUDENT" / lesson / f"{lesson}.html"
-    yield f"Feedback: {_shown(pages)}. How the class did: `autograde report {lesson}`."
+    pages = _shown(_page(course, lesson, "STUDENT"))
+    yield f"Feedback: {pages}. How the class did: `autograde report {lesson}`."
+
+
+def _page(course: Course, lesson: str, student: str) -> Path:
+    return course.grading / "feedback" / student / lesson / f"{lesson}.html"
 
 
 def _change(row: Row) -> str:
@@ -74,7 +80,9 @@ def _delay(one: Standing) -> str:
     return f"{one.student} {one.late / HOUR:.1f} h{lost}"
 
 
-def _missing(lesson: str, rows: Sequence[Row], standings: Sequence[Standing]) -> Iterator[str]:
+def _missing(
+    course: Course, lesson: str, rows: Sequence[Row], standings: Sequence[Standing]
+) -> Iterator[str]:
     """Who has no score: a run on some students says so of the others, too."""
     failed = {row.student for row in rows if row.status == "failed"}
     left = [one.student for one in standings if one.state in (State.UNGRADED, State.CHANGED)]
@@ -82,6 +90,14 @@ def _missing(lesson: str, rows: Sequence[Row], standings: Sequence[Standing]) ->
         yield (
             f"Not graded, or changed since, so in no LMS's CSV file: {_counted(left)}. "
             f"Grade them: `autograde grade {lesson}`."
+        )
+    lying = course.grading.glob("submitted/*/*")
+    if odd := ["/".join(path.parts[-2:]) for path in lying if not course.released(path.name).exists()]:
+        yield f"In no folder of a lesson that was released, so not graded: {_counted(sorted(odd))}."
+    if gone := [one.student for one in standings if one.state is State.GONE]:
+        yield (
+            f"Graded before, but nothing of theirs is in .grading/submitted now, so in no LMS's CSV file: "
+            f"{_counted(gone)}. Their feedback pages are still there: move both, or bring the folders back."
         )
     if absent := [one.student for one in standings if one.state is State.ABSENT]:
         yield f"Nothing handed in, of the roster: {_counted(absent)}."

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from autograde import atomic_write
 from autograde.cells import maximum_points
 from autograde.course import Course
 from autograde.errors import CourseError, UsageError
-from autograde.grading import feedback, lateness, recorded, staleness
+from autograde.grading import feedback, lateness, recorded, staleness, term
 from autograde.grading.gradebook import one_line_errors, open_gradebook
 from autograde.grading.lateness import Lateness
 from autograde.grading.preprocessors import read_released
@@ -36,7 +36,8 @@ LOCKED = re.compile(r"OperationalError\) (.*)")
 class Row:
     """What became of a submission.
 
-    status: graded, unchanged (graded before, and nothing that the verdict depends on has changed) or failed.
+    status: graded, unchanged (graded before, and nothing that the verdict depends on has changed), failed, or
+    left: not asked for.
     points, maximum: automatic ones. before: automatic points that it had until now, None where it had none.
     notes: what else to know of it. reason: why it failed. delayed: see Result.
     """
@@ -55,15 +56,24 @@ class Row:
 class Work:
     """One submission: called with its folder, returns the row as a dict.
 
-    What is in `again` is judged in any case; other exercises keep their verdict where it still holds.
+    What is in `again` is judged in any case; other exercises keep their verdict where it still holds. Only
+    the `chosen` (None: all) are graded; the others' times and pages are kept up to date. `alone`: no other is
+    graded beside it.
     """
 
     def __init__(
-        self, course: Course, lesson: str, app: AutogradeApp, again: Sequence[str] = (), fresh: bool = False
+        self,
+        course: Course,
+        lesson: str,
+        app: AutogradeApp,
+        again: Sequence[str] = (),
+        chosen: Container[str] | None = None,
+        alone: bool = True,
     ) -> None:
         self.course, self.lesson, self.app = course, lesson, app
-        self.again, self.fresh = list(again), fresh
+        self.again, self.chosen, self.alone = list(again), chosen, alone
         self.held_against = staleness.ingredients(course, lesson)
+        self.asked = term.of_lesson(course, lesson).again
 
     def __call__(self, folder: Path) -> dict[str, Any]:
         """Never raises what is about one submission: that is its row."""
@@ -77,24 +87,41 @@ class Work:
             return asdict(Row(student, "failed", reason=reason))
 
     def _row(self, student: str, folder: Path) -> Row:
+        if self.chosen is not None and student not in self.chosen:
+            return self._other(student, folder)
         notes, start, seconds = self._look(student, folder), time.monotonic(), None
         key = staleness.key(self.held_against, folder)
-        marker = staleness.read(staleness.marker(self.course, student, self.lesson))
-        row, before = self._recorded(student), read_verdict_of(self.course, self.lesson, student)
-        old = marker.key if marker and before and row and agrees(before, row) else None
-        if old != key or self.again or self.fresh:
+        row, before, old = self._known(student)
+        fresh = old != key or bool(self.again) or (before is not None and before.delayed)
+        if fresh:
             self._grade(student, before, old, key)
-            seconds, marker, row = time.monotonic() - start, None, None
+            seconds = time.monotonic() - start
         result = read_verdict_of(self.course, self.lesson, student)
         if result is None:
             raise CourseError("Its verdict cannot be read: grade again.")
-        settled = self._settle(student)
-        if row and row.penalty != settled.penalty:
-            notes.append(f"penalty for lateness: {row.penalty:.4g} before, {settled.penalty:.4g} now")
-        if self._show(settled, key, marker):
-            notes += ["feedback renewed"] if row else []
-        status, had = "unchanged" if row else "graded", before.points if before else None
+        notes += self._settle(student, row, key, renewed=not fresh)
+        status, had = "graded" if fresh else "unchanged", before.points if before else None
         return Row(student, status, result.points, result.maximum, had, notes, "", seconds, result.delayed)
+
+    def _other(self, student: str, folder: Path) -> Row:
+        """One whom this run does not grade: time, penalty and page of a verdict that holds are kept true."""
+        row, before, old = self._known(student)
+        try:
+            holds = old is not None and old == staleness.key(self.held_against, folder)
+        except CourseError:
+            holds = False
+        if row is None or before is None or old is None or not holds:
+            return Row(student, "left")
+        return Row(student, "left", notes=self._settle(student, row, old, renewed=True))
+
+    def _known(self, student: str) -> tuple[Recorded | None, Result | None, Key | None]:
+        """What is recorded, the verdict, and its key where the two agree."""
+        with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
+            row = recorded.read(gradebook, self.lesson, student)
+        path = staleness.verdict_path(self.course, self.lesson, student)
+        before = read_verdict_of(self.course, self.lesson, student)
+        good = row is not None and before is not None and agrees(before, row)
+        return row, before, staleness.of_verdict(path) if good else None
 
     def _look(self, student: str, folder: Path) -> list[str]:
         """Refuse what is not to be graded, in words; returns what to say of what is."""
@@ -111,45 +138,52 @@ class Work:
         if isinstance(says, str) and says != self.lesson:
             raise CourseError(f"{folder / name} is a notebook of another lesson, {says[:40]!r}: not graded.")
         notes = [f"also holds {', '.join(others[:3])}, which is not graded"] if others else []
-        if (folder / "timestamp.txt").exists() and not lateness.received(self.course, self.lesson, student):
+        if lateness.received(self.course, self.lesson, student):
+            return notes
+        if (folder / "timestamp.txt").exists():
             notes.append("the time in its timestamp.txt is a student's word and is not used")
+        if noted := term.of_lesson(self.course, self.lesson).received.get(student):
+            notes.append(f"the time that is known ({noted.time}, {noted.source}) is of another notebook")
         return notes
 
-    def _recorded(self, student: str) -> Recorded | None:
-        with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
-            return recorded.read(gradebook, self.lesson, student)
-
     def _grade(self, student: str, before: Result | None, old: Key | None, key: Key) -> None:
-        """Let nbgrader grade it; where the old verdict holds, only what is in `again`. Raises CourseError."""
+        """Let nbgrader grade it; where the old verdict holds, only what is to be judged again."""
         config, maxima = self.app.config, maximum_points(read_released(self.course, self.lesson))
-        before = before if old is not None and replace(old, tests=key.tests) == key else None
-        holds = before is not None and {n: s.maximum for n, s in before.exercises.items()} == maxima
-        config.RunAndJudge.again = self.again if holds else []
-        config.RunAndJudge.before = before.text() if before is not None else ""
+        config.RunAndJudge.again, config.RunAndJudge.before = [], ""
+        if before is not None and old is not None and replace(old, tests=key.tests) == key:
+            wanted = self.again if old == key else self.asked.get(key.tests, [])
+            if wanted and {name: one.maximum for name, one in before.exercises.items()} == maxima:
+                config.RunAndJudge.again, config.RunAndJudge.before = wanted, before.text()
+        config.RunAndJudge.alone = self.alone
         config.Record.same = old is not None and old.submission == key.submission
         self._convert(Autograde, student)
 
-    def _settle(self, student: str) -> Recorded:
-        """Bring time and penalty up to date; returns what is recorded then. Raises CourseError."""
+    def _settle(self, student: str, before: Recorded | None, key: Key, renewed: bool) -> list[str]:
+        """Bring time, penalty and page up to date; returns what to say of it. Raises CourseError."""
         with one_line_errors(self.course), open_gradebook(self.course) as gradebook:
             Lateness(parent=self.app).assign(gradebook, self.course, self.lesson, student)
-            found = recorded.read(gradebook, self.lesson, student)
-        if found is None:
+            row = recorded.read(gradebook, self.lesson, student)
+        if row is None:
             raise CourseError("Nothing was recorded: grade again.")
-        return found
+        notes = []
+        if before is not None and before.penalty != row.penalty:
+            notes.append(f"penalty for lateness: {before.penalty:.4g} before, {row.penalty:.4g} now")
+        if self._show(row, key) and renewed:
+            notes.append("feedback renewed")
+        return notes
 
-    def _show(self, row: Recorded, key: Key, marker: Marker | None) -> bool:
-        """Make the page anew where anything on it changed; the marker, written last, says that all is done.
+    def _show(self, row: Recorded, key: Key) -> bool:
+        """Make the page anew where anything on it changed, or it itself; returns whether it was made.
 
-        Returns whether it was made.
+        The marker, written last, says that all is done.
         """
-        digest = feedback.digest(self.course, self.lesson, row, json.dumps(asdict(key)))
+        place = staleness.marker(self.course, row.student, self.lesson)
         page = self.course.grading / "feedback" / row.student / self.lesson / f"{self.lesson}.html"
-        if marker and marker.feedback == digest and page.exists():
+        digest = feedback.digest(self.course, self.lesson, row, json.dumps(asdict(key)))
+        if staleness.read(place) == Marker(digest, staleness.page_digest(page)):
             return False
         self._convert(GenerateFeedback, row.student)
-        place = staleness.marker(self.course, row.student, self.lesson)
-        atomic_write.write(place, Marker(key, digest).text())
+        atomic_write.write(place, Marker(digest, staleness.page_digest(page)).text())
         return True
 
     def _convert(self, converter: type, student: str) -> None:

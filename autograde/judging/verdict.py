@@ -110,8 +110,8 @@ class Result:
         """The most that there was to get."""
         return math.fsum(score.maximum for score in self.exercises.values())
 
-    def text(self, **names: str) -> str:
-        """The result as the text of a verdict file; `names` say whose it is."""
+    def text(self, **names: Any) -> str:
+        """The result as the text of a verdict file; `names` say whose it is, and of what."""
         exercises = {name: score.flat() for name, score in self.exercises.items()}
         rest = {"memory": self.memory, "hints": self.hints, "delayed": self.delayed}
         found = {**names, "exercises": exercises, "seconds": self.seconds, **rest}

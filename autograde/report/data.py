@@ -66,7 +66,7 @@ def read_class(course: Course, lesson: str) -> Class:
             graded[student] = _read(path)
         except ValueError as error:
             unreadable[student] = str(error)
-    stale = _stale(course, lesson, sorted(handed_in & set(paths)))
+    stale = _stale(course, lesson, sorted(handed_in & set(graded)))
     submitted = sorted(handed_in | set(paths))
     records, decided = read_records(course, lesson), term.of_lesson(course, lesson)
     return Class(lesson, submitted, graded, stale, unreadable, records, decided)

@@ -15,7 +15,7 @@ from scipy import stats
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading.recorded import Recorded
-from autograde.grading.standing import verdict_path
+from autograde.grading.staleness import verdict_path
 from autograde.judging.verdict import Result
 from autograde.report.data import Class, read_class
 from autograde.report.deadlines import Deadlines, deadlines

@@ -48,7 +48,8 @@ def test_a_killed_worker_is_a_row_and_is_graded_next_time(configured, monkeypatc
     assert (rows["ann"].status, rows["cid"].status) == ("graded", "graded")
     monkeypatch.undo()
     monkeypatch.setattr("autograde.course.HIDDEN", configured.root / "hidden")
-    assert outcome(configured)["bob"] == ("graded", FULL)
+    assert outcome(configured)["bob"] == ("unchanged", FULL)
+    assert (configured.grading / "feedback" / "bob" / NAME / f"{NAME}.html").exists()
 
 
 @contextlib.contextmanager
@@ -72,8 +73,10 @@ def test_a_full_disk_is_a_row_and_a_clean_resume(configured, place):
     with small_disk(configured.grading / place, "8k"):
         (row,) = grade(configured, NAME, 1)
     assert row.status == "failed" and "No space left on device" in row.reason
-    assert outcome(configured) == {"ann": ("graded", 8)}
+    kept = "unchanged" if place == "feedback" else "graded"  # the verdict was whole, its page was not
+    assert outcome(configured) == {"ann": (kept, 8)}
     assert scores(configured) == {"ann": 8}
+    assert (configured.grading / "feedback" / "ann" / NAME / f"{NAME}.html").exists()
 
 
 def test_a_locked_gradebook_is_a_row_and_a_clean_resume(configured):

@@ -15,6 +15,7 @@ from autograde.course import Course
 from autograde.grading import class_run, term
 from autograde.grading.class_run import grade
 from autograde.grading.lateness import set_due_date
+from autograde.grading.staleness import verdict_path
 
 __all__ = ["configured", "course", "released"]
 
@@ -153,11 +154,12 @@ def test_what_ran_out_of_time_beside_others_is_judged_once_more_alone(configured
     original = class_run._graded
 
     def noting(work, folders, jobs, done, modules):
-        seen.append((work.fresh, len(folders)))
+        seen.append((work.alone, len(folders)))
         rows = original(work, folders, jobs, done, modules)
-        if not work.fresh:
+        if not work.alone:
+            path = verdict_path(configured, NAME, "bob")
+            path.write_text(path.read_text().replace('"delayed": false', '"delayed": true'))
             rows["bob"].delayed = True
-            rows["bob"].points = 0.0
         return rows
 
     monkeypatch.setattr(class_run, "_graded", noting)

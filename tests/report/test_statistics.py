@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,8 @@ def test_a_verdict_on_something_older_is_said(graded):
     folder.joinpath("notes.txt").write_text("one")
     graded.root.joinpath("nbgrader_config.py").touch()
     key = staleness.key(staleness.ingredients(graded, NAME), folder)
-    staleness.marker(graded, "a", NAME).write_text(staleness.Marker(key, "").text())
+    path = staleness.verdict_path(graded, NAME, "a")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "key": asdict(key)}))
     assert report(graded, NAME).stale == []
     folder.joinpath("notes.txt").write_text("two")
     found = report(graded, NAME)
