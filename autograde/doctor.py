@@ -84,12 +84,18 @@ def _course() -> Iterator[Finding]:
 
 
 def _isolation() -> Iterator[Finding]:
+    from autograde.sandbox import cgroups
     from autograde.sandbox.bubblewrap import find_bwrap
     from autograde.sandbox.kernel_process import sandbox_problem
 
     reason = sandbox_problem()
     here = f"bubblewrap, {find_bwrap()}" if reason is None else "none: submissions of others are not graded"
     yield Finding("isolation of submissions", here, reason is None, reason or "")
+    found = cgroups.mounted()
+    held = (
+        f"control groups, version {found.version}: memory, processes, processor" if found else "a watch alone"
+    )
+    yield Finding("limits of submissions", held, advice=cgroups.advice())
 
 
 _OWN = f"make it writable for user {os.environ.get('USER', Path.home().name)}"

@@ -93,15 +93,24 @@ def _file_system(given: Path, secret: list[Path], limits: Limits) -> Iterator[st
     yield from ("--proc", "/proc", "--dev", "/dev")
     for folder in WRITABLE:
         yield from ("--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", folder)
+    yield from ("--ro-bind", "/dev/null", "/dev/zero")  # as shared memory it would be charged to nobody
     yield from ("--remount-ro", "/dev")
     yield from _shown()
     shown = [Path(path).resolve() for path in visible()]
     for path in secret:
         if path.exists() and any(map(path.resolve().is_relative_to, shown)):
-            yield from ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", "/dev/null", str(path))
+            yield from _nothing_at(path)
     yield from ("--ro-bind", str(given), "/given")
     yield from ("--chdir", "/work")
     yield from ("--remount-ro", "/")
+
+
+def _nothing_at(path: Path) -> Iterator[str]:
+    """In the place of a folder an empty one that takes nothing; of a file one that cannot be opened."""
+    if path.is_dir():
+        yield from ("--perms", "0555", "--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path))
+    else:
+        yield from ("--ro-bind", "/dev/null", str(path))
 
 
 @functools.cache

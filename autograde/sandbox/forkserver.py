@@ -9,9 +9,10 @@ A request is JSON. What it has to do is one of:
 - "import" modules; and, once, make the IPython that every kernel then has a copy of;
 - "serve": in a fork, become another server, `serve(socket)` of the module that is named; with the
   descriptors of its socket and of its errors;
-- "kernel": in a fork, with the kernel's folder, environment, user and limits, and descriptors: a line for the
-  reply (the kernel's process id, or a word on what failed), the kernel's own line and, where there is a
-  sandbox, its first process, the system call filter, and a pipe by which it lives as long as its kernel.
+- "kernel": in a fork, with the kernel's folder, environment, user, limits and control groups, and with
+  descriptors: a line for the reply (the kernel's process id, or a word on what failed), the kernel's own line
+  and, where there is a sandbox, its first process, the system call filter, and a pipe by which it lives as
+  long as its kernel.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -152,6 +154,8 @@ def enter(
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         program = os.pread(rules, os.fstat(rules).st_size, 0)
+        for door in request["groups"]:
+            Path(door).write_text("0")  # this process, and with it the kernel
         check_apart(request["first"])
         check(LIBC.setns(first, SPACES | (0 if request["root"] else USER)))
         kernel = os.fork()

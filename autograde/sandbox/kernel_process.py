@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from autograde.errors import CourseError
+from autograde.sandbox import cgroups
 from autograde.sandbox.allowance import Allowance
 from autograde.sandbox.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, secrets
 from autograde.sandbox.channel import Channel
@@ -54,6 +55,7 @@ class KernelProcess:
         self.process: int | None = None
         self.handle: int | None = None  # of the first process: a number may be another's by now
         self.bwrap: subprocess.Popen[bytes] | None = None
+        self.group = cgroups.Group()
         environment = kernel_environment()
         FORK_SERVER.learn(kernels.modules)
         ours, theirs = socket.socketpair()
@@ -77,11 +79,13 @@ class KernelProcess:
             self.process = FORK_SERVER.kernel(line, request)
 
     def _enter(self, line: socket.socket, request: dict[str, Any]) -> None:
+        self.group = cgroups.group(self.limits)
         waits, alive = os.pipe()
         with os.fdopen(waits, "rb") as reader, os.fdopen(alive, "wb") as writer:
             self.first = self._make(reader, request["environment"])
+            self.group.take(self.first)
             request |= {"first": self.first, "root": os.getuid() == 0, "uid": sandbox_uid()}
-            request["limits"] = _resources(self.limits)
+            request |= {"limits": _resources(self.limits), "groups": self.group.doors}
             self.handle = os.pidfd_open(self.first)
             self.process = FORK_SERVER.kernel(line, request, self.handle, writer.fileno())
         watch = threading.Thread(target=self._watch, args=(self.first, self.process), daemon=True)
@@ -135,6 +139,7 @@ class KernelProcess:
         if self.bwrap is not None:
             self.bwrap.kill()
             self.bwrap.wait()
+        self.group.remove()
 
     def _watch(self, first: int, kernel: int) -> None:
         """Kill the sandbox when its processes together use too much."""
@@ -145,6 +150,7 @@ class KernelProcess:
             meter.memory = max(meter.memory, memory)
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
             over = over or _resident(os.getpid()) - before > self.limits.grader
+            over = over or _terminals(first) > self.limits.terminals
             if over or _files(first, self.limits) > self.limits.files:
                 self.kill()
                 return
@@ -187,6 +193,15 @@ def _files(child: int, limits: Limits) -> int:
             if found.f_blocks * found.f_frsize <= limits.disk_bytes:
                 counts.append(found.f_files - found.f_ffree)
     return max(counts)
+
+
+def _terminals(child: int) -> int:
+    """How many the sandbox has made; 0 until its own folder of them stands, for then it sees ours."""
+    folder = f"/proc/{child}/root/dev/pts"
+    with contextlib.suppress(OSError):
+        if os.stat(folder).st_dev != os.stat("/dev/pts").st_dev:
+            return len(os.listdir(folder)) - 1  # one is what makes them
+    return 0
 
 
 def _family(process: int) -> Iterator[int]:

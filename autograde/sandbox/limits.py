@@ -24,6 +24,7 @@ class Limits:
     files: int = 50_000  # in each of the sandbox's writable folders
     processes: int = 128  # with their threads
     open_files: int = 512
+    terminals: int = 16  # the machine has some thousands for all
     file_bytes: int = 256 << 20
     disk_bytes: int = 512 << 20  # of each of the sandbox's writable folders
     judge_cpu: int = 240

@@ -41,10 +41,17 @@ class Outputs(NotebookClient):
         if self.received <= self.allowed:
             with contextlib.suppress(Exception):  # a message that anything may have written
                 given = json.loads(text)
-                self._put(given["msg_type"], given["content"])
+                self.received += len(text) * self._more_places(given["content"])
+                if self.received <= self.allowed:
+                    self._put(given["msg_type"], given["content"])
         elif text.startswith(ERROR) and not self.failed:
             self.failed = True
             self._put("error", LOST)
+
+    def _more_places(self, content: dict[str, Any]) -> int:
+        """In how many places that are there already the output is to be shown: each counts as one more."""
+        shown = content.get("transient", {}).get("display_id")
+        return sum(map(len, self._display_id_map.get(shown, {}).values()))
 
     def _put(self, kind: str, content: dict[str, Any]) -> None:
         message = {"msg_type": kind, "header": {"msg_type": kind}, "parent_header": {}, "content": content}

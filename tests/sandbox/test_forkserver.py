@@ -95,7 +95,14 @@ def test_only_a_sandbox_is_entered():
     fork_server, first = ForkServerClient(), os.getpid()
     fork_server.start()
     (read, alive), process, (ours, theirs) = os.pipe(), os.pidfd_open(first), socket.socketpair()
-    request = {"folder": "/", "environment": {}, "first": first, "root": os.getuid() == 0, "limits": {}}
+    request = {
+        "folder": "/",
+        "environment": {},
+        "first": first,
+        "root": os.getuid() == 0,
+        "limits": {},
+        "groups": [],
+    }
     try:
         with pytest.raises(CourseError, match=r"cannot enter its sandbox.*shares mnt"):
             fork_server.kernel(theirs, request, process, alive)
