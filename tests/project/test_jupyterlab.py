@@ -86,23 +86,15 @@ def click(browser: "webdriver.Chrome", selector: str) -> None:
     until(lambda: browser.find_elements("css selector", selector))[0].click()
 
 
-def figure(browser: "webdriver.Chrome") -> list[str]:
-    """The picture at the end, scrolled to: the lab keeps on the page only what is near the part in view."""
-    script = "document.querySelectorAll('.jp-WindowedPanel-outer').forEach(each => each.scrollTop = 1e6)"
-    browser.execute_script(script)
-    return all_of(browser, FIGURE, "src")
-
-
 def run_all(browser: "webdriver.Chrome") -> None:
-    """By the menu, as a learner does, who loads the page anew where nothing happens; to the end."""
+    """By the menu, as a learner does, who does it again where nothing happens; to the end."""
     for seconds in (120, 120, 600):
         until(lambda: at_rest(browser))
         click(browser, ".lm-MenuBar-item:nth-child(4)")
         click(browser, "[data-command='runmenu:run-all']")
         with contextlib.suppress(TimeoutError):
-            until(lambda: figure(browser), seconds)
+            until(lambda: all_of(browser, FIGURE, "src"), seconds)
             break
-        browser.refresh()
     else:
         raise AssertionError(f"nothing ran; the page says {all_of(browser, 'body', 'innerText')}")
     until(lambda: at_rest(browser))
