@@ -15,7 +15,7 @@ from autograde.judging.chapter import prepare, run_cells
 from autograde.judging.in_process import in_process
 from autograde.judging.judge import judge
 from autograde.judging.verdict import score
-from autograde.notebooks import read_notebook
+from autograde.notebooks import read_notebook, read_submission
 from autograde.sandbox.limits import limits_of
 from autograde.sandbox.workers import forked
 
@@ -33,7 +33,7 @@ def try_notebook(path: Path) -> tuple[str, Rows, list[str]]:
 
     Raises UsageError where `path` is no notebook of a lesson, CourseError where it cannot be judged.
     """
-    notebook = read_notebook(path)
+    notebook = read_submission(path)
     course = Course.find(path.parent)
     lesson = _lesson(course, path, notebook)
     release = _release(course, lesson)
@@ -77,5 +77,5 @@ def _release(course: Course, lesson: str) -> NotebookNode:
 
 def _judged(lesson: str, nb: NotebookNode, namespace: dict[str, Any], seed: str) -> Rows:
     ask = in_process(namespace, limits_of(nb.metadata).call)
-    (verdict,) = judge(hidden_tests(lesson), ask, SECRET, [seed])
+    (verdict,) = judge(hidden_tests(lesson), ask, SECRET, [seed], lines=True)
     return [{"exercise": name, **row.flat()} for name, row in score(verdict, maximum_points(nb)).items()]

@@ -54,12 +54,16 @@ class _Test:
 
 @dataclass
 class Judge:
-    """The plugin. Judges once for each of `seeds` (a submission's identity), in one pytest session."""
+    """The plugin. Judges once for each of `seeds` (a submission's identity), in one pytest session.
+
+    lines: see Student.
+    """
 
     ask: Ask
     secret: bytes
     seeds: Sequence[str]
     exercises: frozenset[str] | None = None
+    lines: bool = False
     serve: Callable[[pytest.Session], bool | None] | None = None  # see pytest_runtestloop
     tests: dict[tuple[int, str], _Test] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
@@ -114,7 +118,7 @@ class Judge:
     @functools.cached_property
     def answers(self) -> Student:
         """One for all tests: it knows whether there is anything to forget."""
-        return Student(self.ask)
+        return Student(self.ask, self.lines)
 
     @pytest.fixture
     def rng(self) -> np.random.Generator:
@@ -192,10 +196,15 @@ class Judge:
 
 
 def judge(
-    tests: Path, ask: Ask, secret: bytes, seeds: Sequence[str], exercises: frozenset[str] | None = None
+    tests: Path,
+    ask: Ask,
+    secret: bytes,
+    seeds: Sequence[str],
+    exercises: frozenset[str] | None = None,
+    lines: bool = False,
 ) -> list[Verdict]:
     """Run the hidden tests in file `tests` against `ask`, once for each seed. Raises HiddenTestError."""
-    return run(tests, Judge(ask, secret, seeds, exercises))
+    return run(tests, Judge(ask, secret, seeds, exercises, lines))
 
 
 def run(tests: Path, plugin: Judge) -> list[Verdict]:

@@ -5,7 +5,6 @@ stays there; the test holds a Handle on it. One protocol; the transport is a fun
 that raises Died, TimedOut or Unusable: sandbox/session.py for the kernel, in_process.py for the same process.
 """
 
-import builtins
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -15,9 +14,14 @@ from autograde.sandbox.framing import WireError
 
 Ask = Callable[[str], str]
 
-MOST_LINES = 1000  # a larger line number could carry a whole input out
-ENDINGS = ("Error", "Exit", "Interrupt", "Iteration")
-SHOWN = frozenset(name for name in dir(builtins) if name.endswith(ENDINGS))  # exceptions named in feedback
+# Exceptions that are named in feedback. Every name more lets an answer tell its author more of its inputs.
+SHOWN = frozenset(
+    """
+    AssertionError AttributeError FileNotFoundError ImportError IndexError KeyError NameError
+    NotImplementedError OverflowError RecursionError RuntimeError StopIteration TypeError ValueError
+    ZeroDivisionError
+    """.split()
+)
 
 
 class Missing(StudentError):
@@ -83,10 +87,14 @@ class Handle:
 
 
 class Student:
-    """The learner's answers, by name. The methods below are the protocol's own words."""
+    """The learner's answers, by name. The methods below are the protocol's own words.
 
-    def __init__(self, ask: Ask) -> None:
-        self._transport, self._keeps = ask, False
+    lines: whether an error names the line that it was raised in. That is for one's own work: the number of a
+    line may be an input that was to stay hidden.
+    """
+
+    def __init__(self, ask: Ask, lines: bool = False) -> None:
+        self._transport, self._lines, self._keeps = ask, lines, False
 
     def __getattr__(self, name: str) -> Handle:
         if name.startswith("__"):
@@ -104,6 +112,10 @@ class Student:
     def grad(self, function: Handle, wrt: int, *args: Any) -> Any:
         """Gradient of `function(*args).sum()` with respect to the argument at position `wrt`, or None."""
         return self._ask("grad", **function._place(), wrt=wrt, args=args)
+
+    def after(self, function: Handle, *args: Any) -> Any:
+        """The arguments, as a list, as the call `function(*args)` leaves them."""
+        return self._ask("after", **function._place(), args=args)
 
     def generator(self, seed: int, kind: str = "torch") -> Handle:
         """A seeded random generator on the learner's side, of "torch" or "numpy"."""
@@ -152,7 +164,7 @@ class Student:
             raise Unusable("a malformed reply")
         if "ok" in reply:
             return reply["ok"]
-        raise _failure(reply, arguments.get("target"))
+        raise _failure(reply, arguments.get("target"), self._lines)
 
 
 def _refer(value: object) -> str | None:
@@ -163,8 +175,8 @@ def _refer(value: object) -> str | None:
     return value._target
 
 
-def _failure(reply: dict[str, Any], target: object) -> StudentError:
-    """The error of a reply, which may be forged: only names and a line number are taken from it."""
+def _failure(reply: dict[str, Any], target: object, lines: bool) -> StudentError:
+    """The error of a reply, which may be forged: only names and, where wanted, a line are taken from it."""
     error = reply.get("error")
     if type(error) is not dict:
         return Unusable("a value that is too large or of a kind that cannot be sent")
@@ -172,4 +184,4 @@ def _failure(reply: dict[str, Any], target: object) -> StudentError:
         return Missing(target)
     kinds, line = error.get("kinds"), error.get("line")
     names = [kind for kind in kinds if type(kind) is str] if type(kinds) is list else []
-    return Raised(names, line if type(line) is int and 0 < line < MOST_LINES else None)
+    return Raised(names, line if lines and type(line) is int and line > 0 else None)

@@ -46,6 +46,11 @@ class CallServer:
         """Call `target.path(*args, **kwargs)`."""
         return self._find(target, path)(*args, **kwargs)
 
+    def do_after(self, target: Any, path: list[str], args: tuple[Any, ...]) -> Any:
+        """Call `target.path(*args)` and return its arguments."""
+        self._find(target, path)(*args)
+        return list(args)
+
     def do_value(self, target: Any, path: list[str]) -> Any:
         """The value of `target.path` itself."""
         return self._find(target, path)

@@ -248,6 +248,9 @@ def test_raises_is_satisfied_by_the_kind_alone(student):
 def test_an_error_tells_class_and_line_and_nothing_else(student):
     with pytest.raises(Raised) as caught:
         student.fail("value")
+    assert caught.value.reason == "Your code raised ValueError.", "graded, it says no more"
+    with pytest.raises(Raised) as caught:
+        Student(student._transport, lines=True).fail("value")
     line = CODE.splitlines().index(
         '    raise {"value": ValueError, "own": type("Own", (ValueError,), {}), "key": KeyError}[kind](text)'
     )
