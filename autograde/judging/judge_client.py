@@ -1,10 +1,16 @@
-"""The grader's side of the judge: its server is a fork of the fork server and forks for every submission."""
+"""The grader's side of the judge: its server is a process of its own, which forks for every submission.
+
+It is no fork of the process that kernels are forked from: who finds how memory is laid out in a kernel, or in
+which order its sets are, knows nothing of the judge's.
+"""
 
 import contextlib
 import json
 import os
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -13,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from autograde.errors import Died, OutOfTime, StudentError, TimedOut, Unusable
 from autograde.judging.verdict import HiddenTestError, NoVerdict, Verdict, read_verdict
-from autograde.sandbox.forkserver_client import FORK_SERVER
+from autograde.sandbox.forkserver_client import server_environment
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.protocol import JudgeMessage
 
@@ -26,7 +32,8 @@ FAILURES: dict[JudgeMessage, StudentError] = {
     JudgeMessage.OUT_OF_TIME: OutOfTime(),
     JudgeMessage.UNUSABLE: Unusable("a malformed reply"),
 }
-SERVER = "autograde.judging.judge_process"
+SERVER = "import socket, sys; from autograde.judging.judge_process import serve; "
+SERVER += "serve(socket.socket(fileno=int(sys.argv[1])))"
 STOP_SECONDS = 10.0  # for the server to end
 
 
@@ -38,6 +45,8 @@ class JudgeClient:
 
     def __init__(self) -> None:
         self.control: socket.socket | None = None
+        self.server: subprocess.Popen[bytes] | None = None
+        self.owner = 0
 
     def start(self) -> None:
         """Start it unless it runs; it warms up while the kernel does. Raises CourseError."""
@@ -47,7 +56,16 @@ class JudgeClient:
         if self.control is None:
             self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                FORK_SERVER.serve(SERVER, theirs)
+                number = theirs.fileno()
+                self.server = subprocess.Popen(
+                    [sys.executable, "-P", "-c", SERVER, str(number)],
+                    pass_fds=[number],
+                    env=server_environment(),
+                    cwd="/",  # not the grader's folder, which may go
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+            self.owner = os.getpid()
 
     def ended(self, seconds: float) -> bool:
         """Whether it has ended by now, or does within so many seconds."""
@@ -110,6 +128,10 @@ class JudgeClient:
             self.ended(STOP_SECONDS)
             self.control.close()
             self.control = None
+        if self.server is not None and self.owner == os.getpid():
+            self.server.kill()
+            self.server.wait()
+            self.server = None
 
 
 JUDGE_CLIENT = JudgeClient()  # one for the whole process: a class is graded by forks of one server

@@ -1,8 +1,8 @@
 """The judge in a process of its own: one fork a submission, with limits and without the gradebook.
 
-The fork server forks the judge's server, which imports pytest and collects the tests once; then it forks for
-every submission. The fork asks its questions over a socket, which the grader (judge_client.py) answers from
-the learner's kernel, and ends with the verdict as JSON. Nothing that comes over it is unpickled.
+The judge's server imports pytest and collects the tests once; then it forks for every submission. The fork
+asks its questions over a socket, which the grader (judge_client.py) answers from the learner's kernel, and
+ends with the verdict as JSON. Nothing that comes over it is unpickled.
 """
 
 import contextlib

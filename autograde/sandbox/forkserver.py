@@ -1,4 +1,4 @@
-"""The fork server: it imports torch once, forks the judge's server, then a kernel into each sandbox.
+"""The fork server: it imports torch once, then forks a kernel into each sandbox.
 
 It is run from its text, not as a part of `autograde`: the kernels inherit all that this process holds, and no
 submission may see the grading package. It reads nothing but the requests of its client,
@@ -7,8 +7,6 @@ forkserver_client.py, holds no secret and starts no thread. Argument: the number
 A request is JSON. What it has to do is one of:
 - "load", first of all: the texts of the grader's modules that run in a kernel;
 - "import" modules; and, once, make the IPython that every kernel then has a copy of;
-- "serve": in a fork, become another server, `serve(socket)` of the module that is named; with the
-  descriptors of its socket and of its errors;
 - "kernel": in a fork, with the kernel's folder, environment, user, limits and control groups, and with
   descriptors: a line for the reply (the kernel's process id, or a word on what failed), the kernel's own line
   and, where there is a sandbox, its first process, the system call filter, and a pipe by which it lives as
@@ -27,18 +25,17 @@ import resource
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-SHARED = ("numpy", "numpy.random", "torch")  # what judge and kernels need
+SHARED = ("numpy", "numpy.random", "torch")  # what every kernel needs
 MAX_REQUEST_BYTES = 1 << 18  # sources of the grader's modules take about 30,000
 LIBC = ctypes.CDLL(None, use_errno=True)
 # of linux/sched.h: mount, cgroup, uts, ipc, user, pid, net
 SPACES, USER = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000, 0x10000000
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
 SECCOMP_MODE_FILTER, CAPABILITIES, CAPABILITY_VERSION = 2, 64, 0x20080522
 INSTRUCTION_BYTES = 8  # of one instruction of a filter
 
@@ -118,24 +115,9 @@ def serve(control: socket.socket) -> None:
             if os.fork() == 0:
                 control.close()
                 gc.enable()
-                if request["do"] == "serve":
-                    become_server(request["module"], *descriptors)
                 begin(request, executor, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def become_server(module: str, control: int, errors: int) -> NoReturn:
-    """Run another server; it ends with this process."""
-    try:
-        check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-        os.dup2(errors, 2)
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not a kernel's, which says nothing here
-        importlib.import_module(module).serve(socket.socket(fileno=control))
-    except Exception:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
 
 
 def begin(request: dict[str, Any], executor: Any, reply: int, line: int, *sandbox: int) -> NoReturn:

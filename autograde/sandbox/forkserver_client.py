@@ -1,4 +1,4 @@
-"""The grader's side of the fork server (forkserver.py): kernels and a judge that are ready at once."""
+"""The grader's side of the fork server (forkserver.py): kernels that are ready at once."""
 
 import contextlib
 import fcntl
@@ -51,7 +51,7 @@ class ForkServerClient:
                 [sys.executable, "-P", "-", str(keep[0])],
                 executable=f"/proc/self/fd/{keep[1]}",
                 pass_fds=keep,
-                env=_environment(),
+                env=server_environment(),
                 cwd="/",  # not the grader's folder, which may go
                 stdin=text,
                 stdout=subprocess.DEVNULL,
@@ -68,11 +68,6 @@ class ForkServerClient:
             request = {"do": "import", "modules": sorted(wanted - (self.known or set()))}
             self._send(request)
             self.known = (self.known or set()) | wanted
-
-    def serve(self, module: str, control: socket.socket) -> None:
-        """Fork a server, `serve(socket)` of a module, which is asked at `control`."""
-        self.start()
-        self._send({"do": "serve", "module": module}, control.fileno(), 2)
 
     def _send(self, request: dict[str, Any], *descriptors: int) -> None:
         """Raises CourseError where it has ended."""
@@ -119,8 +114,8 @@ class ForkServerClient:
         return int(answer)
 
 
-def _environment() -> dict[str, str]:
-    """Its environment variables, those of a kernel but for what a sandbox makes different."""
+def server_environment() -> dict[str, str]:
+    """A server's environment variables, those of a kernel but for what a sandbox makes different."""
     own = {name: value for name, value in kernel_environment().items() if name != "MPLCONFIGDIR"}
     if sysconfig.get_config_var("Py_ENABLE_SHARED"):
         own["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")  # it may be found beside the program

@@ -139,18 +139,6 @@ def test_a_warm_process_that_has_ended_is_one_line():
         fork_server.kernel(theirs, {"folder": "/", "environment": {}})
 
 
-def test_a_judge_that_fails_says_why_though_kernels_have_been_made():
-    fork_server = ForkServerClient()
-    fork_server.learn([])
-    (no_socket, end), (told, says) = os.pipe(), os.pipe()
-    fork_server._send({"do": "serve", "module": "autograde.judging.judge_process"}, no_socket, says)
-    for descriptor in (no_socket, end, says):
-        os.close(descriptor)
-    with open(told) as errors:
-        assert "Socket operation on non-socket" in errors.read()
-    fork_server.close()
-
-
 def test_a_server_that_ends_at_once_is_started_again(monkeypatch, tmp_path):
     client = ForkServerClient()
     (tmp_path / "forkserver.py").write_text("raise SystemExit")
