@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from autograde.commands import term
-from autograde.commands.console import ERR, OUT
+from autograde.commands.console import ERR, OUT, say
 from autograde.commands.grade import grade
 from autograde.course import Course
 from autograde.errors import UNANSWERED, CourseError, UsageError
@@ -29,10 +29,10 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except CourseError as error:
-            click.echo(f"autograde: {error}", err=True)
+            say(f"autograde: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
-            click.echo(f"autograde: {error.filename or 'file system'}: {error.strerror}.", err=True)
+            say(f"autograde: {error.filename or 'file system'}: {error.strerror}.", err=True)
             ctx.exit(1)
 
 
@@ -55,12 +55,10 @@ def release(lessons: tuple[str, ...], check: bool) -> None:
     course = Course.find()
     changed = build(course, course.select(lessons), check=check)
     if check:
-        return click.echo("lessons/ is current.")
+        return say("lessons/ is current.")
     names = course.select(lessons)
-    click.echo(f"Released: {', '.join(names)}." + ("" if changed else " lessons/ was current."))
-    click.echo(
-        "Next: `autograde collect LESSON FILES`, or put notebooks into .grading/submitted/STUDENT/LESSON/."
-    )
+    say(f"Released: {', '.join(names)}." + ("" if changed else " lessons/ was current."))
+    say("Next: `autograde collect LESSON FILES`, or put notebooks into .grading/submitted/STUDENT/LESSON/.")
 
 
 @main.command()
@@ -70,7 +68,7 @@ def bundle(target: Path | None) -> None:
     from autograde.authoring.bundle import bundle as write
 
     written = write(Course.find(), target)
-    click.echo(f"Written: {written}, {written.stat().st_size / 1e6:.1f} MB.")
+    say(f"Written: {written}, {written.stat().st_size / 1e6:.1f} MB.")
 
 
 @main.command()
@@ -87,7 +85,7 @@ def verify(lessons: tuple[str, ...], answers: Path | None, as_json: bool) -> Non
         if len(lessons) != 1:
             raise UsageError("--answers goes with one lesson: autograde verify NN_name --answers FILE.")
         judged = judge_answers(course, names[0], answers)
-        return click.echo(json.dumps(judged, indent=1)) if as_json else _print_answers(judged)
+        return say(json.dumps(judged, indent=1)) if as_json else _print_answers(judged)
     shown = track(names, "verify", console=ERR, disable=not ERR.is_terminal, transient=True)
     rows = []
     for _, row in zip(shown, verify_lessons(course, names), strict=True):
@@ -95,7 +93,7 @@ def verify(lessons: tuple[str, ...], answers: Path | None, as_json: bool) -> Non
         if not as_json:
             _print_matrix(row)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
     problems = [f"{row['lesson']}: {problem}" for row in rows for problem in row["problems"]]
     if problems:
         raise CourseError("\n".join(["verify does not hold:", *problems]))
@@ -118,7 +116,7 @@ def _print_answers(judged: list[dict[str, Any]]) -> None:
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
         told = f"fails {said} of {len(shares)}" if said else row.get("reason", "fails no test")
         points = least if least == most else f"{least} to {most}"
-        click.echo(f"{row['exercise']}, {row['kind']}, {points}: {row['name']}: {told}")
+        say(f"{row['exercise']}, {row['kind']}, {points}: {row['name']}: {told}")
 
 
 @main.command("try")
@@ -130,7 +128,7 @@ def try_(notebook: Path, as_json: bool) -> None:
 
     lesson, rows, failures = try_notebook(notebook)
     if as_json:
-        click.echo(json.dumps({"lesson": lesson, "exercises": rows, "failed_cells": failures}, indent=1))
+        say(json.dumps({"lesson": lesson, "exercises": rows, "failed_cells": failures}, indent=1))
         return
     table = Table("exercise", "points", "what did not hold", title=lesson)
     for row in rows:
@@ -142,7 +140,7 @@ def try_(notebook: Path, as_json: bool) -> None:
     table.add_row("total", f"{sum(r['points'] for r in rows):.4g} / {sum(r['max'] for r in rows):g}", "")
     OUT.print(table)
     for failure in failures:
-        click.echo(f"did not run to its end: {failure}")
+        say(f"did not run to its end: {failure}")
 
 
 @main.command()
@@ -161,7 +159,7 @@ def report(lesson: str, page: Path | None, as_json: bool) -> None:
     found = examine(course, *course.select((lesson,)))
     written = write_page(found, page or course.grading / "reports" / f"{lesson}.html")
     if as_json:
-        click.echo(json.dumps({**found.flat(), "page": str(written)}, indent=1))
+        say(json.dumps({**found.flat(), "page": str(written)}, indent=1))
     else:
         OUT.print(*tables(found), f"Page: {os.path.relpath(written)}", sep="\n", highlight=False)
     if found.unreadable:

@@ -1,6 +1,8 @@
 """A notebook from a file, or one line that says why there is none."""
 
 import json
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,84 @@ OTHERS = {
     b"<": "it is a web page or holds a merge conflict: download the notebook itself",
 }
 
+MARKS = ("genmap", "nbgrader")  # the course's own metadata
+CELL_KEYS = ("cell_type", "id", "level", "language", "collapsed", "prompt_number", "execution_count")
+MAX_ENTRIES = 50  # of a dictionary of metadata or pictures
+
 
 def read_notebook(path: Path) -> NotebookNode:
     """A notebook from a file, of UTF-8 or UTF-16, with a byte order mark or without.
 
     Raises UsageError, one line, for anything else.
     """
+    return _read(path, path, lambda found: found)
+
+
+def read_submission(path: Path, named: Path | None = None) -> NotebookNode:
+    """A learner's notebook: sources, pictures and the course's own marks; all else is left out.
+
+    So foreign metadata and outputs are never built. `named`: the file's name in messages, where it is a
+    copy. Raises UsageError.
+    """
+    return _read(path, named or path, _reduced)
+
+
+def _read(path: Path, named: Path, prepare: Callable[[Any], Any]) -> NotebookNode:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist.") from None
+        raise UsageError(f"{named} does not exist.") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{named} cannot be read: {error.strerror}.") from None
     try:
-        return _notebook(_json(content))
+        return _notebook(prepare(_json(content)))
     except ValueError as error:
-        raise UsageError(f"{path} is no notebook, or a damaged one: {error}.") from None
+        raise UsageError(f"{named} is no notebook, or a damaged one: {error}.") from None
+
+
+def _reduced(found: Any) -> Any:
+    """What grading reads of a notebook. Raises ValueError where cells are malformed."""
+    if not isinstance(found, dict):
+        return found
+    kept = {key: found[key] for key in ("nbformat", "nbformat_minor") if key in found}
+    metadata = found.get("metadata")
+    kept["metadata"] = _marks(metadata) if isinstance(metadata, dict) else {}
+    if "cells" in found:
+        kept["cells"] = _cells(found["cells"])
+    if isinstance(sheets := found.get("worksheets"), list):  # of format 3
+        kept["worksheets"] = [{"metadata": {}, "cells": _cells(sheet["cells"])} for sheet in sheets]
+    return kept
+
+
+def _cells(cells: Any) -> list[dict[str, Any]]:
+    try:
+        return [_cell(cell) for cell in cells]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"its cells are malformed ({type(error).__name__})") from None
+
+
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell as it may be in any format; TypeError and the like for what is none."""
+    kept = {key: cell[key] for key in CELL_KEYS if isinstance(cell.get(key), str | int)}
+    for key in ("source", "input"):
+        if key in cell:
+            kept[key] = cell[key] if isinstance(cell[key], str) else "".join(cell[key])
+    if isinstance(attached := cell.get("attachments"), dict):
+        first = islice(attached.items(), MAX_ENTRIES)
+        kept["attachments"] = {name: _flat(forms) for name, forms in first if isinstance(forms, dict)}
+    kept["metadata"] = _marks(cell.get("metadata", {}))
+    return kept | ({"outputs": []} if cell["cell_type"] == "code" else {})
+
+
+def _marks(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Of the metadata of a notebook or a cell what the course and nbgrader put there."""
+    return {key: _flat(metadata[key]) for key in MARKS if isinstance(metadata.get(key), dict)}
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """The first entries of a dictionary, without those that hold others."""
+    first = islice(found.items(), MAX_ENTRIES)
+    return {key: value for key, value in first if not isinstance(value, dict | list)}
 
 
 def _json(content: bytes) -> Any:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from autograde.commands.console import ERR, OUT
+from autograde.commands.console import ERR, OUT, say
 from autograde.course import Course, submitted
 from autograde.errors import CourseError, UsageError
 
@@ -54,16 +54,16 @@ def grade(
                 raise
             problems.append(f"{lesson}: {error}")
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        say(json.dumps(found, indent=1))
     if problems:
         raise CourseError("\n".join(problems))
 
 
 def _handed_in(course: Course) -> list[str]:
-    """The lessons for which something lies there."""
-    found = {
-        path.name for path in course.grading.glob("submitted/*/*") if course.released(path.name).exists()
-    }
+    """The lessons for which something lies there, or did when grades were written."""
+    found = {path.name for path in course.grading.glob("submitted/*/*")}
+    found |= {path.name.split(".")[0] for path in course.grading.glob("grades/*.csv")}
+    found = {name for name in found if course.released(name).exists()}
     names = [name for name in course.names() if name in found]
     if not names:
         place = course.grading / "submitted" / "STUDENT" / "NN_name" / "NN_name.ipynb"
@@ -82,16 +82,9 @@ def _grade(
     problems: list[str],
 ) -> dict[str, Any]:
     """Grade one lesson and print what came of it, unless `quiet`; returns it as JSON has it."""
-    from autograde.grading import prestart
-
-    counted = len(submitted(course, lesson, students))
-    with prestart.running():
-        prestart.prepare(course, lesson)
-        from autograde.grading.class_run import grade as grade_all
-
-        with _Bar(counted) as bar:
-            cores = jobs or len(os.sched_getaffinity(0))
-            rows = grade_all(course, lesson, cores, students, bar.ended, again)
+    nothing = not any(course.grading.glob(f"submitted/*/{lesson}"))
+    graded_before = any(course.grading.glob(f"grades/{lesson}.*"))
+    rows = [] if nothing and graded_before and not students else _rows(course, lesson, jobs, students, again)
     failed = {row.student for row in rows if row.status == "failed"}
     standings, written = _export(course, lesson, failed, provisional, problems)
     if not quiet:
@@ -105,6 +98,21 @@ def _grade(
         "standings": shown,
         "written": written,
     }
+
+
+def _rows(
+    course: Course, lesson: str, jobs: int | None, students: tuple[str, ...], again: tuple[str, ...]
+) -> "list[Row]":
+    from autograde.grading import prestart
+
+    counted = len(submitted(course, lesson, students))
+    with prestart.running():
+        prestart.prepare(course, lesson)
+        from autograde.grading.class_run import grade as grade_all
+
+        with _Bar(counted) as bar:
+            cores = jobs or len(os.sched_getaffinity(0))
+            return grade_all(course, lesson, cores, students, bar.ended, again)
 
 
 def _export(
@@ -145,6 +153,7 @@ class _Bar(Progress):
 def _print(
     course: Course, lesson: str, rows: "list[Row]", standings: "list[Standing]", written: list[str]
 ) -> None:
+    from autograde.grading.lateness import look_at_due_date
     from autograde.grading.student_names import printable
     from autograde.grading.summary import summary
 
@@ -158,9 +167,11 @@ def _print(
         )
     OUT.print(table)
     for line in summary(course, lesson, rows, standings):
-        click.echo(line)
+        say(line)
+    if moved := look_at_due_date(course, lesson):
+        say(moved)
     for path in written:
-        click.echo(f"Written: {os.path.relpath(path)}")
+        say(f"Written: {os.path.relpath(path)}")
 
 
 def _score(one: "Standing | None") -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from autograde.commands.console import say
 from autograde.course import Course
 from autograde.errors import CourseError, UsageError
 
@@ -44,7 +45,7 @@ def due(lesson: str, time: str | None, students: tuple[str, ...], never: bool) -
         lateness.set_due_date(course, lesson, when)
     _print_dates(course, lesson)
     if when or never:
-        click.echo(f"Next: `autograde grade {lesson}` brings penalties, feedback and CSV files up to date.")
+        say(f"Next: `autograde grade {lesson}` brings penalties, feedback and CSV files up to date.")
 
 
 def _extend(course: Course, lesson: str, students: tuple[str, ...], when: dt.datetime | None) -> None:
@@ -64,7 +65,7 @@ def _extend(course: Course, lesson: str, students: tuple[str, ...], when: dt.dat
                 raise CourseError(f"{student} has no extension for {lesson}.")
     if when is not None and (strange := set(map(same_name, students)) - known.keys()):
         names = ", ".join(sorted(strange))
-        click.echo(f"Nobody is called {names} yet, on the roster or among the submissions: is it spelt so?")
+        say(f"Nobody is called {names} yet, on the roster or among the submissions: is it spelt so?")
 
 
 def _class(course: Course) -> set[str]:
@@ -78,9 +79,9 @@ def _print_dates(course: Course, lesson: str) -> None:
     from autograde.grading import lateness, term
 
     end = lateness.due_date(course, lesson)
-    click.echo(f"{lesson}: due {term.shown_time(end)}." if end else f"{lesson} has no due date.")
+    say(f"{lesson}: due {term.shown_time(end)}." if end else f"{lesson} has no due date.")
     for student, until in sorted(term.of_lesson(course, lesson).extensions.items()):
-        click.echo(f"  {student}: until {term.shown_time(dt.datetime.fromisoformat(until))}.")
+        say(f"  {student}: until {term.shown_time(dt.datetime.fromisoformat(until))}.")
 
 
 @click.command(epilog=A_TIME)
@@ -93,7 +94,7 @@ def received(lesson: str, student: str, time: str) -> None:
 
     when = term.parse_time(time)
     term.receive(_course(lesson), lesson, student, when, term.INSTRUCTOR)
-    click.echo(f"{student} handed in {lesson} on {term.shown_time(when)}. Next: `autograde grade {lesson}`.")
+    say(f"{student} handed in {lesson} on {term.shown_time(when)}. Next: `autograde grade {lesson}`.")
 
 
 @click.command()
@@ -114,7 +115,7 @@ def excuse(lesson: str, exercise: str, undo: bool) -> None:
         rest = [name for name in decided.excused if name != exercise]
         decided.excused = rest if undo else [*rest, exercise]
     said = "counts again" if undo else "is excused: everybody who handed in gets its points"
-    click.echo(f"{exercise} {said}. Next: `autograde grade {lesson}`.")
+    say(f"{exercise} {said}. Next: `autograde grade {lesson}`.")
 
 
 @click.command()
@@ -135,7 +136,7 @@ def solutions(lesson: str, hide: bool) -> None:
     with term.change(course, lesson) as decided:
         decided.solutions = not hide
     said = "without" if hide else "with"
-    click.echo(f"Feedback is made {said} solutions from now on. Next: `autograde grade {lesson}`.")
+    say(f"Feedback is made {said} solutions from now on. Next: `autograde grade {lesson}`.")
 
 
 @click.command()
@@ -146,8 +147,8 @@ def roster(file: Path) -> None:
 
     entered = enter(Course.find(), read_roster(file))
     for line in entered.lines():
-        click.echo(line)
-    click.echo("Next: `autograde collect LESSON FILES`, or `autograde grade`.")
+        say(line)
+    say("Next: `autograde collect LESSON FILES`, or `autograde grade`.")
 
 
 @click.command()
@@ -159,8 +160,8 @@ def collect(lesson: str, archives: tuple[Path, ...]) -> None:
 
     found = collect_all(_course(lesson), lesson, archives)
     for line in found.lines():
-        click.echo(line)
-    click.echo(f"Next: `autograde grade {lesson}`.")
+        say(line)
+    say(f"Next: `autograde grade {lesson}`.")
 
 
 COMMANDS = (roster, collect, due, received, excuse, solutions)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from filelock import FileLock, Timeout
+import nbformat
+from filelock import Timeout
 from nbformat import NotebookNode
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import GenerateFeedback
@@ -21,17 +23,20 @@ from sqlalchemy.exc import SAWarning
 from autograde.cells import maximum_points
 from autograde.course import Course, submitted
 from autograde.errors import CourseError, StudentError, UsageError
-from autograde.grading import feedback, prestart, staleness, term
+from autograde.grading import feedback, prestart
 from autograde.grading.gradebook import compile_queries, one_engine
-from autograde.grading.in_progress import alive, sweep
+from autograde.grading.in_progress import alive, lock, sweep
 from autograde.grading.preload import imports
-from autograde.grading.preprocessors import Record, RunAndJudge, read_released
+from autograde.grading.preprocessors import Record, RunAndJudge
 from autograde.grading.rebuild import rebuild
+from autograde.grading.released import read_released
 from autograde.grading.submission import course_secret
 from autograde.grading.work import Row, Work
+from autograde.sandbox import cgroups
 from autograde.sandbox.kernel_process import sandbox_problem
 from autograde.sandbox.workers import forked_map
 
+SIGNALLED = 128  # and the number of the signal: the status of what a signal ended
 SUBMISSION_SECONDS = 6000.0  # for one: more than the far ends of its cells, its calls and its judge together
 
 
@@ -51,18 +56,19 @@ def grade(
     folders = submitted(course, lesson, students)
     if reason := sandbox_problem():
         raise CourseError(f"Submissions are not run without the sandbox. {reason}")
-    with prestart.running(), _alone(course, lesson), _scratch(), one_engine(course):
+    cgroups.mounted()  # it is looked for once, before there are forks
+    with _orderly_end(), prestart.running(), _alone(course, lesson), _scratch(), one_engine(course):
         app = _nbgrader(course, lesson)
-        sweep(course)
+        sweep(course, held=lesson)
         course_secret(course.grading)
         released = read_released(course, lesson)
         _check_exercises(lesson, released, again)
         modules = imports(released)
         prestart.start(modules)
         _make_page(course, lesson, app, released)
+        nbformat.validate(released)  # whose schema is compiled once, for every fork
         rebuild(released, released)  # what it reads of the release is kept for every fork
         prestart.settled()
-        _keep_asked(course, lesson, again)
         chosen = {folder.parent.name for folder in folders}
         work = Work(course, lesson, app, again, chosen, alone=jobs == 1)
         rows = _graded(work, submitted(course, lesson), jobs, done, modules)
@@ -84,14 +90,6 @@ def _graded(
             done(row)
         prestart.start(modules)  # should one have ended, the next submissions have another
     return rows
-
-
-def _keep_asked(course: Course, lesson: str, again: Sequence[str]) -> None:
-    """Keep what is to be judged again: should this run end early, or be on some, the others go alike."""
-    if again:
-        tests = staleness.ingredients(course, lesson).tests
-        with term.change(course, lesson) as decided:
-            decided.again = {tests: sorted({*decided.again.get(tests, []), *again})}
 
 
 def _check_exercises(lesson: str, released: NotebookNode, again: Sequence[str]) -> None:
@@ -131,11 +129,25 @@ def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
 
 
 @contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Within it, a signal to end is like Ctrl-C: forks are ended, and temporary folders go."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(SIGNALLED + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _alone(course: Course, lesson: str) -> Iterator[None]:
     """Refuse to grade what another process grades."""
-    lock = FileLock(course.grading / f"{lesson}.lock")
     try:
-        with lock.acquire(timeout=0):
+        with lock(course, lesson).acquire(timeout=0):
             yield
     except Timeout:
         raise CourseError(f"{lesson} is being graded by another process: wait for it, or end it.") from None

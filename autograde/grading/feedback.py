@@ -14,8 +14,9 @@ from autograde.cells import grade_id
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import recorded, term
-from autograde.grading.preprocessors import Pair, Resources, read_released
+from autograde.grading.preprocessors import Pair, Resources
 from autograde.grading.recorded import Grade, Recorded
+from autograde.grading.released import read_released
 from autograde.pages.feedback import Row, Sheet, cells_of, headings, lesson_title
 from autograde.pages.feedback_style import STYLE
 from autograde.pages.feedback_template import TEMPLATE

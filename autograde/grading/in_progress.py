@@ -1,10 +1,15 @@
 """Marks of submissions that are being graded: after a kill nbgrader would take them for graded."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from autograde.course import Course
+
+COPIES = "snapshots"  # the folder, in .grading, of copies of submissions that are being graded
 
 
 def begin(folder: Path, name: str) -> None:
@@ -18,14 +23,34 @@ def end(folder: Path, name: str) -> None:
     (folder / f"{name}.unfinished").unlink(missing_ok=True)
 
 
-def sweep(course: Course) -> list[Path]:
-    """Remove what a killed grader left, so that it is graded again; returns the folders."""
+def lock(course: Course, lesson: str) -> FileLock:
+    """What a process holds while it grades a lesson."""
+    return FileLock(course.grading / f"{lesson}.lock")
+
+
+def sweep(course: Course, held: str = "") -> list[Path]:
+    """Remove what killed graders left, so that it is graded again; returns the folders.
+
+    `held` is the lesson whose lock this process holds. Of others that are being graded nothing is touched.
+    """
     left = []
-    for folder in course.grading.glob("autograded/*/*"):
-        if not any(folder.glob("*.verdict.json")) and not any(map(_at_work, folder.glob("*.unfinished"))):
-            shutil.rmtree(folder)
-            left.append(folder)
+    for name in {folder.name for folder in course.grading.glob("autograded/*/*")}:
+        with contextlib.suppress(Timeout), _locked(course, name, held):
+            left += [folder for folder in course.grading.glob(f"autograded/*/{name}") if _is_left(folder)]
+            for folder in left:
+                shutil.rmtree(folder, ignore_errors=True)
+    for copy in course.grading.glob(f"{COPIES}/*-*"):
+        if not alive(copy.name.split("-")[0]):
+            shutil.rmtree(copy, ignore_errors=True)
     return left
+
+
+def _locked(course: Course, lesson: str, held: str) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if lesson == held else lock(course, lesson).acquire(timeout=0)
+
+
+def _is_left(folder: Path) -> bool:
+    return not any(folder.glob("*.verdict.json")) and not any(map(_at_work, folder.glob("*.unfinished")))
 
 
 def _at_work(mark: Path) -> bool:

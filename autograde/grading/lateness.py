@@ -13,7 +13,10 @@ from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import term
 from autograde.grading.gradebook import one_line_errors, open_gradebook
+from autograde.grading.student_names import same_name
 from autograde.grading.term import LessonTerm
+
+NEVER = "none"  # in the place of a due date
 
 
 def received(course: Course, lesson: str, student: str) -> dt.datetime | None:
@@ -32,9 +35,10 @@ def due(decided: LessonTerm, student: str, duedate: dt.datetime | None) -> dt.da
 
     An extension that ends before the lesson's own date takes nothing away; without a date there is no end.
     """
-    if duedate is None or student not in decided.extensions:
+    extended = {same_name(name): time for name, time in decided.extensions.items()}.get(same_name(student))
+    if duedate is None or extended is None:
         return duedate
-    return max(duedate, term.as_utc(dt.datetime.fromisoformat(decided.extensions[student])))
+    return max(duedate, term.as_utc(dt.datetime.fromisoformat(extended)))
 
 
 def due_date(course: Course, lesson: str) -> dt.datetime | None:
@@ -45,6 +49,23 @@ def due_date(course: Course, lesson: str) -> dt.datetime | None:
         except MissingEntry:
             return None
     return found
+
+
+def look_at_due_date(course: Course, lesson: str) -> str | None:
+    """A line where the due date is another one than in the last run, which a lost gradebook may be why of."""
+    found = due_date(course, lesson)
+    now = found.isoformat() if found else NEVER
+    before = term.of_lesson(course, lesson).due
+    if now == before:
+        return None
+    with term.change(course, lesson) as decided:
+        decided.due = now
+    if not before:
+        return None
+    said = [
+        each if each == NEVER else term.shown_time(dt.datetime.fromisoformat(each)) for each in (now, before)
+    ]
+    return f"Due date: {said[0]}. In the last run: {said[1]}. To set it: `autograde due {lesson} TIME`."
 
 
 def set_due_date(course: Course, lesson: str, when: dt.datetime | None) -> None:

@@ -1,6 +1,6 @@
 """The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
 
-import functools
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.grading import staleness, term
 from autograde.grading.gradebook import held_back
-from autograde.grading.in_progress import begin, end
+from autograde.grading.in_progress import end
 from autograde.grading.preload import imports
 from autograde.grading.rebuild import rebuild
+from autograde.grading.released import read_released
 from autograde.grading.submission import course_secret, grade_notebook, record, shown_points
 from autograde.grading.submission_files import MAX_CELLS
 from autograde.judging.verdict import NoVerdict, Result, read_result
-from autograde.notebooks import read_notebook
+from autograde.notebooks import read_submission
 from autograde.pages.sanitise import sanitise
 
 Resources = dict[str, Any]
@@ -40,7 +41,7 @@ def convert_once(converter: Autograde, path: str) -> None:
     converter.exporter._preprocessors = []
     # nbconvert would read UTF-8 alone, and say of others what nobody understands
     converter.exporter.from_filename = lambda name, resources: converter.exporter.from_notebook_node(
-        read_notebook(Path(name)), resources
+        read_submission(Path(name)), resources
     )
     for step in (*converter.sanitize_preprocessors, *converter.autograde_preprocessors):
         converter.exporter.register_preprocessor(step)
@@ -73,7 +74,6 @@ class Rebuild(_Step):
             raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
         if len(nb.cells) > MAX_CELLS:
             raise CourseError(f"The notebook has more than {MAX_CELLS} cells: not graded.")
-        begin(self.folder(self.coursedir.autograded_directory, names), names["notebook"])
         rebuilt = rebuild(nb, read_released(self.course, names["assignment"]))
         for note in rebuilt.notes:
             self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
@@ -81,25 +81,16 @@ class Rebuild(_Step):
         return rebuilt.notebook, resources
 
 
-def read_released(course: Course, lesson: str) -> NotebookNode:
-    """The released notebook; it is read once for a class, and nobody changes it."""
-    path = course.released(lesson)
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@functools.cache
-def _read(path: Path, changed: int) -> NotebookNode:
-    return nbformat.read(path, 4)
-
-
 class RunAndJudge(_Step):
     """Runs the cells, has the hidden tests judge them and writes text and number into the test cells.
 
     With `again` only these exercises are judged; the others keep what `before` has, a verdict file's text.
+    `expected` is the key, as JSON, that this was decided by.
     """
 
     again = List(Unicode()).tag(config=True)
     before = Unicode().tag(config=True)
+    expected = Unicode().tag(config=True)
     alone = Bool(True, help="Whether no other submission is graded beside it.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
@@ -108,13 +99,19 @@ class RunAndJudge(_Step):
         if rebuilt is None:
             raise CourseError("The notebook was not rebuilt from the release: nothing is graded.")
         folder = self.folder(self.coursedir.autograded_directory, names)
-        key = staleness.of_submission(self.course, names["assignment"], names["student"])
+        key = self._key(names)
         result = self._decide(self._grade(nb, folder, names), rebuilt.hints, names["assignment"])
+        if json.dumps(asdict(self._key(names))) != (self.expected or json.dumps(asdict(key))):
+            raise CourseError("What its verdict depends on changed while it was graded: run again.")
         sanitise(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
         nbformat.validate(nb, relax_add_props=True)  # before a score is saved
         resources |= {"verdict": result, "key": key}
         return nb, resources
+
+    def _key(self, names: dict[str, str]) -> staleness.Key:
+        held_against = staleness.ingredients(self.course, names["assignment"])
+        return staleness.key(held_against, self.folder(self.coursedir.submitted_directory, names))
 
     def _grade(self, nb: NotebookNode, folder: Path, names: dict[str, str]) -> Result:
         lesson, secret = names["assignment"], course_secret(self.course.grading)
@@ -139,9 +136,11 @@ class Record(_Step, SaveAutoGrades):
 
     same: whether the submission is the one that was graded before. Then what a grader gave stands, unless the
     automatic points changed; else all of it is to be looked at again, extra points and comments, too.
+    look_at: graded cells of which it is to be looked at again in any case.
     """
 
     same = Bool(False).tag(config=True)
+    look_at = List(Unicode()).tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises NoVerdict where a test cell does not show the judge's own number.
@@ -179,9 +178,11 @@ class Record(_Step, SaveAutoGrades):
         grade = self.gradebook.find_grade(cell.metadata.nbgrader.grade_id, *self._place())
         points, waited = grade.auto_score, grade.needs_manual_grade
         super()._add_score(cell, resources)
-        if self.same and points == grade.auto_score:
-            grade.needs_manual_grade = waited
-        elif not self.same and grade.extra_credit:
+        given = grade.manual_score is not None or bool(grade.extra_credit)
+        if self.same:
+            changed = points != grade.auto_score and grade.needs_manual_grade
+            grade.needs_manual_grade = waited or changed or (given and grade.name in self.look_at)
+        elif grade.extra_credit:
             grade.needs_manual_grade = True
 
     def _add_comment(self, cell: NotebookNode, resources: Resources) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from nbgrader.api import Gradebook, MissingEntry
 
@@ -67,17 +68,21 @@ def standings(course: Course, lesson: str, failed: Container[str] = ()) -> list[
     for student in sorted(roster | handed_in | set(rows)):
         row = rows.get(student)
         result = read_verdict_of(course, lesson, student)
-        if result is None and student not in handed_in:
-            found.append(Standing(student, State.ABSENT))
-        elif student not in handed_in:
-            found.append(Standing(student, State.GONE))
-        elif result is None or row is None or student in failed or not agrees(result, row):
+        if student not in handed_in:
+            left = result is not None or feedback_page(course, lesson, student).exists()
+            found.append(Standing(student, State.GONE if left else State.ABSENT))
+        elif result is None or row is None or student in failed or result.delayed or not agrees(result, row):
             found.append(Standing(student, State.UNGRADED))
         else:
             stale = staleness.is_stale(course, lesson, student, held_against)
             end = lateness.due(decided, student, duedate)
             found.append(_standing(result, row, stale, end))
     return found
+
+
+def feedback_page(course: Course, lesson: str, student: str) -> Path:
+    """The page that a student gets."""
+    return course.grading / "feedback" / student / lesson / f"{lesson}.html"
 
 
 def read_verdict_of(course: Course, lesson: str, student: str) -> Result | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from autograde.course import Course
 from autograde.grading import term
 from autograde.grading.lateness import due_date
-from autograde.grading.standing import Standing, State
+from autograde.grading.standing import Standing, State, feedback_page
 from autograde.grading.student_names import printable
 from autograde.grading.work import Row
 
@@ -18,10 +18,11 @@ HOUR = 3600.0  # seconds
 def summary(course: Course, lesson: str, rows: Sequence[Row], standings: Sequence[Standing]) -> Iterator[str]:
     """The lines for a terminal; names and reasons are never cut."""
     counts = Counter(row.status for row in rows if row.status != "left")
-    yield f"{lesson}: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + "."
+    said = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing is handed in now"
+    yield f"{lesson}: {said}."
     failed = [row for row in rows if row.status == "failed"]
     yield from (f"  {printable(row.student)}: not graded. {printable(row.reason, 1000)}" for row in failed)
-    if old := [row.student for row in failed if _page(course, lesson, row.student).exists()]:
+    if old := [row.student for row in failed if feedback_page(course, lesson, row.student).exists()]:
         yield f"Their feedback pages are of what was there before: {_counted(old)}."
     yield from (f"  {printable(row.student)}: {note}." for row in rows for note in row.notes)
     if changed := [row for row in rows if row.status == "graded" and row.before not in (None, row.points)]:
@@ -31,12 +32,8 @@ def summary(course: Course, lesson: str, rows: Sequence[Row], standings: Sequenc
     yield from _missing(course, lesson, rows, standings)
     if excused := term.of_lesson(course, lesson).excused:
         yield f"Excused, so full points for everybody who handed in: {', '.join(excused)}."
-    pages = _shown(_page(course, lesson, "STUDENT"))
+    pages = _shown(feedback_page(course, lesson, "STUDENT"))
     yield f"Feedback: {pages}. How the class did: `autograde report {lesson}`."
-
-
-def _page(course: Course, lesson: str, student: str) -> Path:
-    return course.grading / "feedback" / student / lesson / f"{lesson}.html"
 
 
 def _change(row: Row) -> str:

@@ -45,15 +45,15 @@ class LessonTerm:
     received: by student.
     excused: exercises for which all who handed in get full points.
     solutions: whether feedback shows the reference solution beside each answer.
-    again: exercises that were asked to be judged again, by the digest of the hidden tests then: a verdict of
-    older tests holds for the others.
+    due: the lesson's due date as the last run found it in the gradebook, ISO 8601; "none" where there was
+    none, "" before the first run.
     """
 
     extensions: dict[str, str] = field(default_factory=dict)
     received: dict[str, Received] = field(default_factory=dict)
     excused: list[str] = field(default_factory=list)
     solutions: bool = False
-    again: dict[str, list[str]] = field(default_factory=dict)
+    due: str = ""
 
 
 def place(course: Course) -> Path:

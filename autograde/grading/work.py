@@ -3,8 +3,10 @@
 import json
 import logging
 import re
+import resource
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,21 +16,20 @@ from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 
 from autograde import atomic_write
-from autograde.cells import maximum_points
 from autograde.course import Course
 from autograde.errors import CourseError, UsageError
-from autograde.grading import feedback, lateness, recorded, staleness, term
+from autograde.grading import feedback, lateness, recorded, staleness, submission_files, term
 from autograde.grading.gradebook import one_line_errors, open_gradebook
 from autograde.grading.lateness import Lateness
-from autograde.grading.preprocessors import read_released
 from autograde.grading.recorded import Recorded
 from autograde.grading.staleness import Key, Marker
-from autograde.grading.standing import agrees, read_verdict_of
+from autograde.grading.standing import agrees, feedback_page, read_verdict_of
 from autograde.grading.student_names import PLAIN, plain_name, printable
-from autograde.grading.submission_files import plain_files
 from autograde.judging.verdict import Result
-from autograde.notebooks import read_notebook
+from autograde.notebooks import read_submission
+from autograde.sandbox.limits import Limits
 
+TOO_LARGE = "It takes too much memory to read or to show: have its outputs cleared, or cells left out."
 LOCKED = re.compile(r"OperationalError\) (.*)")
 
 
@@ -56,7 +57,7 @@ class Row:
 class Work:
     """One submission: called with its folder, returns the row as a dict.
 
-    What is in `again` is judged in any case; other exercises keep their verdict where it still holds. Only
+    Exercises in `again` are judged in any case, others keep their verdict where it still holds. Only
     the `chosen` (None: all) are graded; the others' times and pages are kept up to date. `alone`: no other is
     graded beside it.
     """
@@ -73,13 +74,15 @@ class Work:
         self.course, self.lesson, self.app = course, lesson, app
         self.again, self.chosen, self.alone = list(again), chosen, alone
         self.held_against = staleness.ingredients(course, lesson)
-        self.asked = term.of_lesson(course, lesson).again
 
     def __call__(self, folder: Path) -> dict[str, Any]:
         """Never raises what is about one submission: that is its row."""
         student = folder.parent.name
         try:
-            return asdict(self._row(student, folder))
+            with _bounded_memory():
+                return asdict(self._row(student, folder))
+        except MemoryError:
+            return asdict(Row(student, "failed", reason=TOO_LARGE))
         except CourseError as error:
             return asdict(Row(student, "failed", reason=str(error)))
         except OSError as error:
@@ -89,12 +92,21 @@ class Work:
     def _row(self, student: str, folder: Path) -> Row:
         if self.chosen is not None and student not in self.chosen:
             return self._other(student, folder)
-        notes, start, seconds = self._look(student, folder), time.monotonic(), None
-        key = staleness.key(self.held_against, folder)
+        if not plain_name(student):
+            raise CourseError(f"Rename the folder: {PLAIN}.")
+        with (
+            submission_files.taken(self.course, student, self.lesson) as (copy, digest),
+            submission_files.handed_over(self.app.coursedir, copy),
+        ):
+            notes = self._look(student, folder, copy)
+            return self._graded(student, replace(self.held_against, submission=digest), notes)
+
+    def _graded(self, student: str, key: Key, notes: list[str]) -> Row:
+        start, seconds = time.monotonic(), None
         row, before, old = self._known(student)
-        fresh = old != key or bool(self.again) or (before is not None and before.delayed)
-        if fresh:
-            self._grade(student, before, old, key)
+        wanted = None if old is None or before is None or before.delayed else key.to_judge(old, self.again)
+        if fresh := wanted != []:
+            self._grade(student, before, old, key, wanted)
             seconds = time.monotonic() - start
         result = read_verdict_of(self.course, self.lesson, student)
         if result is None:
@@ -110,7 +122,7 @@ class Work:
             holds = old is not None and old == staleness.key(self.held_against, folder)
         except CourseError:
             holds = False
-        if row is None or before is None or old is None or not holds:
+        if row is None or before is None or old is None or not holds or before.delayed:
             return Row(student, "left")
         return Row(student, "left", notes=self._settle(student, row, old, renewed=True))
 
@@ -123,39 +135,37 @@ class Work:
         good = row is not None and before is not None and agrees(before, row)
         return row, before, staleness.of_verdict(path) if good else None
 
-    def _look(self, student: str, folder: Path) -> list[str]:
+    def _look(self, student: str, folder: Path, copy: Path) -> list[str]:
         """Refuse what is not to be graded, in words; returns what to say of what is."""
         name = f"{self.lesson}.ipynb"
-        if not plain_name(student):
-            raise CourseError(f"Rename the folder: {PLAIN}.")
-        others = sorted(printable(path.name) for path in folder.glob("*.ipynb") if path.name != name)
-        if not (folder / name).exists():
+        others = sorted(printable(path.name) for path in copy.glob("*.ipynb") if path.name != name)
+        if not (copy / name).exists():
             hint = f"; {others[0]} is there: is it that one, by another name?" if others else "."
             raise CourseError(f"There is no {name} in {folder}{hint}")
-        plain_files(str(folder))
-        marks = read_notebook(folder / name).metadata.get("genmap")
-        says = marks.get("lesson") if isinstance(marks, dict) else None
+        marks = read_submission(copy / name, folder / name).metadata.get("genmap", {})
+        says = marks.get("lesson")
         if isinstance(says, str) and says != self.lesson:
             raise CourseError(f"{folder / name} is a notebook of another lesson, {says[:40]!r}: not graded.")
         notes = [f"also holds {', '.join(others[:3])}, which is not graded"] if others else []
         if lateness.received(self.course, self.lesson, student):
             return notes
-        if (folder / "timestamp.txt").exists():
+        if (copy / "timestamp.txt").exists():
             notes.append("the time in its timestamp.txt is a student's word and is not used")
         if noted := term.of_lesson(self.course, self.lesson).received.get(student):
             notes.append(f"the time that is known ({noted.time}, {noted.source}) is of another notebook")
         return notes
 
-    def _grade(self, student: str, before: Result | None, old: Key | None, key: Key) -> None:
-        """Let nbgrader grade it; where the old verdict holds, only what is to be judged again."""
-        config, maxima = self.app.config, maximum_points(read_released(self.course, self.lesson))
-        config.RunAndJudge.again, config.RunAndJudge.before = [], ""
-        if before is not None and old is not None and replace(old, tests=key.tests) == key:
-            wanted = self.again if old == key else self.asked.get(key.tests, [])
-            if wanted and {name: one.maximum for name, one in before.exercises.items()} == maxima:
-                config.RunAndJudge.again, config.RunAndJudge.before = wanted, before.text()
+    def _grade(
+        self, student: str, before: Result | None, old: Key | None, key: Key, wanted: list[str] | None
+    ) -> None:
+        """Let nbgrader grade it; with `wanted` these exercises alone, for the others `before` holds."""
+        config = self.app.config
+        config.RunAndJudge.again = wanted or []
+        config.RunAndJudge.before = before.text() if before is not None and wanted else ""
+        config.RunAndJudge.expected = json.dumps(asdict(key))
         config.RunAndJudge.alone = self.alone
         config.Record.same = old is not None and old.submission == key.submission
+        config.Record.look_at = key.to_look_at(old) if old is not None else []
         self._convert(Autograde, student)
 
     def _settle(self, student: str, before: Recorded | None, key: Key, renewed: bool) -> list[str]:
@@ -178,7 +188,7 @@ class Work:
         The marker, written last, says that all is done.
         """
         place = staleness.marker(self.course, row.student, self.lesson)
-        page = self.course.grading / "feedback" / row.student / self.lesson / f"{self.lesson}.html"
+        page = feedback_page(self.course, self.lesson, row.student)
         digest = feedback.digest(self.course, self.lesson, row, json.dumps(asdict(key)))
         if staleness.read(place) == Marker(digest, staleness.page_digest(page)):
             return False
@@ -201,6 +211,19 @@ class Work:
             raise CourseError(str(error)) from None
 
 
+@contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Within it, this process may gain no more memory than `Limits.grader`: MemoryError comes instead."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    held = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if held is not None and before[0] == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_DATA, ((int(held[1]) << 10) + Limits().grader, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 class _Ear(logging.Handler):
     """Hears why nbgrader could not grade: the last line of the last error with a traceback."""
 
@@ -212,6 +235,8 @@ class _Ear(logging.Handler):
         if record.levelno < logging.ERROR or "Traceback" not in text:
             return
         last = text.strip().splitlines()[-1]
+        if last.startswith("MemoryError"):
+            last = TOO_LARGE
         if found := LOCKED.search(text):
             last = f"The gradebook: {found[1].strip()}. Close what else works with it, then run again."
         said = re.sub(r"^[\w.]+(?:Error|Exception|NoVerdict): ", "", last)

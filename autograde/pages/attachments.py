@@ -33,6 +33,12 @@ def kept(attachments: object) -> Pictures:
     return found
 
 
+def is_picture(content: bytes) -> bool:
+    """Whether a file's content is that of a picture that a page may show."""
+    starts = tuple(start for group in STARTS.values() for start in group)
+    return content.startswith(starts) and len(content) <= MAX_PICTURE_BYTES
+
+
 def gather(cell: NotebookNode) -> None:
     """Make the pictures inlined in a markdown cell attachments, and keep of these what is a picture."""
     given = cell.pop("attachments", None)

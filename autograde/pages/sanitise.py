@@ -26,6 +26,7 @@ from autograde.pages.mathml import mathml
 
 MAX_MARKDOWN_CHARACTERS = 10_000  # rendered; more is shown as plain text
 MAX_NOTEBOOK_HTML_CHARACTERS = 300_000  # cleaned in the outputs of a notebook; more is shown as plain text
+HTML_SECONDS = 2.0  # for the cleaning of a notebook's outputs; what is left then is shown as plain text
 MARKDOWN_SECONDS = 3.0  # for the markdown of a page: nested brackets take a second a cell
 ATTACHED = "attachment:"  # begins the address of a picture that belongs to the cell
 
@@ -151,10 +152,29 @@ class Sanitise(Preprocessor):
         return nb, resources
 
 
+class _Budget:
+    """The HTML of a notebook that may still be cleaned: in characters and in seconds."""
+
+    def __init__(self) -> None:
+        self.characters, self.seconds = MAX_NOTEBOOK_HTML_CHARACTERS, HTML_SECONDS
+
+    def takes(self, characters: int) -> bool:
+        """Whether so many more are cleaned."""
+        self.characters -= characters
+        return characters <= MAX_HTML_CHARACTERS and self.characters >= 0 < self.seconds
+
+    def cleaned(self, source: str) -> Clean:
+        """Clean HTML; the time that it took is paid."""
+        start = time.monotonic()
+        page = clean(source)
+        self.seconds -= time.monotonic() - start
+        return page
+
+
 def sanitise(nb: NotebookNode) -> None:
     """Make the outputs anew, whatever they are, and drop the state of widgets: a page loads code for it."""
     nb.metadata.pop("widgets", None)
-    budget = [MAX_NOTEBOOK_HTML_CHARACTERS]
+    budget = _Budget()
     for cell in nb.cells:
         if cell.cell_type == "code":
             count, outputs = cell.get("execution_count"), cell.get("outputs")
@@ -163,7 +183,7 @@ def sanitise(nb: NotebookNode) -> None:
             cell.outputs = [_output(output, budget) for output in given if isinstance(output, dict)]
 
 
-def _output(output: dict[str, Any], budget: list[int]) -> NotebookNode:
+def _output(output: dict[str, Any], budget: _Budget) -> NotebookNode:
     """An output of nbformat's from anything; `budget` is the HTML that the notebook may still hold."""
     kind = output.get("output_type")
     if kind == "stream":
@@ -182,15 +202,14 @@ def _output(output: dict[str, Any], budget: list[int]) -> NotebookNode:
     return made
 
 
-def _data(data: object, budget: list[int]) -> dict[str, str]:
+def _data(data: object, budget: _Budget) -> dict[str, str]:
     """The harmless forms of an output; where there is none, a line that says which were left out."""
     given = {_text(key): _text(value) for key, value in data.items()} if isinstance(data, dict) else {}
     kept: dict[str, str] = {key: given[key] for key in TEXTS if key in given}
     kept |= {key: given[key] for key in IMAGES if BASE64.fullmatch(given.get(key, "!"))}
     if source := given.get("text/html"):
-        budget[0] -= len(source)
-        if len(source) <= MAX_HTML_CHARACTERS and budget[0] >= 0:
-            kept["text/html"] = clean(source)
+        if budget.takes(len(source)):
+            kept["text/html"] = budget.cleaned(source)
         elif not kept:
             kept["text/plain"] = source
     return kept or {"text/plain": f"[not shown: {', '.join(given)[:200]}]"}

@@ -74,7 +74,7 @@ def read_class(course: Course, lesson: str) -> Class:
 
 def _stale(course: Course, lesson: str, students: list[str]) -> list[str]:
     """Those whose submission, lesson or hidden tests have changed since `autograde grade` graded them."""
-    with contextlib.suppress(OSError):  # a part is gone: then nobody can say
+    with contextlib.suppress(OSError, CourseError):  # a part is gone: then nobody can say
         held = staleness.ingredients(course, lesson)
         return [student for student in students if staleness.is_stale(course, lesson, student, held)]
     return []

@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from autograde.grading import class_run as grading_of_a_class
 from autograde.grading import nbgrader_patches
 from autograde.grading.class_run import grade
 from autograde.grading.gradebook import compile_queries, one_engine, open_gradebook
+from autograde.grading.in_progress import COPIES
 
 __all__ = ["configured", "course", "released"]
 
@@ -179,3 +183,46 @@ def test_scores_are_recorded_all_or_none(configured, monkeypatch):
         grades = gradebook.find_submission_notebook(NAME, NAME, "ann").grades
         assert len(grades) > 1 and {grade.auto_score for grade in grades} == {None}
     assert [row.points for row in grade(configured, NAME, 1)] == [FULL]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_leaves_no_folder_and_no_lock(configured, tmp_path, monkeypatch, number):
+    slow = {**RIGHT, "weighted-mean": "import time\ntime.sleep(60)\n"}
+    hand_in(configured, "ann", filled(configured, slow))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    grader = multiprocessing.get_context("fork").Process(target=grade, args=(configured, NAME, 1))
+    grader.start()
+    while not list(scratch.glob("autograde-*/grading-*")):  # a kernel is about to start
+        time.sleep(0.05)
+        assert grader.is_alive()
+    os.kill(grader.pid, number)
+    grader.join(60)
+    assert grader.exitcode == 128 + number
+    assert list(scratch.iterdir()) == []
+    hand_in(configured, "ann", filled(configured, RIGHT))
+    assert outcome(configured) == {"ann": ("graded", FULL)}
+    assert list((configured.grading / COPIES).iterdir()) == []
+
+
+def test_a_full_disk_where_copies_go_is_a_row(configured):
+    hand_in(configured, "ann", filled(configured, RIGHT))
+    (configured.grading / COPIES).mkdir(exist_ok=True)
+    with small_disk(configured.grading / COPIES, "4k"):
+        (row,) = grade(configured, NAME, 1)
+    assert row.status == "failed" and "No space left on device" in row.reason
+    assert outcome(configured) == {"ann": ("graded", FULL)}
+
+
+def test_a_gradebook_that_cannot_be_written_is_a_row(configured):
+    hand_in(configured, "ann", filled(configured, RIGHT))
+    book = str(configured.grading / "gradebook.db")
+    if subprocess.run(["mount", "--bind", "-o", "ro", book, book], capture_output=True).returncode:
+        pytest.skip("no file may be mounted here")
+    try:
+        done = CliRunner().invoke(main, ["grade", NAME])
+    finally:
+        subprocess.run(["umount", book], check=True)
+    assert done.exit_code == 1 and "readonly" in done.output and "Traceback" not in done.output
+    assert outcome(configured) == {"ann": ("graded", FULL)}

@@ -186,15 +186,15 @@ def test_a_submission_that_fails_keeps_no_score_and_its_page_is_named(configured
     assert "of what was there before: 1 (alice)" in done.output
 
 
-def test_an_exercise_judged_again_for_one_is_judged_alike_for_the_others(configured):
+def test_tests_that_were_mended_count_for_everybody(configured):
     handed_in(configured, alice=DONE, bob=DONE)
     graded()
     mend_tests(configured, "== 1.5", "== 1.25")
     mend_tests(configured, "== 0.75", "== 0.5")
     graded("--again", "running-mean", "--student", "alice")
-    assert exported(configured) == {"alice": "12"}, "bob's verdict is of the old tests"
+    assert exported(configured) == {"alice": "0"}, "bob's verdict is of the old tests"
     graded()
-    assert exported(configured) == {"alice": "12", "bob": "12"}
+    assert exported(configured) == {"alice": "0", "bob": "0"}
     assert "2 unchanged" in graded().output
 
 

@@ -36,7 +36,7 @@ HIDDEN = '''\
 """Hidden tests, canary-of-the-hidden-tests."""
 
 import pytest
-from autograde.checks import array, number
+from autograde.checks import array, leaves_alone, number
 
 
 @pytest.mark.exercise("weighted-mean", weight=2)
@@ -52,6 +52,14 @@ def test_draws(student, rng):
     x, w = rng.normal(size=9), rng.uniform(1, 2, 9)
     means = [student.weighted_mean(x, w), student.weighted_mean(x[::-1].copy(), w[::-1].copy())]
     assert array(means, shape=(2,)) == pytest.approx(float(x @ w / w.sum()))
+
+
+@pytest.mark.exercise("weighted-mean", weight=0.5)
+def test_inputs(student, rng):
+    """The numbers that come in are not written to."""
+    x, w = rng.normal(size=3), rng.uniform(1, 2, 3)
+    assert number(student.weighted_mean(x, w)) == pytest.approx(float(x @ w / w.sum()))
+    assert leaves_alone(student, student.weighted_mean, x, w)
 
 
 @pytest.mark.exercise("weighted-mean", weight=0.5)
@@ -174,12 +182,14 @@ class Class:
         path = autograded(self.course, attack.name)
         verdict = path.with_suffix(".verdict.json")
         if not path.exists():
-            return {"notebook": "", "verdict": "", "feedback": ""}
+            return {"notebook": "", "verdict": "", "feedback": "", "back": set()}
         if path.stat().st_size <= attack.get("LARGEST", MAX_NOTEBOOK_BYTES):
             run_student(self.course, attack.name, GenerateFeedback)
         page = self.course.grading / "feedback" / attack.name / NAME / f"{NAME}.html"
         feedback = page.read_text() if page.exists() else ""
-        return {"notebook": path.read_text(), "verdict": verdict.read_text(), "feedback": feedback}
+        back = {str(one.relative_to(page.parent)) for one in page.parent.rglob("*") if one.is_file()}
+        texts = {"notebook": path.read_text(), "verdict": verdict.read_text(), "feedback": feedback}
+        return {**texts, "back": back}
 
     def _problems(self, attack: Attack, outcome: Outcome) -> Iterator[str]:
         if outcome["score"] not in attack.allowed:
@@ -281,7 +291,8 @@ def classroom(every: int) -> Iterator[Class]:
             yield made
     finally:
         subprocess.run(["chmod", "-R", "u+rwx", str(root)], check=False)  # an attack took these rights
-        subprocess.run(["rm", "-rf", str(root)], check=True)
+        while subprocess.run(["rm", "-rf", str(root)], check=False).returncode:
+            time.sleep(1)  # an attack goes on changing its folder for some seconds
 
 
 def _fill(course: Course) -> Course:

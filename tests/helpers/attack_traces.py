@@ -25,7 +25,7 @@ def _sandboxed() -> Iterator[str]:
     """All processes below this one, but its helpers; as root, all of the sandbox's user as well."""
     helpers = [FORK_SERVER.process.pid] if FORK_SERVER.process else []
     helpers += [JUDGE_CLIENT.process] if JUDGE_CLIENT.control else []
-    parents = {os.getpid(), FORK_SERVER.process.pid if FORK_SERVER.process else 0}
+    parents = {os.getpid(), FORK_SERVER.process.pid if FORK_SERVER.process else os.getpid()}
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
             text = path.read_text(errors="replace")  # an attack names its processes as it likes
