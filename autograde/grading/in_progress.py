@@ -36,9 +36,9 @@ def sweep(course: Course, held: str = "") -> list[Path]:
     left = []
     for name in {folder.name for folder in course.grading.glob("autograded/*/*")}:
         with contextlib.suppress(Timeout), _locked(course, name, held):
-            left += [folder for folder in course.grading.glob(f"autograded/*/{name}") if _is_left(folder)]
-            for folder in left:
+            for folder in filter(_is_left, course.grading.glob(f"autograded/*/{name}")):
                 shutil.rmtree(folder, ignore_errors=True)
+                left.append(folder)
     for copy in course.grading.glob(f"{COPIES}/*-*"):
         if not alive(copy.name.split("-")[0]):
             shutil.rmtree(copy, ignore_errors=True)
