@@ -19,8 +19,10 @@ from small_course import NAME
 
 from autograde.course import Course
 from autograde.grading.in_progress import COPIES
+from autograde.grading.roster import Person, enter
 
 ATTACKS = {attack.name: attack for attack in attack_class.load()}
+FORMULA = '=HYPERLINK("https://evil.example")'
 PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 
 
@@ -32,6 +34,7 @@ def graded() -> Iterator[tuple[attack_class.Class, Result, Result]]:
         for attack in ATTACKS.values():
             values = {"@COURSE@": made.course.root, "@PID@": os.getpid(), "@TMP@": made.scratch}
             attack_class.submit(made.course, attack, values)
+        enter(made.course, [Person(HONEST, FORMULA, "+1", "@x", "-2")])
         made.limits[0] = attack_class.SMALL
         made.before = made._files()
         command = ("grade", NAME, "--jobs", "2", "--provisional")
@@ -99,6 +102,7 @@ def test_a_spreadsheet_computes_nothing(graded):
     for path in (graded[0].course.grading / "grades").glob("*.csv"):
         cells = [cell for row in csv.reader(path.open()) for cell in row]
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+        assert any(FORMULA in cell for cell in cells), "it is there, as text"
 
 
 def test_another_run_grades_nobody_anew(graded):
