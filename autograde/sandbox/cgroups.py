@@ -134,9 +134,8 @@ def _version_1(mounts: str, own: str) -> Mounted | None:
         if not places or name not in paths:
             return None
         inner = places[0] / paths[name].lstrip("/")
-        folders[name] = (
-            inner if inner.is_dir() else places[0]
-        )  # a container may see its own group as the first
+        # in a container its own group may be the first that it sees
+        folders[name] = inner if inner.is_dir() else places[0]
     return Mounted(1, folders) if all(os.access(each, os.W_OK) for each in folders.values()) else None
 
 

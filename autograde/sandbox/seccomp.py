@@ -1,7 +1,7 @@
 """The system calls that a submission may make, the sockets and the requests to devices; all others fail.
 
-The list was made by tracing what IPython, torch, matplotlib, multiprocessing and a shell call in the lessons;
-it has the older and newer forms of those calls, too.
+The list was made by tracing what IPython, torch, matplotlib, multiprocessing and a shell call in three
+lessons (01, 06, 19), and has the older and newer forms of those calls.
 """
 
 import errno
