@@ -28,25 +28,33 @@ def read_notebook(path: Path) -> NotebookNode:
 
     Raises UsageError, one line, for anything else.
     """
-    return _read(path, path, lambda found: found)
+    return _parsed(content_of(path), path, lambda found: found)
 
 
-def read_submission(path: Path, named: Path | None = None) -> NotebookNode:
+def read_submission(path: Path) -> NotebookNode:
+    """A learner's notebook from a file: see `parse_submission`. Raises UsageError."""
+    return parse_submission(content_of(path), path)
+
+
+def parse_submission(content: bytes, named: Path) -> NotebookNode:
     """A learner's notebook: sources, pictures and the course's own marks; all else is left out.
 
-    So foreign metadata and outputs are never built. `named`: the file's name in messages, where it is a
-    copy. Raises UsageError.
+    So foreign metadata and outputs are never built. `named`: the file, for messages. Raises UsageError.
     """
-    return _read(path, named or path, _reduced)
+    return _parsed(content, named, _reduced)
 
 
-def _read(path: Path, named: Path, prepare: Callable[[Any], Any]) -> NotebookNode:
+def content_of(path: Path, named: Path | None = None) -> bytes:
+    """The bytes of a file, whose name in messages is `named` where it is a copy. Raises UsageError."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"{named} does not exist.") from None
+        raise UsageError(f"{named or path} does not exist.") from None
     except OSError as error:
-        raise UsageError(f"{named} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{named or path} cannot be read: {error.strerror}.") from None
+
+
+def _parsed(content: bytes, named: Path, prepare: Callable[[Any], Any]) -> NotebookNode:
     try:
         return _notebook(prepare(_json(content)))
     except ValueError as error:

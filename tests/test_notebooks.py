@@ -1,13 +1,14 @@
 """Notebooks from files: what is read of a learner's, and that the rest is never built."""
 
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from autograde.errors import UsageError
-from autograde.notebooks import read_notebook, read_submission
+from autograde.notebooks import content_of, parse_submission, read_notebook, read_submission
 
 MARK = {"grade_id": "kl", "grade": False, "solution": True, "locked": False, "schema_version": 3}
 
@@ -59,9 +60,11 @@ def test_cells_that_are_none_are_one_line(tmp_path, cell):
 
 
 def test_a_copy_is_named_as_what_it_is_of(tmp_path):
-    (tmp_path / "copy.ipynb").write_text("")
+    named = Path("ann/01_map.ipynb")
     with pytest.raises(UsageError, match=r"^ann/01_map.ipynb is no notebook.*it is empty"):
-        read_submission(tmp_path / "copy.ipynb", tmp_path.__class__("ann/01_map.ipynb"))
+        parse_submission(b"", named)
+    with pytest.raises(UsageError, match=r"^ann/01_map.ipynb does not exist"):
+        content_of(tmp_path / "copy.ipynb", named)
 
 
 def test_a_notebook_of_format_3_is_read(tmp_path):

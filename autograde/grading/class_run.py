@@ -27,7 +27,7 @@ from autograde.grading import feedback, prestart
 from autograde.grading.gradebook import compile_queries, one_engine
 from autograde.grading.in_progress import alive, lock, sweep
 from autograde.grading.preload import imports
-from autograde.grading.preprocessors import Record, RunAndJudge
+from autograde.grading.preprocessors import SUBMISSION_SECONDS, Record, RunAndJudge
 from autograde.grading.rebuild import rebuild
 from autograde.grading.released import read_released
 from autograde.grading.submission import course_secret
@@ -37,7 +37,6 @@ from autograde.sandbox.kernel_process import sandbox_problem
 from autograde.sandbox.workers import forked_map
 
 SIGNALLED = 128  # and the number of the signal: the status of what a signal ended
-SUBMISSION_SECONDS = 6000.0  # for one: more than the far ends of its cells, its calls and its judge together
 
 
 def grade(
@@ -83,7 +82,7 @@ def _graded(
     work: Work, folders: list[Path], jobs: int, done: Callable[[Row], None] | None, modules: list[str]
 ) -> dict[str, Row]:
     rows = {}
-    for index, outcome in forked_map(work, folders, SUBMISSION_SECONDS, jobs, pinned=True):
+    for index, outcome in forked_map(work, folders, 2 * SUBMISSION_SECONDS, jobs, pinned=True):
         row = _row(folders[index].parent.name, outcome)
         rows[row.student] = row
         if done is not None and row.status != "left":

@@ -8,15 +8,16 @@ from typing import Any
 
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
-from nbgrader.preprocessors.base import NbGraderPreprocessor
+from nbgrader.converters import GenerateFeedback
 
 from autograde.cells import grade_id
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import recorded, term
-from autograde.grading.preprocessors import Pair, Resources
+from autograde.grading.reading import page
 from autograde.grading.recorded import Grade, Recorded
 from autograde.grading.released import read_released
+from autograde.notebooks import content_of
 from autograde.pages.feedback import Row, Sheet, cells_of, headings, lesson_title
 from autograde.pages.feedback_style import STYLE
 from autograde.pages.feedback_template import TEMPLATE
@@ -27,20 +28,22 @@ UNANSWERED = "No response."  # nbgrader's own comment on what is as it was relea
 NOBODY = Recorded("", {}, {}, 0.0, None)
 
 
-class Summary(NbGraderPreprocessor):
-    """Puts the page's Sheet into `resources["feedback"]`, from the gradebook and the term."""
+def convert_page(converter: GenerateFeedback, path: str) -> None:
+    """nbgrader's GenerateFeedback.convert_single_notebook: a confined process reads the notebook.
 
-    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
-        """Raises CourseError where nothing is recorded of the submission."""
-        names = resources["nbgrader"]
-        lesson, student = names["assignment"], names["student"]
-        with Gradebook(names["db_url"]) as gradebook:
-            found = recorded.read(gradebook, lesson, student)
-        if found is None:
-            raise CourseError(f"{student} has no grades in {lesson}: run `autograde grade {lesson}` first.")
-        course = Course.at(Path(self.parent.parent.coursedir.root))
-        resources["feedback"] = sheet(course, lesson, found)
-        return nb, resources
+    Raises CourseError where nothing is recorded of the submission.
+    """
+    resources = converter.init_single_notebook_resources(path)
+    names, course = resources["nbgrader"], Course.at(Path(converter.coursedir.root))
+    lesson, student = names["assignment"], names["student"]
+    with Gradebook(names["db_url"]) as gradebook:
+        found = recorded.read(gradebook, lesson, student)
+    if found is None:
+        raise CourseError(f"{student} has no grades in {lesson}: run `autograde grade {lesson}` first.")
+    resources["output_extension"] = converter.exporter.file_extension
+    shown = resources | {"feedback": sheet(course, lesson, found)}
+    written = page(content_of(Path(path)), converter.exporter, shown)
+    converter.write_single_notebook(written.decode(), resources)
 
 
 def sheet(course: Course, lesson: str, of: Recorded) -> Sheet:

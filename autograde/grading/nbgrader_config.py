@@ -4,22 +4,16 @@ import os
 import traceback
 from pathlib import Path
 
-from nbgrader.preprocessors import (
-    ClearOutput,
-    DeduplicateIds,
-    OverwriteCells,
-    OverwriteKernelspec,
-)
+from nbgrader.preprocessors import OverwriteCells
 from traitlets.config import Config
 
 from autograde.cells import ANSWER_STUB, STUB
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import nbgrader_collect, nbgrader_patches
-from autograde.grading.feedback import Summary
 from autograde.grading.in_progress import sweep
 from autograde.grading.lateness import Lateness
-from autograde.grading.preprocessors import Rebuild, Record, RunAndJudge
+from autograde.grading.preprocessors import Record, RunAndJudge
 from autograde.pages.clean_html import clean
 from autograde.pages.exporter import StudentPages
 from autograde.pages.formgrader import ForGraders, NoExchange
@@ -48,12 +42,9 @@ def configure(c: Config, root: Path) -> None:
         c.CourseDirectory.ignore.append(ours)  # else nbgrader hands them out with the feedback
     sweep(Course.at(root))
     c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB
-    c.Autograde.sanitize_preprocessors = [
-        *(Rebuild, ClearOutput, DeduplicateIds),
-        *(OverwriteKernelspec, OverwriteCells),
-    ]
+    c.Autograde.sanitize_preprocessors = [OverwriteCells]
     c.Autograde.autograde_preprocessors = [RunAndJudge, Record, Lateness]
-    c.GenerateFeedback.preprocessors = [Summary]
+    c.GenerateFeedback.preprocessors = []
     _collect_into(c)
     c.ForGraders.root = str(root)
     c.Exporter.optimistic_validation = True  # once after all steps, not after each

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from autograde.grading import gradebook, lateness, nbgrader_collect, preprocessors, submission_files
+from autograde.grading import feedback, gradebook, lateness, nbgrader_collect, preprocessors, submission_files
 from autograde.pages import exporter, formgrader
 
 FORMGRADER = "nbgrader.server_extensions.formgrader"
@@ -67,7 +67,14 @@ PATCHES = (
         "Autograde",
         "convert_single_notebook",
         lambda: preprocessors.convert_once,
-        "it writes the notebook and reads it again in between its two rows of steps",
+        "it parses what was handed in with the rights of who writes the gradebook",
+    ),
+    Patch(
+        "nbgrader.converters",
+        "GenerateFeedback",
+        "convert_single_notebook",
+        lambda: feedback.convert_page,
+        "so does this, when it makes a page",
     ),
     Patch(
         "nbgrader.coursedir",

@@ -1,51 +1,63 @@
-"""The nbgrader preprocessors: rebuild a submission, run and judge it, record the score. They fail closed."""
+"""The nbgrader preprocessors: have a submission read, run and judged, record the score. They fail closed."""
 
+import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde
-from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.preprocessors.base import NbGraderPreprocessor
 from traitlets import Bool, List, Unicode
 
 from autograde import atomic_write
-from autograde.cells import maximum_points, scored_cells
+from autograde.cells import grade_id, maximum_points, scored_cells
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
-from autograde.grading import staleness, term
+from autograde.grading import reading, staleness, term
+from autograde.grading.desk import Desk
 from autograde.grading.gradebook import held_back
 from autograde.grading.in_progress import end
 from autograde.grading.preload import imports
-from autograde.grading.rebuild import rebuild
 from autograde.grading.released import read_released
-from autograde.grading.submission import course_secret, grade_notebook, record, shown_points
-from autograde.grading.submission_files import MAX_CELLS
-from autograde.judging.verdict import NoVerdict, Result, read_result
-from autograde.notebooks import read_submission
-from autograde.pages.sanitise import sanitise
+from autograde.grading.submission import course_secret, plain_files_of, record, shown_points
+from autograde.judging.judge_client import JUDGE_CLIENT
+from autograde.judging.verdict import NoVerdict, Result, Verdict, read_result, score
+from autograde.sandbox.kernel_process import KernelFactory
+from autograde.sandbox.limits import Limits, limits_of
+from autograde.sandbox.remote import KernelHost
 
 Resources = dict[str, Any]
 Pair = tuple[NotebookNode, Resources]
+SUBMISSION_SECONDS = 6000.0  # for one: more than the far ends of its cells, its calls and its judge together
+ANSWERED = "answered"  # in the place of what was: of a cell, nbgrader asks whether it is as it was released
 NO_VERDICT = "There is no verdict of the judge for this submission; nothing was recorded."
 
 
 def convert_once(converter: Autograde, path: str) -> None:
-    """nbgrader's Autograde.convert_single_notebook, without writing and reading the notebook in between."""
+    """nbgrader's Autograde.convert_single_notebook: the steps see the release, never what was handed in.
+
+    The notebook that is written is the one that a confined process made.
+    """
+    resources = converter.init_single_notebook_resources(path)
+    lesson, course = resources["nbgrader"]["assignment"], Course.at(Path(converter.coursedir.root))
+    if not course.released(lesson).exists():
+        raise CourseError(f"{lesson} was not released here: run `autograde release` first.")
     converter.exporter._preprocessors = []
-    # nbconvert would read UTF-8 alone, and say of others what nobody understands
-    converter.exporter.from_filename = lambda name, resources: converter.exporter.from_notebook_node(
-        read_submission(Path(name)), resources
-    )
     for step in (*converter.sanitize_preprocessors, *converter.autograde_preprocessors):
         converter.exporter.register_preprocessor(step)
-    BaseConverter.convert_single_notebook(converter, path)
+    resources |= {"submitted": path, "output_extension": converter.exporter.file_extension}
+    nb = copy.deepcopy(read_released(course, lesson))
+    for step in converter.exporter._preprocessors:
+        nb, resources = step(nb, resources)
+    converter.write_single_notebook(resources["graded"], resources)
 
 
 class _Step(NbGraderPreprocessor):
@@ -64,25 +76,8 @@ class _Step(NbGraderPreprocessor):
         return Path(self.coursedir.format_path(directory, names["student"], names["assignment"]))
 
 
-class Rebuild(_Step):
-    """First of the sanitizers: the notebook as it was released, with the learner's own sources in it."""
-
-    def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
-        """Raises CourseError where the lesson was not released here."""
-        names = resources["nbgrader"]
-        if not self.course.released(names["assignment"]).exists():
-            raise CourseError(f"{names['assignment']} was not released here: run `autograde release` first.")
-        if len(nb.cells) > MAX_CELLS:
-            raise CourseError(f"The notebook has more than {MAX_CELLS} cells: not graded.")
-        rebuilt = rebuild(nb, read_released(self.course, names["assignment"]))
-        for note in rebuilt.notes:
-            self.log.warning("%s, %s: %s", names["student"], names["assignment"], note)
-        resources["rebuilt"] = rebuilt
-        return rebuilt.notebook, resources
-
-
 class RunAndJudge(_Step):
-    """Runs the cells, has the hidden tests judge them and writes text and number into the test cells.
+    """Has the submission read and run, judges it, and writes text and number into the release's test cells.
 
     With `again` only these exercises are judged; the others keep what `before` has, a verdict file's text.
     `expected` is the key, as JSON, that this was decided by.
@@ -94,41 +89,69 @@ class RunAndJudge(_Step):
     alone = Bool(True, help="Whether no other submission is graded beside it.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
-        """Raises CourseError where the notebook was not rebuilt, or there is no kernel or no verdict."""
-        names, rebuilt = resources["nbgrader"], resources.get("rebuilt")
-        if rebuilt is None:
-            raise CourseError("The notebook was not rebuilt from the release: nothing is graded.")
-        folder = self.folder(self.coursedir.autograded_directory, names)
+        """Raises CourseError where there is no notebook, no kernel or no verdict."""
+        names = resources["nbgrader"]
         key = self._key(names)
-        result = self._decide(self._grade(nb, folder, names), rebuilt.hints, names["assignment"])
+        result, answered, written = self._grade(nb, Path(resources["submitted"]), names)
         if json.dumps(asdict(self._key(names))) != (self.expected or json.dumps(asdict(key))):
             raise CourseError("What its verdict depends on changed while it was graded: run again.")
-        sanitise(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, result)
-        nbformat.validate(nb, relax_add_props=True)  # before a score is saved
-        resources |= {"verdict": result, "key": key}
+        for cell in nb.cells:
+            if grade_id(cell) in answered:
+                cell.source = ANSWERED
+        resources |= {"verdict": result, "key": key, "graded": written}
         return nb, resources
 
     def _key(self, names: dict[str, str]) -> staleness.Key:
         held_against = staleness.ingredients(self.course, names["assignment"])
         return staleness.key(held_against, self.folder(self.coursedir.submitted_directory, names))
 
-    def _grade(self, nb: NotebookNode, folder: Path, names: dict[str, str]) -> Result:
-        lesson, secret = names["assignment"], course_secret(self.course.grading)
-        seed = f"{lesson}\0{names['student']}"
-        own = [self.course.grading, self.course.sources, self.course.root / "work"]
-        modules, wanted = imports(read_released(self.course, lesson)), self.again or None
-        tests = hidden_tests(lesson)
-        return grade_notebook(nb, tests, folder, secret, seed, own, modules=modules, exercises=wanted)
+    def _grade(
+        self, nb: NotebookNode, path: Path, names: dict[str, str]
+    ) -> tuple[Result, frozenset[str], str]:
+        """The result, the names of the cells that were answered, and the notebook with its outputs."""
+        lesson, limits = names["assignment"], limits_of(nb.metadata)
+        JUDGE_CLIENT.start()
+        with (
+            reading.of(path, nb) as reader,
+            self._desk(nb, limits, lesson, names, reader.child.pid) as desk,
+        ):
+            answered = reader.graded(SUBMISSION_SECONDS, desk.answer)
+            if desk.result is None:
+                raise NoVerdict(NO_VERDICT)
+            return desk.result, answered, reader.child.text.decode()
 
-    def _decide(self, result: Result, hints: dict[str, list[str]], lesson: str) -> Result:
-        """The result with the exercises that are kept, hints, and full points for what is excused."""
+    @contextmanager
+    def _desk(
+        self, nb: NotebookNode, limits: Limits, lesson: str, names: dict[str, str], reader: int
+    ) -> Iterator[Desk]:
+        course, own = self.course, self.folder(self.coursedir.autograded_directory, names)
+        hidden = [course.grading, course.sources, course.root / "work"]
+        factory = KernelFactory(limits, hidden, modules=imports(nb), reader=reader)
+        seed, wanted = f"{lesson}\0{names['student']}", self.again or None
+        with (
+            plain_files_of(own) as files,
+            Desk(
+                KernelHost(factory, files),
+                hidden_tests(lesson),
+                course_secret(course.grading),
+                seed,
+                limits,
+                wanted,
+                partial(self._decide, nb, lesson),
+            ) as desk,
+        ):
+            yield desk
+
+    def _decide(self, nb: NotebookNode, lesson: str, verdict: Verdict, ran: Result) -> Result:
+        """The result with the exercises that are kept, and full points for what is excused."""
+        maxima = maximum_points(nb)
         kept = read_result(self.before.encode()).exercises if self.again else {}
+        wanted = {name: most for name, most in maxima.items() if not self.again or name in self.again}
+        judged = {**kept, **score(verdict, wanted)}
         excused = term.of_lesson(self.course, lesson).excused
-        judged = {**kept, **result.exercises}
-        order = maximum_points(read_released(self.course, lesson))
-        scores = {name: judged[name].excuse() if name in excused else judged[name] for name in order}
-        return replace(result, exercises=scores, hints=hints, delayed=result.delayed and not self.alone)
+        scores = {name: judged[name].excuse() if name in excused else judged[name] for name in maxima}
+        return replace(ran, exercises=scores, delayed=ran.delayed and not self.alone)
 
 
 class Record(_Step, SaveAutoGrades):

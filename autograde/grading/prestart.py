@@ -1,4 +1,4 @@
-"""The servers that grading shares, of forks and of judges, started before they are needed."""
+"""What grading shares, servers of forks and of judges and a sandbox, started before it is needed."""
 
 import contextlib
 import gc
@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
 from autograde.judging.judge_client import JUDGE_CLIENT
+from autograde.sandbox.confined import CONFINEMENT
 from autograde.sandbox.forkserver_client import FORK_SERVER
 
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Inside, both servers run, and the garbage collector rests until the grader has `settled`.
+    """Inside, all of it runs, and the garbage collector rests until the grader has `settled`.
 
-    It would look through all that is imported, again and again. At the end the servers are gone.
+    It would look through all that is imported, again and again. At the end it is gone.
     """
     gc.disable()
     try:
@@ -23,10 +24,9 @@ def running() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        try:
-            JUDGE_CLIENT.close()
-        finally:
-            FORK_SERVER.close()
+        with contextlib.ExitStack() as ends:
+            for each in (CONFINEMENT, FORK_SERVER, JUDGE_CLIENT):
+                ends.callback(each.close)
 
 
 def settled() -> None:
@@ -36,9 +36,10 @@ def settled() -> None:
 
 
 def start(modules: Sequence[str]) -> None:
-    """Start those servers that do not run, and have the modules imported for the kernels to come."""
+    """Start what does not run, and have the modules imported for the kernels to come."""
     JUDGE_CLIENT.start()  # first: what else kernels need is not for it
     FORK_SERVER.learn(modules)
+    CONFINEMENT.start()
 
 
 def prepare(course: Course, lesson: str) -> None:

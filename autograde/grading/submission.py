@@ -7,55 +7,73 @@ import shutil
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode, from_dict
 
 from autograde.cells import cells_to_run, maximum_points, scored_cells
 from autograde.judging.judge_client import JUDGE_CLIENT
-from autograde.judging.verdict import Result, score
+from autograde.judging.verdict import Result, Verdict, score
 from autograde.sandbox.kernel_process import KernelFactory
-from autograde.sandbox.limits import limits_of
-from autograde.sandbox.session import Session
+from autograde.sandbox.limits import Limits, limits_of
+from autograde.sandbox.session import Kernel, Session
+
+if TYPE_CHECKING:  # it imports NumPy, which the grader does not need
+    from autograde.judging.student import Ask
 
 LINE_CHARACTERS = 88  # of a line of feedback: nbgrader's page shows no more without scrolling
 
 
-def grade_notebook(
-    nb: NotebookNode,
-    tests: Path,
-    files: Path,
-    secret: bytes,
-    seed: str,
-    hidden: Sequence[Path] = (),
-    isolated: bool = True,
-    modules: Sequence[str] = (),
-    exercises: Sequence[str] | None = None,
-) -> Result:
-    """Run and judge a rebuilt notebook; its cells receive their outputs.
+@dataclass(frozen=True)
+class Ran:
+    """What running and judging took: seconds by phase.
 
-    `files` is the submission's folder, copied for the kernel without notebooks; what lies in `hidden` does
-    not exist for the kernel, which has imported `modules` before it starts. With `exercises` no others are
-    judged, and the result has no others. Raises CourseError where there is no sandbox (unless `isolated` is
-    False, for one's own work), no kernel or no verdict: never a Result with points that no judge gave.
+    delayed: whether time ran out somewhere, and a busy machine may be why.
     """
-    limits, clock, seconds = limits_of(nb.metadata), _Clock(), {}
-    kernels = KernelFactory(limits, hidden, isolated, modules)
-    JUDGE_CLIENT.start()
-    with _scratch(files) as folder, Session(folder, limits, kernels) as session:
+
+    seconds: dict[str, float]
+    delayed: bool
+
+
+def run(nb: NotebookNode, limits: Limits, begin: Callable[[], Kernel], judge: Callable[["Ask"], None]) -> Ran:
+    """Run a rebuilt notebook in kernels that `begin` starts, and let `judge` ask; cells get their outputs."""
+    clock, seconds = _Clock(), {}
+    with Session(limits, begin) as session:
         seconds["start"] = clock.lap()
         for cell in cells_to_run(nb):
             session.run(cell)
         seconds["cells"] = clock.lap()
-        whose = f"{seed}\0{fingerprint(nb)}"
-        verdict = JUDGE_CLIENT.verdict(tests, session.ask, secret, whose, limits, exercises)
+        judge(session.ask)
         seconds["judge"] = clock.lap()
     seconds["stop"] = clock.lap()
-    maxima = {n: most for n, most in maximum_points(nb).items() if exercises is None or n in exercises}
-    scores = score(verdict, maxima)
-    return Result(scores, seconds, kernels.meter.memory, delayed=session.delayed)
+    return Ran(seconds, session.delayed)
+
+
+def grade_notebook(
+    nb: NotebookNode, tests: Path, files: Path, secret: bytes, seed: str, isolated: bool = True
+) -> Result:
+    """Run and judge a rebuilt notebook of one's own, in this process; its cells receive their outputs.
+
+    `files` is the submission's folder, copied for the kernel without notebooks. Raises CourseError where
+    there is no sandbox (unless `isolated` is False), no kernel or no verdict: never a Result with points that
+    no judge gave.
+    """
+    limits, verdict = limits_of(nb.metadata), Verdict()
+    kernels = KernelFactory(limits, isolated=isolated)
+    JUDGE_CLIENT.start()
+
+    def judge(ask: "Ask") -> None:
+        verdict.update(JUDGE_CLIENT.verdict(tests, ask, secret, f"{seed}\0{fingerprint(nb)}", limits))
+
+    with plain_files_of(files) as folder:
+        ran = run(nb, limits, partial(kernels.start, folder), judge)
+    scores = score(verdict, maximum_points(nb))
+    return Result(scores, ran.seconds, kernels.meter.memory, delayed=ran.delayed)
 
 
 def record(nb: NotebookNode, result: Result) -> None:
@@ -116,7 +134,7 @@ def course_secret(folder: Path) -> bytes:
 
 
 @contextmanager
-def _scratch(files: Path) -> Iterator[Path]:
+def plain_files_of(files: Path) -> Iterator[Path]:
     """A folder for the kernel with copies of the submission's plain files, without links and notebooks."""
     with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
         for path in files.rglob("*"):

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import resource
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,18 +17,16 @@ from nbgrader.converters.base import NbGraderException
 from autograde import atomic_write
 from autograde.course import Course
 from autograde.errors import CourseError, UsageError
-from autograde.grading import feedback, lateness, recorded, staleness, submission_files, term
+from autograde.grading import feedback, lateness, reading, recorded, staleness, submission_files, term
 from autograde.grading.gradebook import one_line_errors, open_gradebook
 from autograde.grading.lateness import Lateness
 from autograde.grading.recorded import Recorded
+from autograde.grading.released import read_released
 from autograde.grading.staleness import Key, Marker
 from autograde.grading.standing import agrees, feedback_page, read_verdict_of
 from autograde.grading.student_names import PLAIN, plain_name, printable
 from autograde.judging.verdict import Result
-from autograde.notebooks import read_submission
-from autograde.sandbox.limits import Limits
 
-TOO_LARGE = "It takes too much memory to read or to show: have its outputs cleared, or cells left out."
 LOCKED = re.compile(r"OperationalError\) (.*)")
 
 
@@ -79,10 +76,7 @@ class Work:
         """Never raises what is about one submission: that is its row."""
         student = folder.parent.name
         try:
-            with _bounded_memory():
-                return asdict(self._row(student, folder))
-        except MemoryError:
-            return asdict(Row(student, "failed", reason=TOO_LARGE))
+            return asdict(self._row(student, folder))
         except CourseError as error:
             return asdict(Row(student, "failed", reason=str(error)))
         except OSError as error:
@@ -99,14 +93,16 @@ class Work:
             submission_files.handed_over(self.app.coursedir, copy),
         ):
             notes = self._look(student, folder, copy)
-            return self._graded(student, replace(self.held_against, submission=digest), notes)
+            key = replace(self.held_against, submission=digest)
+            return self._graded(student, key, notes, copy, folder)
 
-    def _graded(self, student: str, key: Key, notes: list[str]) -> Row:
+    def _graded(self, student: str, key: Key, notes: list[str], copy: Path, folder: Path) -> Row:
         start, seconds = time.monotonic(), None
         row, before, old = self._known(student)
         wanted = None if old is None or before is None or before.delayed else key.to_judge(old, self.again)
         if fresh := wanted != []:
-            self._grade(student, before, old, key, wanted)
+            with self._reader(copy, folder):
+                self._grade(student, before, old, key, wanted)
             seconds = time.monotonic() - start
         result = read_verdict_of(self.course, self.lesson, student)
         if result is None:
@@ -114,6 +110,16 @@ class Work:
         notes += self._settle(student, row, key, renewed=not fresh)
         status, had = "graded" if fresh else "unchanged", before.points if before else None
         return Row(student, status, result.points, result.maximum, had, notes, "", seconds, result.delayed)
+
+    @contextmanager
+    def _reader(self, copy: Path, folder: Path) -> Iterator[None]:
+        """Within it, the notebook is being read. First, what cannot be graded is refused: nothing changes."""
+        name, released = f"{self.lesson}.ipynb", read_released(self.course, self.lesson)
+        with reading.begun(copy / name, folder / name, released) as reader:
+            if reader.lesson not in ("", self.lesson):
+                where = f"{folder / name} is a notebook of another lesson"
+                raise CourseError(f"{where}, {reader.lesson!r}: not graded.")
+            yield
 
     def _other(self, student: str, folder: Path) -> Row:
         """One whom this run does not grade: time, penalty and page of a verdict that holds are kept true."""
@@ -142,10 +148,6 @@ class Work:
         if not (copy / name).exists():
             hint = f"; {others[0]} is there: is it that one, by another name?" if others else "."
             raise CourseError(f"There is no {name} in {folder}{hint}")
-        marks = read_submission(copy / name, folder / name).metadata.get("genmap", {})
-        says = marks.get("lesson")
-        if isinstance(says, str) and says != self.lesson:
-            raise CourseError(f"{folder / name} is a notebook of another lesson, {says[:40]!r}: not graded.")
         notes = [f"also holds {', '.join(others[:3])}, which is not graded"] if others else []
         if lateness.received(self.course, self.lesson, student):
             return notes
@@ -211,19 +213,6 @@ class Work:
             raise CourseError(str(error)) from None
 
 
-@contextmanager
-def _bounded_memory() -> Iterator[None]:
-    """Within it, this process may gain no more memory than `Limits.grader`: MemoryError comes instead."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    held = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if held is not None and before[0] == resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_DATA, ((int(held[1]) << 10) + Limits().grader, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
 class _Ear(logging.Handler):
     """Hears why nbgrader could not grade: the last line of the last error with a traceback."""
 
@@ -235,8 +224,6 @@ class _Ear(logging.Handler):
         if record.levelno < logging.ERROR or "Traceback" not in text:
             return
         last = text.strip().splitlines()[-1]
-        if last.startswith("MemoryError"):
-            last = TOO_LARGE
         if found := LOCKED.search(text):
             last = f"The gradebook: {found[1].strip()}. Close what else works with it, then run again."
         said = re.sub(r"^[\w.]+(?:Error|Exception|NoVerdict): ", "", last)

@@ -13,12 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autograde.errors import Died, OutOfTime, StudentError, TimedOut, Unusable
 from autograde.judging.verdict import HiddenTestError, NoVerdict, Verdict, read_verdict
+from autograde.sandbox.confined import Door
 from autograde.sandbox.forkserver_client import server_environment
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.protocol import JudgeMessage
@@ -34,6 +36,7 @@ FAILURES: dict[JudgeMessage, StudentError] = {
 }
 SERVER = "import socket, sys; from autograde.judging.judge_process import serve; "
 SERVER += "serve(socket.socket(fileno=int(sys.argv[1])))"
+MAX_VERDICT_BYTES = 4 << 20
 STOP_SECONDS = 10.0  # for the server to end
 
 
@@ -87,38 +90,45 @@ class JudgeClient:
         with contextlib.suppress(OSError):
             self.control.send(json.dumps({"tests": str(tests)}).encode())
 
-    def verdict(
+    def begin(
         self,
         tests: Path,
-        ask: "Ask",
         secret: bytes,
         seed: str,
         limits: Limits,
         exercises: Sequence[str] | None = None,
-    ) -> Verdict:
-        """The verdict of one submission, on all exercises unless some are named.
+        door: Door | None = None,
+    ) -> "Trial":
+        """Have one submission judged, on all exercises unless some are named, behind `door` if there is one.
 
-        Raises NoVerdict or HiddenTestError; never returns half of one.
+        Raises NoVerdict.
         """
         self.start()
         assert self.control is not None
-        ours, theirs = socket.socketpair()
-        cores = sorted(os.sched_getaffinity(0))
+        (questions, asks), (verdict, says) = socket.socketpair(), socket.socketpair()
         request = {
             "tests": str(tests),
             "secret": secret.hex(),
             "seed": seed,
-            "cores": cores,
+            "cores": sorted(os.sched_getaffinity(0)),
             "exercises": exercises,
             "limits": vars(limits),
+            "first": door.first if door else None,
         }
-        try:
-            socket.send_fds(self.control, [json.dumps(request).encode()], [theirs.fileno()])
-        except OSError:
-            raise NoVerdict("The judge's server has ended; nothing was recorded. Grade again.") from None
-        theirs.close()
-        with Connection(ours.detach()) as line:
-            return _serve_questions(line, ask, time.monotonic() + limits.judge_wall)
+        with asks, says:
+            lines = [asks.fileno(), says.fileno(), *([door.handle] if door else [])]
+            try:
+                socket.send_fds(self.control, [json.dumps(request).encode()], lines)
+            except OSError:
+                raise NoVerdict("The judge's server has ended; nothing was recorded. Grade again.") from None
+        end = time.monotonic() + limits.judge_wall
+        return Trial(Connection(questions.detach()), Connection(verdict.detach()), end)
+
+    def verdict(self, tests: Path, ask: "Ask", secret: bytes, seed: str, limits: Limits) -> Verdict:
+        """The verdict of one's own work, on all exercises. Raises NoVerdict or HiddenTestError."""
+        trial = self.begin(tests, secret, seed, limits)
+        answer_all(trial.questions, ask, limits.judge_wall)
+        return trial.result()
 
     def close(self) -> None:
         """End it."""
@@ -137,24 +147,44 @@ class JudgeClient:
 JUDGE_CLIENT = JudgeClient()  # one for the whole process: a class is graded by forks of one server
 
 
-def _serve_questions(line: Connection, ask: "Ask", deadline: float) -> Verdict:
-    look = select.poll()  # one for all: Connection.poll makes its own each time
-    look.register(line, select.POLLIN)
-    while look.poll(max(0, deadline - time.monotonic()) * 1000):
-        try:
-            message = line.recv_bytes()
-        except (EOFError, OSError):
-            raise NoVerdict("The judge ended without a verdict; nothing was recorded. Grade again.") from None
-        text = message.decode(errors="replace")
-        kind, body = text[:1], text[1:]
-        if kind == JudgeMessage.VERDICT:
-            return read_verdict(body)
-        if kind != JudgeMessage.QUESTION:
-            raise HiddenTestError(body or "The judge ended with an error.")
-        try:
-            answer = JudgeMessage.ANSWER + ask(body)
-        except StudentError as error:
-            answer = next(key for key, value in FAILURES.items() if type(error) is type(value))
-        with contextlib.suppress(ConnectionError):  # the judge has ended meanwhile: seen above
-            line.send_bytes(answer.encode())
-    raise NoVerdict("The judge took too long; nothing was recorded. Grade again.")
+@dataclass
+class Trial:
+    """One submission before the judge: the line of its questions, and the line that its verdict comes on."""
+
+    questions: Connection
+    verdict: Connection
+    end: float  # by time.monotonic
+
+    def result(self) -> Verdict:
+        """The verdict, once all questions are answered. Raises NoVerdict or HiddenTestError."""
+        with self.verdict as line:
+            if not line.poll(max(0.0, self.end - time.monotonic())):
+                raise NoVerdict("The judge took too long; nothing was recorded. Grade again.")
+            try:
+                message = line.recv_bytes(MAX_VERDICT_BYTES).decode(errors="replace")
+            except (EOFError, OSError):
+                text = "The judge ended without a verdict; nothing was recorded. Grade again."
+                raise NoVerdict(text) from None
+        if message[:1] == JudgeMessage.VERDICT:
+            return read_verdict(message[1:])
+        raise HiddenTestError(message[1:] or "The judge ended with an error.")
+
+
+def answer_all(questions: Connection, ask: "Ask", seconds: float) -> None:
+    """Answer what the judge asks on this line, until it asks no more or the time is over."""
+    look, end = (
+        select.poll(),
+        time.monotonic() + seconds,
+    )  # one for all: Connection.poll makes its own each time
+    look.register(questions, select.POLLIN)
+    with questions:
+        while look.poll(max(0, end - time.monotonic()) * 1000):
+            try:
+                question = questions.recv_bytes().decode(errors="replace")
+                answer = JudgeMessage.ANSWER + ask(question)
+            except StudentError as error:
+                answer = next(key for key, value in FAILURES.items() if type(error) is type(value))
+            except (EOFError, OSError):
+                return
+            with contextlib.suppress(ConnectionError):  # the judge has ended meanwhile: seen above
+                questions.send_bytes(answer.encode())

@@ -1,8 +1,8 @@
 """The judge in a process of its own: one fork a submission, with limits and without the gradebook.
 
 The judge's server imports pytest and collects the tests once; then it forks for every submission. The fork
-asks its questions over a socket, which the grader (judge_client.py) answers from the learner's kernel, and
-ends with the verdict as JSON. Nothing that comes over it is unpickled.
+goes into the sandbox of what reads foreign things, asks its questions over a socket, which are answered from
+the learner's kernel (judge_client.py), and ends with the verdict as JSON on another. Nothing is unpickled.
 """
 
 import contextlib
@@ -24,8 +24,10 @@ from autograde.judging.judge import Judge, run
 from autograde.judging.judge_client import FAILURES
 from autograde.judging.student import Ask
 from autograde.judging.verdict import HiddenTestError, verdict_text
+from autograde.sandbox.confined import Door
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.protocol import JudgeMessage
+from autograde.sandbox.seccomp import FOR_READERS, program
 
 
 class JudgeServer:
@@ -33,17 +35,17 @@ class JudgeServer:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
-        self.waiting: tuple[dict[str, Any], Connection | None] | None = None
+        self.waiting: tuple[dict[str, Any], list[int]] | None = None  # a request and its descriptors
         self.serves = False  # whether pytest has come as far as to serve
-        self.line: Connection | None = None  # to the grader, in a fork
+        self.lines: tuple[Connection, Connection] | None = None  # for questions and verdict, in a fork
 
     def tests(self) -> tuple[str, int]:
         """The file that is asked for, and its age; ends the process when the grader has hung up."""
         if self.waiting is None:
-            message, descriptors, *_ = socket.recv_fds(self.control, 1 << 16, 1)
+            message, descriptors, *_ = socket.recv_fds(self.control, 1 << 16, 3)
             if not message:
                 os._exit(0)
-            self.waiting = json.loads(message), Connection(descriptors[0]) if descriptors else None
+            self.waiting = json.loads(message), descriptors
         path = Path(self.waiting[0]["tests"])
         return str(path), path.stat().st_mtime_ns if path.exists() else 0
 
@@ -53,22 +55,36 @@ class JudgeServer:
         gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
         while self.tests() == tests:
             assert self.waiting is not None
-            request, line = self.waiting
+            request, descriptors = self.waiting
             self.waiting = None
-            if line is None:  # it was to prepare, no more
-                continue
-            if os.fork() == 0:
-                self.control.close()
-                self.line, plugin.ask = line, _asks(line)
-                plugin.secret, plugin.seeds = bytes.fromhex(request["secret"]), [request["seed"]]
-                if request["exercises"] is not None:
-                    plugin.keep(session, frozenset(request["exercises"]))
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os.sched_setaffinity(0, request["cores"])
-                _limit(Limits(**request["limits"]))
+            if descriptors and os.fork() == 0:  # without, it was to prepare, no more
+                self.begin(plugin, session, request, *descriptors)
                 return None
-            line.close()
+            for descriptor in descriptors:
+                os.close(descriptor)
         return True
+
+    def begin(
+        self,
+        plugin: Judge,
+        session: pytest.Session,
+        request: dict[str, Any],
+        questions: int,
+        verdict: int,
+        *handle: int,
+    ) -> None:
+        """Make this fork the judge of one submission."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.sched_setaffinity(0, request["cores"])
+        limits = Limits(**request["limits"])
+        if handle:
+            Door(request["first"], *handle).enter(limits, program(FOR_READERS), questions, verdict)
+        _limit(limits)
+        self.lines = Connection(questions), Connection(verdict)
+        plugin.ask = _asks(self.lines[0])
+        plugin.secret, plugin.seeds = bytes.fromhex(request["secret"]), [request["seed"]]
+        if request["exercises"] is not None:
+            plugin.keep(session, frozenset(request["exercises"]))
 
     def collect(self) -> None:
         """Collect what is asked for and serve it; in a fork, send the verdict and end."""
@@ -81,10 +97,11 @@ class JudgeServer:
         except HiddenTestError as error:
             answer = JudgeMessage.FAULT + str(error)
             if self.waiting and not self.serves:
-                _send(self.waiting[1], answer)
+                _refuse(self.waiting[1], answer)
                 self.waiting = None
-        if self.line is not None:
-            _send(self.line, answer)
+        if self.lines is not None:
+            self.lines[0].close()  # which says that no more is asked
+            _send(self.lines[1], answer)
             os._exit(0)
 
 
@@ -94,16 +111,28 @@ def serve(control: socket.socket) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader's Ctrl-C: it hangs up
+    with contextlib.suppress(ImportError, RuntimeError):  # without libseccomp there is no sandbox to go into
+        program(FOR_READERS)  # is made once, for every fork
     server = JudgeServer(control)
     while True:
         server.collect()
 
 
-def _send(line: Connection | None, answer: str) -> None:
-    """Send it to the grader, unless none is waiting or it is gone."""
-    if line is not None:
-        with contextlib.suppress(ConnectionError):
-            line.send_bytes(answer.encode())
+def _refuse(descriptors: list[int], answer: str) -> None:
+    """Say why there will be no verdict, to who asked for one."""
+    lines = [Connection(descriptor) for descriptor in descriptors[:2]]
+    for line in lines[1:]:
+        _send(line, answer)
+    for line in lines:
+        line.close()
+    for descriptor in descriptors[2:]:
+        os.close(descriptor)
+
+
+def _send(line: Connection, answer: str) -> None:
+    """Send it to the grader, unless it is gone."""
+    with contextlib.suppress(ConnectionError):
+        line.send_bytes(answer.encode())
 
 
 def _asks_nobody(question: str) -> str:
@@ -112,7 +141,7 @@ def _asks_nobody(question: str) -> str:
 
 def _asks(line: Connection) -> Ask:
     def ask(question: str) -> str:
-        line.send_bytes((JudgeMessage.QUESTION + question).encode())
+        line.send_bytes(question.encode())
         reply = line.recv_bytes().decode()
         if reply[:1] != JudgeMessage.ANSWER:
             raise FAILURES[JudgeMessage(reply[:1])]

@@ -162,15 +162,23 @@ def read_result(content: bytes) -> Result:
         raise ValueError("no JSON, perhaps half-written") from None
     try:
         exercises = {_slug(name): _score(row) for name, row in found["exercises"].items()}
-        seconds = {_slug(name): _number(value) for name, value in found.get("seconds", {}).items()}
         memory = found.get("memory")
         if not exercises:
             raise ValueError
         used = None if memory is None else int(_number(memory))
-        hints = {_slug(name): [str(line) for line in lines] for name, lines in found.get("hints", {}).items()}
-        return Result(exercises, seconds, used, hints, found.get("delayed") is True)
+        return replace(read_run(found), exercises=exercises, memory=used)
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
         raise ValueError("no verdict, though it is JSON") from None
+
+
+def read_run(found: dict[str, Any]) -> Result:
+    """A result without scores: the seconds, hints and delay that are said of a run. Raises ValueError."""
+    try:
+        seconds = {_slug(name): _number(value) for name, value in found.get("seconds", {}).items()}
+        hints = {_slug(name): [str(line) for line in lines] for name, lines in found.get("hints", {}).items()}
+    except (LookupError, TypeError, AttributeError, OverflowError):
+        raise ValueError from None
+    return Result({}, seconds, None, hints, found.get("delayed") is True)
 
 
 def _score(row: dict[str, Any]) -> Score:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autograde.sandbox.limits import Limits
 
-FIRST_UID, UIDS = 61184, 4336  # a range that no account has: systemd keeps it for such purposes
+FIRST_UID, UIDS = 61184, 2168  # twice so many that no account has: systemd keeps them for such purposes
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 WRITABLE = ("/tmp", "/work", "/dev/shm")
 COPY = 'cp -R /given/. /work/ 2>/dev/null; exec "$@"'
@@ -28,25 +28,63 @@ def find_bwrap() -> str | None:
     return found
 
 
-def sandbox_uid() -> int:
+def kernel_uid() -> int:
     """The user that a submission runs as: as root one of its own for each grader, else the grader's."""
     return FIRST_UID + os.getpid() % UIDS if os.getuid() == 0 else os.getuid()
 
 
-def command(
-    inner: list[str],
+def own_uid() -> int:
+    """The user that this process is to become where it reads what is foreign: see `kernel_uid`."""
+    return FIRST_UID + UIDS + os.getpid() % UIDS if os.getuid() == 0 else os.getuid()
+
+
+def for_kernel(
     given: Path,
     environment: dict[str, str],
     secret: list[Path],
     limits: Limits,
+    inner: list[str],
     filter_fd: int,
     status_fd: int,
 ) -> list[str]:
-    """The command that runs `inner` in the sandbox.
+    """The command that runs `inner` as a submission runs.
 
     `given` is copied into the working folder; of the paths in `secret`, wherever they are below what the
     sandbox sees, nothing is there. The descriptors are inherited by bwrap.
     """
+    return [
+        *_start(filter_fd, status_fd),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *_writable(limits),
+        *_shown(),
+        *_hidden(secret),
+        *("--ro-bind", str(given), "/given", "--chdir", "/work", "--remount-ro", "/"),
+        *(word for name, value in environment.items() for word in ("--setenv", name, value)),
+        *_drop_rights(kernel_uid()),
+        *_limits(limits),
+        *(("/bin/sh", "-c", COPY, "sandbox") if any(given.iterdir()) else ()),
+        *inner,
+    ]
+
+
+def for_reading(inner: list[str], filter_fd: int, status_fd: int) -> list[str]:
+    """The command that runs `inner` where the grader reads what is foreign: no file there can be written.
+
+    It sees what a submission sees, and the grading package without its hidden tests.
+    """
+    own = Path(__file__).parents[1]
+    return [
+        *_start(filter_fd, status_fd),
+        *("--dev", "/dev", "--remount-ro", "/dev"),
+        *_shown(str(own)),
+        *_nothing_at(own / "hidden"),
+        *("--remount-ro", "/"),
+        *_drop_rights(own_uid()),
+        *inner,
+    ]
+
+
+def _start(filter_fd: int, status_fd: int) -> list[str]:
     bwrap = find_bwrap()
     assert bwrap is not None
     return [
@@ -54,12 +92,6 @@ def command(
         *_namespaces(),
         *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"),
         *("--seccomp", str(filter_fd), "--json-status-fd", str(status_fd)),
-        *_file_system(given, secret, limits),
-        *(word for name, value in environment.items() for word in ("--setenv", name, value)),
-        *_drop_rights(),
-        *_limits(limits),
-        *(("/bin/sh", "-c", COPY, "sandbox") if any(given.iterdir()) else ()),
-        *inner,
     ]
 
 
@@ -72,12 +104,11 @@ def _namespaces() -> list[str]:
     return [*spaces, "--cap-drop", "ALL", *(word for cap in keep for word in ("--cap-add", cap))]
 
 
-def _drop_rights() -> list[str]:
+def _drop_rights(uid: int) -> list[str]:
     if os.getuid() != 0:
         return []
-    uid = str(sandbox_uid())
     return [
-        *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"),
+        *("setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"),
         *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"),
     ]
 
@@ -89,20 +120,18 @@ def _limits(limits: Limits) -> list[str]:
     ]
 
 
-def _file_system(given: Path, secret: list[Path], limits: Limits) -> Iterator[str]:
-    yield from ("--proc", "/proc", "--dev", "/dev")
+def _writable(limits: Limits) -> Iterator[str]:
     for folder in WRITABLE:
         yield from ("--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", folder)
     yield from ("--ro-bind", "/dev/null", "/dev/zero")  # as shared memory it would be charged to nobody
     yield from ("--remount-ro", "/dev")
-    yield from _shown()
+
+
+def _hidden(secret: list[Path]) -> Iterator[str]:
     shown = [Path(path).resolve() for path in visible()]
     for path in secret:
         if path.exists() and any(map(path.resolve().is_relative_to, shown)):
             yield from _nothing_at(path)
-    yield from ("--ro-bind", str(given), "/given")
-    yield from ("--chdir", "/work")
-    yield from ("--remount-ro", "/")
 
 
 def _nothing_at(path: Path) -> Iterator[str]:
@@ -114,9 +143,9 @@ def _nothing_at(path: Path) -> Iterator[str]:
 
 
 @functools.cache
-def _shown() -> list[str]:
+def _shown(*more: str) -> list[str]:
     made, words = {Path("/"), Path("/tmp"), Path("/work"), Path("/proc"), Path("/dev")}, list[str]()
-    for path in map(Path, visible()):
+    for path in map(Path, (*visible(), *(each for each in more if not _inside(each, visible())))):
         words += _parents(path, made)
         link = path.is_symlink()
         words += ("--symlink", os.readlink(path), str(path)) if link else ("--ro-bind", str(path), str(path))

@@ -188,11 +188,20 @@ def become_kernel(
 def keep_only(line: int) -> int:
     """Close every descriptor but the line, which becomes number 3."""
     os.dup2(line, 3)
-    os.closerange(0, 3)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    for _ in range(3):
-        os.open("/dev/null", os.O_RDWR)
+    close_others(3)
     return 3
+
+
+def close_others(*lines: int) -> None:
+    """Close every descriptor but these; the first three lead nowhere."""
+    free = 0
+    for line in sorted(lines):
+        os.closerange(free, line)
+        free = line + 1
+    os.closerange(free, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    while (nowhere := os.open("/dev/null", os.O_RDWR)) < 3:
+        pass
+    os.close(nowhere)
 
 
 def drop_rights(uid: int | None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from autograde.errors import CourseError
-from autograde.sandbox.seccomp import open_filter
+from autograde.sandbox.seccomp import FOR_KERNELS, open_filter
 
 PROGRAM = Path(__file__).with_name("forkserver.py")
 PARTS = ("protocol", "framing", "wire", "call_server", "cell_executor")  # run in a kernel, in this order
@@ -97,7 +97,7 @@ class ForkServerClient:
             stack.enter_context(theirs)
             descriptors = [theirs.fileno(), line.fileno()]
             if sandbox:
-                rules = stack.enter_context(open_filter())
+                rules = stack.enter_context(open_filter(FOR_KERNELS))
                 descriptors += [sandbox[0], rules.fileno(), sandbox[1]]
             cores = sorted(os.sched_getaffinity(0))
             request = {**request, "do": "kernel", "isolated": bool(sandbox), "cores": cores}

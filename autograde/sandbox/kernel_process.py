@@ -4,7 +4,6 @@ import contextlib
 import functools
 import importlib.util
 import itertools
-import json
 import os
 import signal
 import socket
@@ -16,18 +15,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from autograde.errors import CourseError
 from autograde.sandbox import cgroups
-from autograde.sandbox.allowance import Allowance
-from autograde.sandbox.bubblewrap import WRITABLE, command, find_bwrap, sandbox_uid, secrets
+from autograde.sandbox.bubblewrap import WRITABLE, find_bwrap, for_kernel, kernel_uid, secrets
 from autograde.sandbox.channel import Channel
 from autograde.sandbox.forkserver_client import FORK_SERVER, kernel_environment
 from autograde.sandbox.limits import Limits
-from autograde.sandbox.seccomp import open_filter
+from autograde.sandbox.seccomp import FOR_KERNELS, open_filter
+from autograde.sandbox.standing import Standing
 
-HOLD = ["/bin/sh", "-c", "echo; read end"]  # tells that the sandbox is there, then lasts until its input ends
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 USAGE_SECONDS = 0.1  # between two looks at what a submission uses
 POLL_SECONDS = 0.002  # between two looks at whether a sandbox has ended
@@ -51,11 +49,10 @@ class KernelProcess:
 
     def __init__(self, folder: Path, kernels: "KernelFactory") -> None:
         self.folder, self.limits, self.kernels = folder, kernels.limits, kernels
-        self.first: int | None = None  # the first process in the sandbox
+        self.sandbox: Standing | None = None
         self.process: int | None = None
-        self.handle: int | None = None  # of the first process: a number may be another's by now
-        self.bwrap: subprocess.Popen[bytes] | None = None
         self.group = cgroups.Group()
+        self.watch, self.over = threading.Thread(target=self._watch, daemon=True), threading.Event()
         environment = kernel_environment()
         FORK_SERVER.learn(kernels.modules)
         ours, theirs = socket.socketpair()
@@ -64,13 +61,11 @@ class KernelProcess:
         try:
             with theirs:
                 self._begin(theirs, request)
-            self.channel.await_kernel(Allowance(self.limits.start, self.cpu, self.lives))
-        except (CourseError, OSError, EOFError) as error:
+        except (CourseError, OSError) as error:
             self.stop()
             if isinstance(error, CourseError):
                 raise
-            reason = f"The kernel did not start ({type(error).__name__}): run `autograde doctor`."
-            raise CourseError(reason) from error
+            raise did_not_start(error) from error
 
     def _begin(self, line: socket.socket, request: dict[str, Any]) -> None:
         if self.kernels.isolated:
@@ -80,81 +75,75 @@ class KernelProcess:
 
     def _enter(self, line: socket.socket, request: dict[str, Any]) -> None:
         self.group = cgroups.group(self.limits)
+        secret = secrets(*self.kernels.hidden)
+        view = functools.partial(for_kernel, self.folder, request["environment"], secret, self.limits)
+        os.chmod(self.folder, 0o755)
         waits, alive = os.pipe()
         with os.fdopen(waits, "rb") as reader, os.fdopen(alive, "wb") as writer:
-            self.first = self._make(reader, request["environment"])
-            self.group.take(self.first)
-            request |= {"first": self.first, "root": os.getuid() == 0, "uid": sandbox_uid()}
+            self.sandbox = Standing(view, reader)
+            first = self.sandbox.first
+            self.group.take(first)
+            request |= {"first": first, "root": os.getuid() == 0, "uid": kernel_uid()}
             request |= {"limits": _resources(self.limits), "groups": self.group.doors}
-            self.handle = os.pidfd_open(self.first)
-            self.process = FORK_SERVER.kernel(line, request, self.handle, writer.fileno())
-        watch = threading.Thread(target=self._watch, args=(self.first, self.process), daemon=True)
-        watch.start()
+            self.process = FORK_SERVER.kernel(line, request, self.sandbox.handle, writer.fileno())
+        self.watch.start()
 
-    def _make(self, waits: IO[bytes], environment: dict[str, str]) -> int:
-        """Make the sandbox; returns its first process."""
-        os.chmod(self.folder, 0o755)
-        (status, theirs), (ready, says) = os.pipe(), os.pipe()
-        with contextlib.ExitStack() as stack:
-            told, stands = (stack.enter_context(os.fdopen(fd, "rb")) for fd in (status, ready))
-            with os.fdopen(theirs, "wb"), os.fdopen(says, "wb") as out, open_filter() as rules:
-                fds, secret = [rules.fileno(), theirs], secrets(*self.kernels.hidden)
-                line = command(HOLD, self.folder, environment, secret, self.limits, *fds)
-                own = {"PATH": os.environ.get("PATH", "")}
-                quiet = subprocess.DEVNULL
-                self.bwrap = subprocess.Popen(
-                    line, pass_fds=fds, stdin=waits, stdout=out, stderr=quiet, cwd="/", env=own
-                )
-            first = told.readline()  # bwrap writes it as soon as the process is there
-            if not first or not stands.readline():  # and the shell when all else is
-                raise CourseError("The sandbox does not stand: run `autograde doctor`.")
-            return int(json.loads(first)["child-pid"])
+    @property
+    def _processes(self) -> list[int]:
+        first = self.sandbox.first if self.sandbox else None
+        return [process for process in (first, self.process) if process]
 
     def lives(self) -> bool:
         """Whether it may still answer."""
-        return not any(ended(process) for process in (self.first, self.process) if process)
+        return not any(map(ended, self._processes))
 
     def cpu(self) -> float:
         """CPU seconds that all its processes have used, those that have ended included."""
-        return usage(*(process for process in (self.first, self.process) if process))[1]
+        return usage(*self._processes)[1]
 
     def kill(self) -> None:
         """End every process of it: they die with the first of their namespace."""
         with contextlib.suppress(OSError):
-            if self.handle is not None:
-                signal.pidfd_send_signal(self.handle, signal.SIGKILL)
-            elif process := self.first or self.process:
-                os.kill(process, signal.SIGKILL)
+            if self.sandbox is not None:
+                self.sandbox.kill()
+            elif self.process is not None:
+                os.kill(self.process, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it, and see it gone: a new one may follow."""
         self.channel.hang_up()
+        self.over.set()
+        if self.watch.is_alive():
+            self.watch.join()
         deadline = time.monotonic() + STOP_SECONDS
-        while (process := self.first or self.process) and not ended(process) and time.monotonic() < deadline:
+        while self._processes and not ended(self._processes[0]) and time.monotonic() < deadline:
             self.kill()
             time.sleep(POLL_SECONDS)
-        handle, self.first, self.process, self.handle = self.handle, None, None, None  # the watch ends
-        if handle is not None:
-            os.close(handle)
-        if self.bwrap is not None:
-            self.bwrap.kill()
-            self.bwrap.wait()
+        sandbox, self.sandbox, self.process = self.sandbox, None, None
+        if sandbox is not None:
+            sandbox.close()
         self.group.remove()
 
-    def _watch(self, first: int, kernel: int) -> None:
+    def _watch(self) -> None:
         """Kill the sandbox when its processes together use too much."""
-        before = _resident(os.getpid())
-        while self.first == first:
-            memory, cpu, count = usage(first, kernel)
+        assert self.sandbox is not None
+        first, reader = self.sandbox.first, self.kernels.reader or os.getpid()
+        before = _resident(reader)
+        while not self.over.wait(USAGE_SECONDS):
+            memory, cpu, count = usage(*self._processes)
             meter = self.kernels.meter
             meter.memory = max(meter.memory, memory)
             over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
-            over = over or _resident(os.getpid()) - before > self.limits.grader
+            over = over or _resident(reader) - before > self.limits.grader
             over = over or _terminals(first) > self.limits.terminals
             if over or _files(first, self.limits) > self.limits.files:
                 self.kill()
                 return
-            time.sleep(USAGE_SECONDS)
+
+
+def did_not_start(error: Exception) -> CourseError:
+    """Of a kernel."""
+    return CourseError(f"The kernel did not start ({type(error).__name__}): run `autograde doctor`.")
 
 
 def usage(*processes: int) -> tuple[int, float, int]:
@@ -216,13 +205,15 @@ def _family(process: int) -> Iterator[int]:
 class KernelFactory:
     """Starts kernels for a submission, sandboxed unless told otherwise.
 
-    What lies in `hidden` does not exist for them; `modules` are imported before they start.
+    What lies in `hidden` does not exist for them; `modules` are imported before they start. `reader` is the
+    process that reads what they say, whose memory is watched; this one unless it is given.
     """
 
     limits: Limits
     hidden: Sequence[Path] = ()
     isolated: bool = True
     modules: Sequence[str] = ()
+    reader: int | None = None
     meter: Meter = field(default_factory=Meter)
 
     def start(self, folder: Path) -> KernelProcess:
@@ -270,7 +261,7 @@ def sandbox_problem() -> str | None:
 def _try_true() -> subprocess.CompletedProcess[str]:
     """Start a program that does nothing in a sandbox like a submission's."""
     folder = tempfile.TemporaryDirectory(prefix="k-")
-    with folder as name, open_filter() as rules, open(os.devnull, "wb") as status:
+    with folder as name, open_filter(FOR_KERNELS) as rules, open(os.devnull, "wb") as status:
         fds = [rules.fileno(), status.fileno()]
-        line = command(["/bin/true"], Path(name), {}, secrets(), Limits(), *fds)
+        line = for_kernel(Path(name), {}, secrets(), Limits(), ["/bin/true"], *fds)
         return subprocess.run(line, pass_fds=fds, capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -1,8 +1,7 @@
-"""The kinds of messages on the two lines of grading: grader and kernel, judge and grader.
+"""The kinds of messages on the lines of grading: grader and kernel, judge and grader.
 
-A message is the letter of its kind and a body. A question and its answer have the same letters on both lines:
-what the judge asks is passed on to the kernel as it is. Nothing that comes from a kernel is trusted; the kind
-of a message is a letter that anything may have written.
+A message is the letter of its kind and a body; what the judge asks is passed on to the kernel as it is.
+Nothing that comes from a kernel is trusted; the kind of a message is a letter that anything may have written.
 """
 
 from enum import StrEnum
@@ -19,9 +18,12 @@ class KernelMessage(StrEnum):
 
 
 class JudgeMessage(StrEnum):
-    """Between judge and grader, framed by multiprocessing's Connection; the body is text in UTF-8."""
+    """Between judge and grader, framed by multiprocessing's Connection; the body is text in UTF-8.
 
-    QUESTION = "Q"  # from the judge: pass this on to the kernel
+    Questions, as they are, and answers have a line of their own, which ends when all are asked; the verdict
+    has another.
+    """
+
     VERDICT = "V"  # from the judge, last: its verdict in JSON
     FAULT = "F"  # from the judge, last: why the hidden tests could not be run
     ANSWER = "A"  # to the judge: the kernel's answer

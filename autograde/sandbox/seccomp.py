@@ -1,7 +1,8 @@
 """The system calls that a submission may make, the sockets and the requests to devices; all others fail.
 
 The list was made by tracing what IPython, torch, matplotlib, multiprocessing and a shell call in three
-lessons (01, 06, 19), and has the older and newer forms of those calls.
+lessons (01, 06, 19), and has the older and newer forms of those calls. What the grader reads foreign things
+with may do less: compute, open files to read, and speak on the lines that it has.
 """
 
 import errno
@@ -43,6 +44,18 @@ ALLOWED = """
 AF_UNIX, AF_INET = 1, 2
 FAMILIES = (AF_UNIX, AF_INET)  # of sockets
 MOST_FAMILIES = 64  # Linux has 46
+FOR_KERNELS, FOR_READERS = "kernels", "readers"  # what a filter is for
+# What a reader has no use for: programs, processes, others' processes, sockets, names and rights of files.
+NO_READERS = """
+    fork vfork execve execveat kill tkill tgkill pidfd_open pidfd_send_signal rt_sigqueueinfo
+    rt_tgsigqueueinfo prlimit64 setpriority sched_setparam sched_setscheduler setpgid setsid seccomp
+    bind connect listen accept accept4 setsockopt
+    creat mkdir mkdirat rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat rmdir
+    chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat futimesat truncate ftruncate
+    fallocate copy_file_range
+    setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset
+""".split()
+THREAD = 0x10000  # of clone(2): a thread, and no process
 UNKNOWN = -1  # the number of what is no system call
 # Of clone(2): new namespaces, and a child of the process that waits outside, which nobody counts. In turn
 # TIME, PARENT, NS, CGROUP, UTS, IPC, USER, PID, NET.
@@ -78,44 +91,61 @@ REFUSED = """
 """.split()
 
 
-def open_filter() -> IO[bytes]:
-    """The filter as BPF in an open file, for bwrap's --seccomp. Raises ImportError or RuntimeError."""
+def open_filter(whose: str) -> IO[bytes]:
+    """The filter FOR_KERNELS or FOR_READERS as BPF in an open file. Raises ImportError or RuntimeError."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.write(_program())
+    file.write(program(whose))
     file.seek(0)
     return file
 
 
 @functools.cache
-def _program() -> bytes:
+def program(whose: str) -> bytes:
+    """The filter as BPF."""
     import pyseccomp  # not at the top: it fails to load where libseccomp is missing
 
     rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.ENOSYS))
     for name in ALLOWED:
-        _add(rules, pyseccomp.ALLOW, name)
-    for name in REFUSED:
-        _add(rules, pyseccomp.ERRNO(errno.EPERM), name)
-    _add_bounded(rules, pyseccomp)
+        if whose == FOR_KERNELS or name not in NO_READERS:
+            _add(rules, pyseccomp.ALLOW, name)
+    for name in [*REFUSED, *(NO_READERS if whose == FOR_READERS else ())]:
+        if (whose, name) != (FOR_READERS, "prlimit64"):
+            _add(rules, pyseccomp.ERRNO(errno.EPERM), name)
+    _add_memory(rules, pyseccomp)
+    (_add_for_kernels if whose == FOR_KERNELS else _add_for_readers)(rules, pyseccomp)
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
 
 
-def _add_bounded(rules: Any, pyseccomp: Any) -> None:
+def _add_memory(rules: Any, pyseccomp: Any) -> None:
+    masked = pyseccomp.MASKED_EQ
+    _add(rules, pyseccomp.ALLOW, "mmap", pyseccomp.Arg(3, masked, ANONYMOUS, 0))
+    _add(rules, pyseccomp.ALLOW, "mmap", pyseccomp.Arg(3, masked, ANONYMOUS | TYPE, ANONYMOUS | PRIVATE))
+    shared = pyseccomp.Arg(3, masked, ANONYMOUS | TYPE, ANONYMOUS | SHARED)
+    _add(rules, pyseccomp.ERRNO(errno.EPERM), "mmap", shared)
+
+
+def _add_for_kernels(rules: Any, pyseccomp: Any) -> None:
     """Calls of which only some forms are allowed. clone3 is none: its flags are out of a filter's reach."""
     allow, masked, equal = pyseccomp.ALLOW, pyseccomp.MASKED_EQ, pyseccomp.EQ
     _add(rules, allow, "clone", pyseccomp.Arg(0, masked, CLONE, 0))
-    _add(rules, allow, "mmap", pyseccomp.Arg(3, masked, ANONYMOUS, 0))
-    _add(rules, allow, "mmap", pyseccomp.Arg(3, masked, ANONYMOUS | TYPE, ANONYMOUS | PRIVATE))
-    shared = pyseccomp.Arg(3, masked, ANONYMOUS | TYPE, ANONYMOUS | SHARED)
-    _add(rules, pyseccomp.ERRNO(errno.EPERM), "mmap", shared)
     for family in range(MOST_FAMILIES):
         action = allow if family in FAMILIES else pyseccomp.ERRNO(errno.EAFNOSUPPORT)
         _add(rules, action, "socket", pyseccomp.Arg(0, equal, family))
     _add(rules, allow, "socketpair", pyseccomp.Arg(0, equal, AF_UNIX))
     for request in REQUESTS.values():
         _add(rules, allow, "ioctl", pyseccomp.Arg(1, masked, 0xFFFFFFFF, request))
+
+
+def _add_for_readers(rules: Any, pyseccomp: Any) -> None:
+    """Threads of its own, which torch makes, and its own limits; no process, no socket."""
+    allow, masked = pyseccomp.ALLOW, pyseccomp.MASKED_EQ
+    _add(rules, allow, "clone", pyseccomp.Arg(0, masked, CLONE | THREAD, THREAD))
+    _add(rules, allow, "prlimit64", pyseccomp.Arg(0, pyseccomp.EQ, 0))
+    for name in ("FIONREAD", "FIONBIO", "FIOCLEX", "FIONCLEX", "TCGETS"):  # Python asks files for the last
+        _add(rules, allow, "ioctl", pyseccomp.Arg(1, masked, 0xFFFFFFFF, REQUESTS[name]))
 
 
 def _add(rules: Any, action: Any, name: str, *arguments: Any) -> None:

@@ -7,18 +7,19 @@ defined is judged all the same.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from autograde.errors import Died, OutOfTime, TimedOut, Unusable
 from autograde.sandbox.allowance import Allowance, Budget
+from autograde.sandbox.channel import Channel
 from autograde.sandbox.framing import WireError
-from autograde.sandbox.kernel_process import KernelFactory, KernelProcess
+from autograde.sandbox.kernel_process import did_not_start
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.outputs import Flood, Outputs
 from autograde.sandbox.protocol import KernelMessage
@@ -31,16 +32,34 @@ POISON = {
 }
 
 
-class Session:
-    """A kernel for one submission: use it as a context manager. Raises CourseError when none can start."""
+class Kernel(Protocol):
+    """A process that runs cells, and the line to it; `stop` ends it. See kernel_process.KernelProcess."""
 
-    def __init__(self, folder: Path, limits: Limits, kernels: KernelFactory) -> None:
-        self.folder, self.limits, self.kernels = folder, limits, kernels
+    channel: Channel
+
+    def cpu(self) -> float:
+        """CPU seconds that it has used."""
+
+    def lives(self) -> bool:
+        """Whether it may still answer."""
+
+    def stop(self) -> None:
+        """End it, and see it gone."""
+
+
+class Session:
+    """A kernel for one submission: use it as a context manager. Raises CourseError when none can start.
+
+    `begin` starts one, at first and after one has died.
+    """
+
+    def __init__(self, limits: Limits, begin: Callable[[], Kernel]) -> None:
+        self.limits, self.begin = limits, begin
         self.cells, self.calls = Budget(limits.notebook), Budget(limits.notebook)
         self.delayed = False  # whether time ran out, and the machine may be why
         self.room = limits.notebook_output_bytes
         self.done: list[NotebookNode] = []  # cells to run again after a restart
-        self.kernel: KernelProcess | None = None
+        self.kernel: Kernel | None = None
         self.outputs = Outputs(NotebookNode(cells=[], metadata={}), store_widget_state=False)
         self.outputs.limits = limits
 
@@ -108,12 +127,17 @@ class Session:
                 self.delayed |= allowance.delayed
                 raise
 
-    def _kernel(self) -> KernelProcess:
+    def _kernel(self) -> Kernel:
         assert self.kernel is not None, "a session is used in a `with` statement"
         return self.kernel
 
     def _start(self) -> None:
-        self.kernel = self.kernels.start(self.folder)
+        self.kernel = kernel = self.begin()
+        try:
+            kernel.channel.await_kernel(Allowance(self.limits.start, kernel.cpu, kernel.lives))
+        except (OSError, EOFError) as error:
+            self._stop()
+            raise did_not_start(error) from error
 
     def _stop(self) -> None:
         kernel, self.kernel = self.kernel, None

@@ -85,14 +85,14 @@ def test_an_error_of_one_submission_stops_nobody_else(released, monkeypatch):
     for student in ("ann", "bob", "cid"):
         hand_in(released, student, filled(released, RIGHT))
     hand_in(released, "not-json", filled(released, RIGHT)).write_text("{")
-    judged = submission.JUDGE_CLIENT.verdict
+    begin = submission.JUDGE_CLIENT.begin
 
-    def verdict(tests, ask, secret, seed, limits, exercises=None):
+    def refuse_bob(tests, secret, seed, *rest):
         if "\0bob\0" in seed:
             raise NoVerdict("cut short")
-        return judged(tests, ask, secret, seed, limits, exercises)
+        return begin(tests, secret, seed, *rest)
 
-    monkeypatch.setattr(submission.JUDGE_CLIENT, "verdict", verdict)
+    monkeypatch.setattr(submission.JUDGE_CLIENT, "begin", refuse_bob)
     with pytest.raises(NbGraderException):
         run(released, Autograde)
     found = scores(released)
@@ -101,15 +101,14 @@ def test_an_error_of_one_submission_stops_nobody_else(released, monkeypatch):
     assert not autograded(released, "bob").exists() and autograded(released, "cid").exists()
 
 
-@pytest.mark.parametrize("step", ["RunAndJudge", "Rebuild"])
-def test_without_our_steps_nothing_is_recorded(released, monkeypatch, step):
+def test_without_our_step_nothing_is_recorded(released):
     notebook = filled(released, RIGHT)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [new_output("execute_result", data={"text/plain": "8"}, execution_count=1)]
     hand_in(released, "ann", notebook)
     with pytest.raises(NbGraderException):
-        run(released, Autograde, **{step: {"enabled": False}})
+        run(released, Autograde, RunAndJudge={"enabled": False})
     assert not scores(released).get("ann")
 
 

@@ -27,7 +27,7 @@ from autograde.authoring.release import release
 from autograde.cells import grade_id
 from autograde.course import Course
 from autograde.sandbox import seccomp
-from autograde.sandbox.bubblewrap import command
+from autograde.sandbox.bubblewrap import for_kernel
 from autograde.sandbox.forkserver_client import kernel_environment
 from autograde.sandbox.kernel_process import usage
 from autograde.sandbox.limits import Limits
@@ -130,7 +130,7 @@ def _graded(given: Path, student: str) -> dict[str, Any]:
     inner = [sys.executable, "-P", DRIVER.name, NAME, student]
     with _filter() as rules, tempfile.TemporaryFile() as status, tempfile.TemporaryFile() as printed:
         descriptors = [rules.fileno(), status.fileno()]
-        line = command(inner, given, kernel_environment(), [], LIMITS, *descriptors)
+        line = for_kernel(given, kernel_environment(), [], LIMITS, inner, *descriptors)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": printed, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(line, pass_fds=descriptors, **pipes)
         end = time.monotonic() + GRADING_SECONDS
@@ -145,13 +145,13 @@ def _graded(given: Path, student: str) -> dict[str, Any]:
 
 def _filter() -> IO[bytes]:
     """Our filter and, for Jupyter's sockets, the family that tells of a machine's networks."""
-    seccomp._program.cache_clear()
+    seccomp.program.cache_clear()
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(seccomp, "FAMILIES", (*seccomp.FAMILIES, socket.AF_NETLINK))
-            return seccomp.open_filter()
+            return seccomp.open_filter(seccomp.FOR_KERNELS)
     finally:
-        seccomp._program.cache_clear()
+        seccomp.program.cache_clear()
 
 
 def _words(attack: Attack, result: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autograde.judging.judge_client import JUDGE_CLIENT
-from autograde.sandbox.bubblewrap import sandbox_uid
+from autograde.sandbox.bubblewrap import kernel_uid
+from autograde.sandbox.confined import CONFINEMENT
 from autograde.sandbox.forkserver_client import FORK_SERVER
 
 LEAVING_SECONDS = 60.0  # in which every process must be gone, on a busy machine too
@@ -25,6 +26,7 @@ def _sandboxed() -> Iterator[str]:
     """All processes below this one, but its helpers; as root, all of the sandbox's user as well."""
     helpers = [FORK_SERVER.process.pid] if FORK_SERVER.process else []
     helpers += [JUDGE_CLIENT.process] if JUDGE_CLIENT.control else []
+    helpers += [CONFINEMENT.standing.bwrap.pid] if CONFINEMENT.standing else []
     parents = {os.getpid(), FORK_SERVER.process.pid if FORK_SERVER.process else os.getpid()}
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -34,7 +36,7 @@ def _sandboxed() -> Iterator[str]:
             continue
         fields = dict(re.findall(r"^(\w+):\s+(\S+)", text, re.MULTILINE))
         below = int(fields["PPid"]) in parents and int(fields["Pid"]) not in helpers
-        ours = os.getuid() == 0 and int(fields["Uid"]) == sandbox_uid()
+        ours = os.getuid() == 0 and int(fields["Uid"]) == kernel_uid()
         if (below or ours) and fields["State"] != "Z":
             yield f"{fields['Pid']} {line[:60]!r}"
 

@@ -2,20 +2,18 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from autograde.errors import CourseError, Died
-from autograde.judging import judge_client
 from autograde.judging.in_process import in_process
 from autograde.judging.judge import judge
-from autograde.judging.judge_client import JudgeClient
+from autograde.judging.judge_client import JudgeClient, Trial
 from autograde.judging.verdict import HiddenTestError, NoVerdict, passed_share, score
 from autograde.sandbox.limits import Limits
 
@@ -220,12 +218,11 @@ def test_the_server_comes_back_after_its_death(server, tests):
     ],
 )
 def test_half_a_verdict_is_none(message):
-    ours, theirs = socket.socketpair()
-    with Connection(ours.detach()) as line, Connection(theirs.detach()) as other:
-        other.send_bytes(message)
-        other.close()
-        with pytest.raises(CourseError):
-            judge_client._serve_questions(line, lambda q: "", time.monotonic() + 5)
+    (questions, _), (verdict, other) = Pipe(), Pipe()
+    other.send_bytes(message)
+    other.close()
+    with pytest.raises(CourseError):
+        Trial(questions, verdict, time.monotonic() + 5).result()
 
 
 def test_the_judge_knows_no_gradebook_and_writes_no_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             exec(CODE, namespace)
             yield in_process(namespace, LIMITS.call)
             return
-        with Session(folder, LIMITS, KernelFactory(LIMITS)) as session:
+        with Session(LIMITS, partial(KernelFactory(LIMITS).start, folder)) as session:
             assert session.run(new_code_cell(CODE))
             session.run(new_code_cell(DIE))
             yield session.ask
@@ -282,7 +283,7 @@ def test_a_call_without_end_times_out_and_the_next_one_works(student):
 
 
 def test_a_death_is_reported_and_the_kernel_comes_back(tmp_path):
-    with Session(tmp_path, LIMITS, KernelFactory(LIMITS)) as session:
+    with Session(LIMITS, partial(KernelFactory(LIMITS).start, tmp_path)) as session:
         session.run(new_code_cell(DIE + "\n\ndef double(x):\n    return 2 * x"))
         student = Student(session.ask)
         with pytest.raises(Died):

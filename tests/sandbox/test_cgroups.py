@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_groups_of_graders_that_have_ended_go(real):
 
 def test_a_kernel_and_all_its_children_are_in_one(real, tmp_path):
     cell = new_code_cell("!cat /proc/self/cgroup\nprint(open('/proc/self/cgroup').read())")
-    with Session(tmp_path, SMALL, KernelFactory(SMALL)) as session:
+    with Session(SMALL, partial(KernelFactory(SMALL).start, tmp_path)) as session:
         assert session.run(cell)
     assert cell.outputs[0].text.count(cgroups.PREFIX) >= 2
     ours = {folder.name for folder in real.folders}

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+from functools import partial
 
 import pytest
 from nbformat.v4 import new_code_cell
@@ -50,7 +51,7 @@ def students(tmp_path, monkeypatch):
     found = []
     for poison in ("np.poisoned = random.seed = None", ""):
         kernels = KernelFactory(Limits(), modules=MODULES)
-        with Session(tmp_path, Limits(), kernels) as session:
+        with Session(Limits(), partial(kernels.start, tmp_path)) as session:
             assert session.run(new_code_cell(LOOK)) and session.run(new_code_cell(poison))
             student = Student(session.ask)
             found.append((student.look(), student.draw(), student.shell()))
@@ -83,7 +84,7 @@ def test_a_warm_process_that_has_ended_is_replaced(tmp_path, monkeypatch):
     fork_server = ForkServerClient()
     monkeypatch.setattr("autograde.sandbox.kernel_process.FORK_SERVER", fork_server)
     for _ in range(2):
-        with Session(tmp_path, Limits(), KernelFactory(Limits())) as session:
+        with Session(Limits(), partial(KernelFactory(Limits()).start, tmp_path)) as session:
             assert session.run(new_code_cell("1 + 1"))
         assert fork_server.process is not None
         fork_server.process.kill()
@@ -119,7 +120,7 @@ def test_it_learns_more_without_a_new_start(tmp_path, monkeypatch):
     monkeypatch.setattr("autograde.sandbox.kernel_process.FORK_SERVER", fork_server)
     for modules, known in (((), False), (("this",), True)):
         kernels = KernelFactory(Limits(), modules=modules)
-        with Session(tmp_path, Limits(), kernels) as session:
+        with Session(Limits(), partial(kernels.start, tmp_path)) as session:
             before = fork_server.process
             session.run(new_code_cell("import sys\n\n\ndef knows():\n    return 'this' in sys.modules"))
             assert Student(session.ask).knows() is known

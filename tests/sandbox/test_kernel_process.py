@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Student]:
     hidden = [ROOT / "solutions", ROOT / ".grading"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADER_SECRET", "canary")
-        with Session(folder, Limits(), KernelFactory(Limits(), hidden)) as session:
+        with Session(Limits(), partial(KernelFactory(Limits(), hidden).start, folder)) as session:
             assert session.run(new_code_cell(PROBE))
             yield Student(session.ask)
 
@@ -132,7 +133,7 @@ def bomb(tmp_path: Path, source: str, **limits: float) -> list[str]:
     """The names of the errors of two cells, the bomb and an honest one, and what the honest one gives."""
     given = replace(Limits(), cell=8, **limits)
     cells = [new_code_cell(source), new_code_cell("def one():\n    return 1")]
-    with Session(tmp_path, given, KernelFactory(given)) as session:
+    with Session(given, partial(KernelFactory(given).start, tmp_path)) as session:
         for cell in cells:
             session.run(cell)
         assert Student(session.ask).one() == 1
@@ -168,6 +169,7 @@ def test_a_grader_installed_from_a_wheel_is_hidden_too(tmp_path):
         subprocess.run([sys.executable, "-m", "pip", "install", *options, str(copy)], check=True)
         code = f"""
 import sys, json
+from functools import partial
 sys.path.insert(0, {str(site)!r})
 import autograde
 from pathlib import Path
@@ -176,7 +178,7 @@ from autograde.sandbox.session import Session
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.kernel_process import KernelFactory
 from autograde.judging.student import Student
-with Session(Path({str(given)!r}), Limits(), KernelFactory(Limits())) as session:
+with Session(Limits(), partial(KernelFactory(Limits()).start, Path({str(given)!r}))) as session:
     session.run(new_code_cell({PROBE!r}))
     student = Student(session.ask)
     print(json.dumps([autograde.__file__, student.find(["test_01_map", "judge_process", "genmap_autograde-"]),
@@ -196,13 +198,14 @@ def test_it_works_as_an_ordinary_user():
         pytest.skip("the other tests of this file ran as an ordinary user")
     code = f"""
 import tempfile
+from functools import partial
 from pathlib import Path
 from nbformat.v4 import new_code_cell
 from autograde.sandbox.session import Session
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.kernel_process import KernelFactory
 from autograde.judging.student import Student
-with Session(Path(tempfile.mkdtemp()), Limits(), KernelFactory(Limits())) as session:
+with Session(Limits(), partial(KernelFactory(Limits()).start, Path(tempfile.mkdtemp()))) as session:
     session.run(new_code_cell({PROBE!r}))
     student = Student(session.ask)
     print(student.sh("unshare -U true")[0], student.sh("id -u")[1].strip(), student.sh("touch /x")[0])

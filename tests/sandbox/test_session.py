@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from nbformat.v4 import new_code_cell
@@ -36,7 +37,7 @@ POISON = {
 @pytest.mark.parametrize("source, name", POISON.values(), ids=POISON.keys())
 def test_a_poisonous_cell_costs_only_itself(tmp_path, source, name):
     cells = [new_code_cell(text) for text in (DEFINE, source, AFTER)]
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         assert [session.run(cell) for cell in cells] == [True, False, True]
         assert Student(session.ask).two() == 2
         assert not session.delayed or name == "TimeLimit"
@@ -45,7 +46,7 @@ def test_a_poisonous_cell_costs_only_itself(tmp_path, source, name):
 
 def test_an_error_is_kept_as_output_and_the_rest_runs(tmp_path):
     cells = [new_code_cell(text) for text in ("print(3)\n1 / 0", "import warnings\nwarnings.warn('x')\n5")]
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         assert [session.run(cell) for cell in cells] == [False, True]
     assert [o.output_type for o in cells[0].outputs] == ["stream", "error"]
     assert {o.output_type for o in cells[1].outputs} == {"stream", "execute_result"}
@@ -54,7 +55,7 @@ def test_an_error_is_kept_as_output_and_the_rest_runs(tmp_path):
 def test_however_many_cells_hang_or_die_each_costs_only_itself(tmp_path):
     poison = ["import os\nos._exit(0)", "import time\ntime.sleep(1000)"] * 3
     cells = [new_code_cell(source) for source in (DEFINE, *poison, AFTER)]
-    with Session(tmp_path, replace(LIMITS, cell=0.5), KERNELS) as session:
+    with Session(replace(LIMITS, cell=0.5), partial(KERNELS.start, tmp_path)) as session:
         assert [session.run(cell) for cell in cells] == [True, *[False] * len(poison), True]
         assert Student(session.ask).two() == 2
 
@@ -62,7 +63,7 @@ def test_however_many_cells_hang_or_die_each_costs_only_itself(tmp_path):
 def test_what_ran_before_the_notebooks_time_was_over_is_judged(tmp_path):
     cells = [new_code_cell(source) for source in (DEFINE, "import time\ntime.sleep(1000)", AFTER)]
     start = time.monotonic()
-    with Session(tmp_path, replace(LIMITS, cell=600, notebook=4), KERNELS) as session:
+    with Session(replace(LIMITS, cell=600, notebook=4), partial(KERNELS.start, tmp_path)) as session:
         assert [session.run(cell) for cell in cells] == [True, False, False]
         student = Student(session.ask)
         assert student.one() == 1
@@ -74,7 +75,7 @@ def test_what_ran_before_the_notebooks_time_was_over_is_judged(tmp_path):
 
 
 def test_calls_that_use_up_their_time_leave_none_and_say_so(tmp_path):
-    with Session(tmp_path, replace(LIMITS, call=600, notebook=2), KERNELS) as session:
+    with Session(replace(LIMITS, call=600, notebook=2), partial(KERNELS.start, tmp_path)) as session:
         session.run(new_code_cell(f"import time\ndef hang():\n    time.sleep(1000)\n\n{DEFINE}"))
         student = Student(session.ask)
         assert student.one() == 1
@@ -89,14 +90,14 @@ def test_a_cell_that_waits_for_the_machine_is_not_out_of_time(tmp_path):
     """Stopped for longer than its limit after it has computed, it has used no more than it computed."""
     busy = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass\n"
     cell = new_code_cell(busy + "time.sleep(1.2)\n" + busy + "time.sleep(1.2)")
-    with Session(tmp_path, replace(LIMITS, cell=2), KERNELS) as session:
+    with Session(replace(LIMITS, cell=2), partial(KERNELS.start, tmp_path)) as session:
         assert session.run(cell)
         assert not session.delayed
 
 
 def test_much_output_is_cut_and_the_cell_still_counts(tmp_path):
     cell = new_code_cell("print('x' * 1000000)\nanswer = 42\nfor _ in range(100): print('y' * 10000)")
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         assert session.run(cell)
         student = Student(session.ask)
         assert student.value(student.answer) == 42
@@ -106,13 +107,13 @@ def test_much_output_is_cut_and_the_cell_still_counts(tmp_path):
 
 def test_an_error_that_is_too_long_is_an_error_all_the_same(tmp_path):
     cell = new_code_cell("raise ValueError('x' * 300_000)")
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         assert not session.run(cell)
     assert [o.ename for o in cell.outputs if o.output_type == "error"] == ["Error"]
 
 
 def test_the_kernel_is_told_that_it_is_graded_and_works_in_its_folder(tmp_path):
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         session.run(new_code_cell("import os\nfolder, setting = os.getcwd(), os.environ['GENMAP_SETTING']"))
         student = Student(session.ask)
         assert student.value(student.folder) == "/work"
@@ -121,7 +122,7 @@ def test_the_kernel_is_told_that_it_is_graded_and_works_in_its_folder(tmp_path):
 
 def test_cells_before_a_death_during_judging_are_run_again(tmp_path):
     cells = [DEFINE, "1 / 0\n", "def die():\n    import os\n    os._exit(1)\n"]
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         for source in cells:
             session.run(new_code_cell(source))
         student = Student(session.ask)
@@ -132,7 +133,7 @@ def test_cells_before_a_death_during_judging_are_run_again(tmp_path):
 
 def test_learners_cannot_break_the_questions_by_accident(tmp_path):
     code = "import builtins\ndel In, Out\njson = sys = np = torch = wire = autograde = None\n"
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         session.run(new_code_cell(code + DEFINE))
         session.run(new_code_cell("%precision 2\n%xmode Minimal"))
         assert Student(session.ask).one() == 1
@@ -141,21 +142,21 @@ def test_learners_cannot_break_the_questions_by_accident(tmp_path):
 def test_a_missing_kernel_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CourseError, match="make setup"):
-        Session(tmp_path, LIMITS, KERNELS).__enter__()
+        Session(LIMITS, partial(KERNELS.start, tmp_path)).__enter__()
 
 
 def test_a_kernel_that_cannot_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("autograde.sandbox.kernel_process.FORK_SERVER", ForkServerClient())
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CourseError, match="autograde doctor"):
-        Session(tmp_path, LIMITS, KERNELS).__enter__()
+        Session(LIMITS, partial(KERNELS.start, tmp_path)).__enter__()
 
 
 def test_a_kernel_that_fails_before_its_first_cell_is_one_line(tmp_path, monkeypatch):
     environment = {name: value for name, value in kernel_environment().items() if name != "MPLBACKEND"}
     monkeypatch.setattr("autograde.sandbox.kernel_process.kernel_environment", lambda: environment)
     with pytest.raises(CourseError, match=r"did not start.*autograde doctor"):
-        Session(tmp_path, LIMITS, replace(KERNELS, modules=["matplotlib"])).__enter__()
+        Session(LIMITS, partial(replace(KERNELS, modules=["matplotlib"]).start, tmp_path)).__enter__()
 
 
 def test_a_parent_of_kernels_that_lacks_a_part_is_one_line(tmp_path, monkeypatch):
@@ -164,7 +165,7 @@ def test_a_parent_of_kernels_that_lacks_a_part_is_one_line(tmp_path, monkeypatch
         "autograde.sandbox.forkserver_client.PARTS", ("protocol", "framing", "wire", "call_server")
     )
     with pytest.raises(CourseError, match=r"its parent ended.*autograde doctor"):
-        Session(tmp_path, LIMITS, KERNELS).__enter__()
+        Session(LIMITS, partial(KERNELS.start, tmp_path)).__enter__()
     fork_server.close()
 
 
@@ -173,13 +174,13 @@ def test_a_sandbox_is_entered_only_with_all_that_it_takes(tmp_path, monkeypatch)
     sent = socket.send_fds
     monkeypatch.setattr(socket, "send_fds", lambda to, message, given: sent(to, message, given[:2]))
     with pytest.raises(CourseError, match="autograde doctor"):
-        Session(tmp_path, LIMITS, KERNELS).__enter__()
+        Session(LIMITS, partial(KERNELS.start, tmp_path)).__enter__()
 
 
 def test_no_process_is_left(tmp_path):
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         assert session.kernel is not None
-        processes = [session.kernel.first, session.kernel.process]
+        processes = [session.kernel.sandbox.first, session.kernel.process]
         assert not any(map(ended, processes))
     assert all(map(ended, processes))
 
@@ -201,7 +202,7 @@ SHOWN = {
 
 def test_cells_show_what_they_show_in_jupyter(tmp_path):
     cells = [new_code_cell(source) for source in SHOWN]
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         for cell in cells:
             session.run(cell)
     shown = {cell.source: [output.output_type for output in cell.outputs] for cell in cells}
@@ -213,14 +214,14 @@ def test_cells_show_what_they_show_in_jupyter(tmp_path):
 def test_figures_are_shown_though_matplotlib_was_there_before_the_kernel(tmp_path):
     modules = ("matplotlib.pyplot", "matplotlib_inline.backend_inline")
     cell = new_code_cell("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()")
-    with Session(tmp_path, LIMITS, KernelFactory(LIMITS, modules=modules)) as session:
+    with Session(LIMITS, partial(KernelFactory(LIMITS, modules=modules).start, tmp_path)) as session:
         assert session.run(cell)
     assert ["image/png" in output.get("data", {}) for output in cell.outputs] == [True]
 
 
 def test_ones_own_work_may_do_without_a_sandbox(tmp_path):
     cell = new_code_cell("import os\ndef where():\n    return os.getcwd(), os.getuid()")
-    with Session(tmp_path, LIMITS, KernelFactory(LIMITS, isolated=False)) as session:
+    with Session(LIMITS, partial(KernelFactory(LIMITS, isolated=False).start, tmp_path)) as session:
         assert session.run(cell)
         assert Student(session.ask).where() == (str(tmp_path), os.getuid())
         assert session.kernel is not None
@@ -239,7 +240,7 @@ threading.Thread(target=talk).start()
 child = multiprocessing.get_context("fork").Process(target=talk)
 child.start()
 """
-    with Session(tmp_path, LIMITS, KERNELS) as session:
+    with Session(LIMITS, partial(KERNELS.start, tmp_path)) as session:
         assert session.run(new_code_cell(talk)) and session.run(new_code_cell(DEFINE))
         student = Student(session.ask)
         assert [student.one() for _ in range(50)] == [1] * 50
