@@ -34,7 +34,7 @@ class JudgeServer:
     """Takes requests and forks for each, with the tests collected before."""
 
     def __init__(self, control: socket.socket) -> None:
-        self.control = control
+        self.control, self.process = control, os.getpid()
         self.waiting: tuple[dict[str, Any], list[int]] | None = None  # a request and its descriptors
         self.serves = False  # whether pytest has come as far as to serve
         self.lines: tuple[Connection, Connection] | None = None  # for questions and verdict, in a fork
@@ -78,7 +78,9 @@ class JudgeServer:
         os.sched_setaffinity(0, request["cores"])
         limits = Limits(**request["limits"])
         if handle:
-            Door(request["first"], *handle).enter(limits, program(FOR_READERS), questions, verdict)
+            Door(request["first"], *handle).enter(
+                limits, program(FOR_READERS), self.process, questions, verdict
+            )
         _limit(limits)
         self.lines = Connection(questions), Connection(verdict)
         plugin.ask = _asks(self.lines[0])

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import re
 import resource
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from autograde.sandbox.kernel_process import sandbox_problem
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.seccomp import FOR_READERS, program
 from autograde.sandbox.standing import Standing
-from autograde.sandbox.workers import PR_SET_PDEATHSIG
+from autograde.sandbox.workers import die_with
 
 MAX_REPORT_BYTES = 1 << 20  # of JSON, which as objects is up to a hundred times as large
 MAX_ERROR_CHARACTERS = 2000
@@ -90,8 +89,8 @@ class Door:
     first: int
     handle: int
 
-    def enter(self, limits: Limits, rules: bytes, *lines: int) -> None:
-        """Go in for good: keep no descriptor but the lines, and no right. Raises OSError."""
+    def enter(self, limits: Limits, rules: bytes, parent: int, *lines: int) -> None:
+        """Go in for good, a fork of `parent`: keep no descriptor but the lines, no right. Raises OSError."""
         root = os.getuid() == 0
         check_apart(self.first)
         check(LIBC.setns(self.handle, SPACES | (0 if root else USER)))
@@ -102,7 +101,7 @@ class Door:
         if root:  # where it is a user of its own, whose threads are counted
             resource.setrlimit(resource.RLIMIT_NPROC, (limits.processes, limits.processes))
         drop_rights(own_uid() if root else None)
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # who becomes another user has lost it
+        die_with(parent)
         forbid(rules)
 
 
@@ -136,12 +135,12 @@ class Confined:
         door, rules = CONFINEMENT.door(), program(FOR_READERS)
         context = multiprocessing.get_context("fork")
         self.line, theirs = context.Pipe()
-        self.text = b""
+        self.text, parent = b"", os.getpid()
 
         def child() -> None:
             try:
                 _bound_memory(limits)
-                door.enter(limits, rules, theirs.fileno())
+                door.enter(limits, rules, parent, theirs.fileno())
                 outcome = _outcome(work, Host(theirs))
             except OSError as error:
                 outcome = _error(f"It cannot be read in the sandbox ({error}): run `autograde doctor`.")

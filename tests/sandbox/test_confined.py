@@ -20,6 +20,7 @@ from autograde.errors import CourseError, UsageError
 from autograde.sandbox import confined
 from autograde.sandbox.confined import CONFINEMENT, Confined, Host
 from autograde.sandbox.forkserver_client import FORK_SERVER
+from autograde.sandbox.kernel_process import ended
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.workers import forked
 
@@ -189,9 +190,9 @@ def test_it_dies_with_its_parent():
 
     pid = forked(parent, 60)
     end = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+    while not ended(pid) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    assert ended(pid)
 
 
 def test_the_sandbox_is_made_anew_once_it_has_ended():
