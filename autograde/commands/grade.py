@@ -1,5 +1,6 @@
 """`autograde grade`: grades a class, writes the CSV files, and says what came of it and what is next."""
 
+import datetime as dt
 import json
 import os
 import time
@@ -54,7 +55,7 @@ def grade(
                 raise
             problems.append(f"{lesson}: {error}")
     if as_json:
-        say(json.dumps(found, indent=1))
+        say(json.dumps(found, indent=1, default=dt.datetime.isoformat))
     if problems:
         raise CourseError("\n".join(problems))
 
@@ -87,8 +88,9 @@ def _grade(
     rows = [] if nothing and graded_before and not students else _rows(course, lesson, jobs, students, again)
     failed = {row.student for row in rows if row.status == "failed"}
     standings, written = _export(course, lesson, failed, provisional, problems)
+    moved = _due_date_moved(course, lesson)
     if not quiet:
-        _print(course, lesson, rows, standings, written)
+        _print(course, lesson, rows, standings, [moved, *(f"Written: {os.path.relpath(p)}" for p in written)])
     if failed:
         problems.append(f"Not graded: {len(failed)} of {len(rows)}. Run it again when the reasons are gone.")
     shown = [asdict(one) for one in standings]
@@ -97,7 +99,15 @@ def _grade(
         "submissions": [asdict(r) for r in rows],
         "standings": shown,
         "written": written,
+        "due_date_moved": moved,
     }
+
+
+def _due_date_moved(course: Course, lesson: str) -> str:
+    """A line where it is another one than in the last run, else ""."""
+    from autograde.grading.lateness import look_at_due_date
+
+    return look_at_due_date(course, lesson) or ""
 
 
 def _rows(
@@ -151,9 +161,8 @@ class _Bar(Progress):
 
 
 def _print(
-    course: Course, lesson: str, rows: "list[Row]", standings: "list[Standing]", written: list[str]
+    course: Course, lesson: str, rows: "list[Row]", standings: "list[Standing]", last: list[str]
 ) -> None:
-    from autograde.grading.lateness import look_at_due_date
     from autograde.grading.student_names import printable
     from autograde.grading.summary import summary
 
@@ -166,12 +175,8 @@ def _print(
             escape(printable(row.student)), points, _score(stands.get(row.student)), row.status, seconds
         )
     OUT.print(table)
-    for line in summary(course, lesson, rows, standings):
+    for line in filter(None, [*summary(course, lesson, rows, standings), *last]):
         say(line)
-    if moved := look_at_due_date(course, lesson):
-        say(moved)
-    for path in written:
-        say(f"Written: {os.path.relpath(path)}")
 
 
 def _score(one: "Standing | None") -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ MOODLE = ("Username", "First name", "Last name", "Email address", "ID number")
 STUDENTS = ("student", "name", "state", "total", "maximum", "penalty", "handed in", "hours late")
 HOUR = 3600.0  # seconds
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # how formulas begin
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 NOBODY = Person("")
 People = Mapping[str, Person]
 
@@ -48,7 +50,8 @@ def _write(path: Path, rows: Iterable[Iterable[object]]) -> Path:
 
 def _harmless(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula: names of folders may be anything."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+    acts = isinstance(cell, str) and cell.startswith(FORMULAS) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if acts else cell
 
 
 def _possible(scored: Sequence[Standing]) -> list[list[object]]:

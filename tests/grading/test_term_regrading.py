@@ -176,7 +176,10 @@ def test_a_due_date_lost_with_its_assignment_is_named(configured):
     with open_gradebook(configured) as gradebook:
         gradebook.remove_assignment(NAME)  # what that command does
     run("release", NAME)
-    assert "Due date: none. In the last run: 2026-01-01" in graded().output
+    found = json.loads(run("grade", NAME, "--json").stdout)
+    assert "Due date: none. In the last run: 2026-01-01" in found[0]["due_date_moved"]
+    assert [one["received"] for one in found[0]["standings"]] == ["2026-01-05T12:00:00"]
+    assert "Due date" not in graded().output  # said once
 
 
 def test_a_due_date_lost_with_the_gradebook_is_named(configured):
