@@ -30,7 +30,7 @@ from autograde.grading.preload import imports
 from autograde.grading.preprocessors import SUBMISSION_SECONDS, Record, RunAndJudge
 from autograde.grading.rebuild import rebuild
 from autograde.grading.released import read_released
-from autograde.grading.submission import course_secret
+from autograde.grading.submission import make_secret
 from autograde.grading.work import Row, Work
 from autograde.sandbox import cgroups
 from autograde.sandbox.kernel_process import sandbox_problem
@@ -59,7 +59,7 @@ def grade(
     with _orderly_end(), prestart.running(), _alone(course, lesson), _scratch(), one_engine(course):
         app = _nbgrader(course, lesson)
         sweep(course, held=lesson)
-        course_secret(course.grading)
+        make_secret(course.grading)  # and not read: what reads submissions is forked from here
         released = read_released(course, lesson)
         _check_exercises(lesson, released, again)
         modules = imports(released)

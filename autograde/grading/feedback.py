@@ -43,7 +43,7 @@ def convert_page(converter: GenerateFeedback, path: str) -> None:
     resources["output_extension"] = converter.exporter.file_extension
     shown = resources | {"feedback": sheet(course, lesson, found)}
     written = page(content_of(Path(path)), converter.exporter, shown)
-    converter.write_single_notebook(written.decode(), resources)
+    converter.write_single_notebook(written.decode(errors="replace"), resources)
 
 
 def sheet(course: Course, lesson: str, of: Recorded) -> Sheet:

@@ -119,7 +119,7 @@ class RunAndJudge(_Step):
             answered = reader.graded(SUBMISSION_SECONDS, desk.answer)
             if desk.result is None:
                 raise NoVerdict(NO_VERDICT)
-            return desk.result, answered, reader.child.text.decode()
+            return desk.result, answered, reader.child.text.decode(errors="replace")
 
     @contextmanager
     def _desk(

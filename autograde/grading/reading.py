@@ -39,7 +39,7 @@ def page(content: bytes, exporter: Exporter, resources: dict[str, Any]) -> bytes
     """The page of a graded notebook. Raises CourseError."""
 
     def work(host: Host) -> None:
-        nb = nbformat.reads(content.decode(), as_version=4)
+        nb = nbformat.reads(content.decode(errors="replace"), as_version=4)
         host.give(str(exporter.from_notebook_node(nb, resources)[0]))
 
     child = Confined(work, Limits())

@@ -117,6 +117,12 @@ def fingerprint(nb: NotebookNode) -> str:
 
 def course_secret(folder: Path) -> bytes:
     """The secret that seeds the hidden inputs: made once, kept in the grading folder, for its owner only."""
+    make_secret(folder)
+    return (folder / "secret").read_bytes()
+
+
+def make_secret(folder: Path) -> None:
+    """Make the course's secret, if there is none."""
     path = folder / "secret"
     if not path.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -130,7 +136,6 @@ def course_secret(folder: Path) -> bytes:
             pass
         finally:
             draft.unlink()
-    return path.read_bytes()
 
 
 @contextmanager

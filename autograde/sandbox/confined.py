@@ -61,6 +61,7 @@ class Confinement:
         if self.standing is None or (self.owner == os.getpid() and self.standing.bwrap.poll() is not None):
             if reason := sandbox_problem():
                 raise CourseError(f"What students handed in is not read without the sandbox. {reason}")
+            self.close()
             waits, self.alive = os.pipe()
             with os.fdopen(waits, "rb") as reader:
                 self.standing, self.owner = Standing(for_reading, reader), os.getpid()
@@ -93,6 +94,7 @@ class Door:
         """Go in for good, a fork of `parent`: keep no descriptor but the lines, no right. Raises OSError."""
         root = os.getuid() == 0
         check_apart(self.first)
+        # not of process ids: it would have no threads any more, and it may make no process
         check(LIBC.setns(self.handle, SPACES | (0 if root else USER)))
         os.chdir("/")
         close_others(*lines)

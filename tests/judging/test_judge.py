@@ -13,8 +13,9 @@ import pytest
 from autograde.errors import CourseError, Died
 from autograde.judging.in_process import in_process
 from autograde.judging.judge import judge
-from autograde.judging.judge_client import JudgeClient, Trial
+from autograde.judging.judge_client import JudgeClient, Trial, answer_all
 from autograde.judging.verdict import HiddenTestError, NoVerdict, passed_share, score
+from autograde.sandbox.confined import CONFINEMENT
 from autograde.sandbox.limits import Limits
 
 HEAD = "import pytest\nexercise = pytest.mark.exercise\n"
@@ -253,3 +254,47 @@ def test_write(student):
         server.close()
     assert all(t.passed for t in verdict["a"])
     assert not target.exists() or target.read_text() == ""
+
+
+def test_the_judge_of_a_class_is_confined(tmp_path):
+    """It sees no file of the course, opens no socket, starts no process; torch's threads it may."""
+    path = tmp_path / "test_99_confined.py"
+    path.write_text(
+        HEAD
+        + f'''
+import os, socket, threading
+@exercise("a")
+def test_rights(student):
+    """It may do nothing."""
+    for attempt in (
+        socket.socket,
+        os.fork,
+        lambda: os.kill({os.getpid()}, 0),
+        lambda: open("/tmp/x", "w"),
+        lambda: open({str(path)!r}),
+        lambda: os.listdir({str(tmp_path)!r}),
+    ):
+        try:
+            attempt()
+        except OSError:
+            continue
+        assert False, "it could"
+@exercise("a")
+def test_threads(student):
+    """It has threads, and asks."""
+    import torch
+    done = []
+    thread = threading.Thread(target=lambda: done.append(student.double(2)))
+    thread.start()
+    thread.join()
+    x = torch.ones(3, requires_grad=True)
+    (x * 2).sum().backward()
+    assert done == [4] and x.grad.tolist() == [2.0, 2.0, 2.0]
+'''
+    )
+    server = JudgeClient()
+    trial = server.begin(path, b"", "s", Limits(), door=CONFINEMENT.door())
+    answer_all(trial.questions, in_process({"double": lambda x: 2 * x}, 1), 60)
+    verdict = trial.result()
+    server.close()
+    assert [test.message for test in verdict["a"] if not test.passed] == []
