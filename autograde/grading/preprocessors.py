@@ -31,7 +31,6 @@ from autograde.grading.submission import course_secret, plain_files_of, record, 
 from autograde.judging.judge_client import JUDGE_CLIENT
 from autograde.judging.verdict import NoVerdict, Result, Verdict, read_result, score
 from autograde.sandbox.kernel_process import KernelFactory
-from autograde.sandbox.limits import Limits, limits_of
 from autograde.sandbox.remote import KernelHost
 
 Resources = dict[str, Any]
@@ -110,34 +109,27 @@ class RunAndJudge(_Step):
         self, nb: NotebookNode, path: Path, names: dict[str, str]
     ) -> tuple[Result, frozenset[str], str]:
         """The result, the names of the cells that were answered, and the notebook with its outputs."""
-        lesson, limits = names["assignment"], limits_of(nb.metadata)
         JUDGE_CLIENT.start()
-        with (
-            reading.of(path, nb) as reader,
-            self._desk(nb, limits, lesson, names, reader.child.pid) as desk,
-        ):
+        with reading.of(path, nb) as reader, self._desk(nb, names, reader) as desk:
             answered = reader.graded(SUBMISSION_SECONDS, desk.answer)
             if desk.result is None:
                 raise NoVerdict(NO_VERDICT)
             return desk.result, answered, reader.child.text.decode(errors="replace")
 
     @contextmanager
-    def _desk(
-        self, nb: NotebookNode, limits: Limits, lesson: str, names: dict[str, str], reader: int
-    ) -> Iterator[Desk]:
+    def _desk(self, nb: NotebookNode, names: dict[str, str], reader: reading.Reader) -> Iterator[Desk]:
         course, own = self.course, self.folder(self.coursedir.autograded_directory, names)
-        hidden = [course.grading, course.sources, course.root / "work"]
-        factory = KernelFactory(limits, hidden, modules=imports(nb), reader=reader)
-        seed, wanted = f"{lesson}\0{names['student']}", self.again or None
+        hidden, lesson = [course.grading, course.sources, course.root / "work"], names["assignment"]
+        factory = KernelFactory(reader.limits, hidden, modules=imports(nb), reader=reader.child.pid)
         with (
             plain_files_of(own) as files,
             Desk(
                 KernelHost(factory, files),
                 hidden_tests(lesson),
                 course_secret(course.grading),
-                seed,
-                limits,
-                wanted,
+                f"{lesson}\0{names['student']}",
+                reader.limits,
+                self.again or None,
                 partial(self._decide, nb, lesson),
             ) as desk,
         ):

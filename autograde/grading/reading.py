@@ -58,7 +58,8 @@ class Reader:
 
     def __init__(self, content: bytes, named: Path, released: NotebookNode) -> None:
         self.content, self.named, self.released = content, named, released
-        self.child = Confined(self._work, limits_of(released.metadata))
+        self.limits = limits_of(released.metadata)
+        self.child = Confined(self._work, self.limits)
 
     def __enter__(self) -> "Reader":
         return self
@@ -89,13 +90,13 @@ class Reader:
         says = submitted.metadata.get("genmap", {}).get("lesson")
         host.ask("lesson", lesson=says[:SHOWN_CHARACTERS] if isinstance(says, str) else "")
         rebuilt = rebuild(submitted, self.released)
-        nb, limits = rebuilt.notebook, limits_of(self.released.metadata)
+        nb = rebuilt.notebook
 
         def judge(ask: "Ask") -> None:
             host.ask("judge", whose=fingerprint(nb))
-            answer_all(Connection(host.take()), ask, limits.judge_wall)
+            answer_all(Connection(host.take()), ask, self.limits.judge_wall)
 
-        ran = run(nb, limits, lambda: RemoteKernel(host), judge)
+        ran = run(nb, self.limits, lambda: RemoteKernel(host), judge)
         told = host.ask("result", seconds=ran.seconds, delayed=ran.delayed, hints=rebuilt.hints)
         sanitise(nb)  # before nbconvert checks what a kernel may have forged, and refuses all of it
         record(nb, read_result(told.encode()))

@@ -98,8 +98,12 @@ class KernelProcess:
         return not any(map(ended, self._processes))
 
     def cpu(self) -> float:
-        """CPU seconds that all its processes have used, those that have ended included."""
-        return usage(*self._processes)[1]
+        """CPU seconds that all its processes have used, those that have ended included.
+
+        Without a control group, not those of children that nobody waited for.
+        """
+        counted = self.group.cpu()
+        return usage(*self._processes)[1] if counted is None else counted
 
     def kill(self) -> None:
         """End every process of it: they die with the first of their namespace."""
@@ -133,7 +137,8 @@ class KernelProcess:
             memory, cpu, count = usage(*self._processes)
             meter = self.kernels.meter
             meter.memory = max(meter.memory, memory)
-            over = memory > self.limits.memory or cpu > self.limits.cpu or count > self.limits.processes
+            over = memory > self.limits.memory or count > self.limits.processes
+            over = over or max(cpu, self.group.cpu() or 0.0) > self.limits.cpu
             over = over or _resident(reader) - before > self.limits.grader
             over = over or _terminals(first) > self.limits.terminals
             if over or _files(first, self.limits) > self.limits.files:

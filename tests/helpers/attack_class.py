@@ -282,7 +282,7 @@ def classroom(every: int) -> Iterator[Class]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("autograde.course.HIDDEN", root / "c" / "hidden")
             patch.setattr("nbgrader.api.get_alembic_version", schema_version)
-            patch.setattr("autograde.grading.submission.limits_of", lambda metadata: limits[0])
+            patch.setattr("autograde.grading.reading.limits_of", lambda metadata: limits[0])
             patch.setenv("GRADER_CANARY", f"{CANARY}-environment")
             patch.setattr(tempfile, "tempdir", str(scratch))
             patch.chdir(root / "c")

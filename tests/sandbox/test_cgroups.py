@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from autograde.sandbox import cgroups
-from autograde.sandbox.kernel_process import KernelFactory
+from autograde.sandbox.kernel_process import KernelFactory, usage
 from autograde.sandbox.limits import Limits
 from autograde.sandbox.session import Session
 
@@ -72,11 +72,35 @@ def test_a_kernel_and_all_its_children_are_in_one(real, tmp_path):
     assert left == ours, "it is gone when the kernel is"
 
 
+UNCOUNTED = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for n in range(5):
+    if os.fork() == 0:
+        start = time.process_time()
+        while time.process_time() < start + 0.2:
+            pass
+        os._exit(0)
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
+"""
+
+
+def test_children_that_nobody_waited_for_are_charged(real, tmp_path):
+    with Session(Limits(), partial(KernelFactory(Limits()).start, tmp_path)) as session:
+        before, seen = session.kernel.cpu(), usage(*session.kernel._processes)[1]
+        assert session.run(new_code_cell(UNCOUNTED))
+        assert session.kernel.cpu() - before > 0.9 > usage(*session.kernel._processes)[1] - seen
+
+
 def test_without_groups_nothing_is_done_and_doctor_says_what_to_type(monkeypatch):
     monkeypatch.setattr(cgroups, "mounted", lambda: None)
     group = cgroups.group(SMALL)
     group.take(os.getpid())
     group.remove()
+    assert group.cpu() is None
     assert group.doors == [] and cgroups.advice()
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     assert "systemd-run --user --scope -p Delegate=yes" in cgroups.advice()
@@ -131,12 +155,12 @@ def test_a_version_2_without_a_controller_is_none(version_2, controllers):
 
 
 def test_version_1_is_taken_where_our_own_group_is(tmp_path):
-    for name in cgroups.NEEDED:
+    for name in cgroups.NEEDED_1:
         (tmp_path / name / "grader").mkdir(parents=True)
-    mounts = "".join(V1.format(n=n, place=tmp_path, name=name) for n, name in enumerate(cgroups.NEEDED))
-    own = "".join(f"{n}:{name}:/grader\n" for n, name in enumerate(cgroups.NEEDED))
+    mounts = "".join(V1.format(n=n, place=tmp_path, name=name) for n, name in enumerate(cgroups.NEEDED_1))
+    own = "".join(f"{n}:{name}:/grader\n" for n, name in enumerate(cgroups.NEEDED_1))
     assert cgroups._version_1(mounts, own) == cgroups.Mounted(
-        1, {name: tmp_path / name / "grader" for name in cgroups.NEEDED}
+        1, {name: tmp_path / name / "grader" for name in cgroups.NEEDED_1}
     )
     assert cgroups._version_1(mounts, "1:memory:/\n") is None
     assert cgroups._version_1("", own) is None
