@@ -64,7 +64,7 @@ class Group:
             Path(door).write_text(str(process))
 
     def cpu(self) -> float | None:
-        """CPU seconds of all that is or was in it, children that nobody waited for too; None where uncounted."""
+        """CPU seconds of all that is or was in it, waited for or not; None where nobody counts."""
         for folder in self.folders:
             with contextlib.suppress(OSError, ValueError):
                 return int((folder / "cpuacct.usage").read_text()) / 1e9
