@@ -88,7 +88,7 @@ def _grade(
     rows = [] if nothing and graded_before and not students else _rows(course, lesson, jobs, students, again)
     failed = {row.student for row in rows if row.status == "failed"}
     standings, written = _export(course, lesson, failed, provisional, problems)
-    moved = _due_date_moved(course, lesson)
+    moved = _due_date_moved(course, lesson, problems)
     if not quiet:
         _print(course, lesson, rows, standings, [moved, *(f"Written: {os.path.relpath(p)}" for p in written)])
     if failed:
@@ -103,11 +103,15 @@ def _grade(
     }
 
 
-def _due_date_moved(course: Course, lesson: str) -> str:
-    """A line where it is another one than in the last run, else ""."""
+def _due_date_moved(course: Course, lesson: str, problems: list[str]) -> str:
+    """A line where it is another one than in the last run, else ""; what was graded is shown in any case."""
     from autograde.grading.lateness import look_at_due_date
 
-    return look_at_due_date(course, lesson) or ""
+    try:
+        return look_at_due_date(course, lesson) or ""
+    except CourseError as error:
+        problems.append(str(error))
+        return ""
 
 
 def _rows(
