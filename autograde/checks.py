@@ -113,27 +113,6 @@ def entries(value: Any) -> dict[Any, Any]:
     return value
 
 
-def leaves_alone(student: Student, function: Handle, *arguments: Any) -> bool:
-    """Whether the call `function(*arguments)` leaves all numbers in its arguments as they were.
-
-    They are compared here: what an answer's own process says of itself decides nothing.
-    """
-    return _same(list(arguments), student.after(function, *arguments))
-
-
-def _same(given: Any, left: Any) -> bool:
-    if isinstance(given, Handle):
-        return isinstance(left, Handle)
-    if isinstance(given, list | tuple):
-        return type(left) is type(given) and len(left) == len(given) and all(map(_same, given, left))
-    if not hasattr(given, "dtype"):
-        return type(left) is type(given) and bool(left == given)
-    if not hasattr(left, "dtype") or left.dtype != given.dtype:
-        return False
-    before, after = np.asarray(given), np.asarray(left)
-    return before.shape == after.shape and np.array_equal(before, after, equal_nan=before.dtype.kind in "fc")
-
-
 def listed(value: Any, kind: type) -> list[Any]:
     """`value`, a list, a tuple or an iterator whose items are all of the type `kind`, as a list.
 

@@ -1,4 +1,4 @@
-"""Answer files: wrong and other right answers to a lesson's exercises, whole cells or edits of the reference.
+"""Answer files: wrong and right answers to a lesson's exercises, whole cells or edits of the reference.
 
 An edit is a cell of calls, which are read and never run:
 
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from autograde.authoring.percent import Cell, check_name, read_cells, refuse
 from autograde.cells import BEGIN, END
+from autograde.judging.verdict import PROMISE
 
-MARKS = ("wrong", "right", "fails", "name")
-TEST = re.compile(r"test_[A-Za-z0-9_]+")
+KINDS = ("wrong", "right", "equivalent")
+MARKS = (*KINDS, "fails", "name")
+TEST = re.compile(rf"test_[A-Za-z0-9_]+|{PROMISE}")
 ARGUMENTS = {"replace": 2, "strike": 1}
 
 
@@ -50,7 +52,7 @@ class Edit:
 class Answer:
     """A wrong or another right answer to an exercise.
 
-    kind: "wrong" or "right".
+    kind: "wrong", "right" or "equivalent": a mutant that is as right as the reference; its name says why.
     exercise: its name.
     fails: the hidden test that a wrong one must fail.
     name: what it does.
@@ -120,14 +122,14 @@ def _times(count: int) -> str:
 
 
 def _read_answer(cell: Cell, named: bool) -> Answer:
-    kinds = [kind for kind in ("wrong", "right") if kind in cell.marks]
+    kinds = [kind for kind in KINDS if kind in cell.marks]
     if cell.markdown or len(kinds) != 1:
         raise cell.refuse('an answer is a code cell that begins `# %% wrong="exercise"` or `# %% right=...`.')
     kind, fails, name = kinds[0], cell.marks.get("fails"), cell.marks.get("name")
     if not (isinstance(name, str) and name.strip()):
         raise cell.refuse('give the answer a name, such as name="forgets the bin width".')
-    if kind == "right" and "fails" in cell.marks:
-        raise cell.refuse("a right answer fails no test: drop fails, or mark it as wrong.")
+    if kind != "wrong" and "fails" in cell.marks:
+        raise cell.refuse("only a wrong answer fails a test: drop fails, or mark it as wrong.")
     needed = kind == "wrong" and (named or fails is not None)
     if needed and not (isinstance(fails, str) and TEST.fullmatch(fails)):
         raise cell.refuse('name the hidden test that must fail, such as fails="test_whole_line".')

@@ -33,8 +33,8 @@ from autograde.sandbox.workers import forked_map
 
 EXPECTED_FULL = frozenset(["reference", "right"])
 EXPECTED_NOTHING = frozenset(["blank", "trivial"])
-SEEDS = {"reference": 20, "right": 10, "wrong": 3, "blank": 1, "trivial": 1}
-TRIVIAL_CALL_SECONDS = 2.0  # a chapter's training loop pasted in may run for long
+SEEDS = {"reference": 20, "right": 10, "wrong": 3, "blank": 1, "trivial": 1, "mutant": 3}
+SHORT = {"trivial": 2.0, "mutant": 2.0}  # seconds of a call: what is changed or pasted in may run for long
 CANDIDATE_SECONDS = 60.0  # for one answer with all its seeds
 
 
@@ -42,7 +42,7 @@ CANDIDATE_SECONDS = 60.0  # for one answer with all its seeds
 class Candidate:
     """An answer to try; without a source it is in the namespace already, or trivial_answers.py makes it."""
 
-    kind: str  # reference, blank, right, wrong, trivial
+    kind: str  # reference, blank, right, wrong, trivial, mutant
     exercise: str
     name: str
     source: str | None = None
@@ -96,6 +96,8 @@ def listed(lesson: Lesson, path: Path, named: bool = True) -> list[Candidate]:
     """The answers of an answer file; where not `named`, wrong ones need not say which test they fail."""
     found = []
     for answer in read_answers(path, named):
+        if answer.kind == "equivalent":  # see mutation.py
+            continue
         if answer.exercise not in lesson.solutions:
             raise CourseError(f"{path}:{answer.line}: no exercise {answer.exercise!r}.")
         source = answer.cell(lesson.solutions[answer.exercise])
@@ -167,7 +169,7 @@ def _judge(lesson: Lesson, candidate: Candidate, plugin: Judge, session: pytest.
         error = run_cell(shell, candidate.source)
         if error is not None:
             return f"does not run: its cell raises {type(error).__name__}: {error}"
-    limit = TRIVIAL_CALL_SECONDS if candidate.kind == "trivial" else lesson.limits.call
+    limit = SHORT.get(candidate.kind, lesson.limits.call)
     plugin.ask = in_process(shell.user_ns, limit)
     verdicts = plugin.judge_collected(session, candidate.exercise, seeds)
     return [[asdict(test) for test in verdict.get(candidate.exercise, [])] for verdict in verdicts]

@@ -32,7 +32,7 @@ from autograde.errors import CourseError, StudentError
 from autograde.grading import prestart
 from autograde.grading.submission import grade_notebook
 from autograde.judging.chapter import prepare, run_cells
-from autograde.judging.verdict import Outcome, passed_share
+from autograde.judging.verdict import PROMISE, Outcome, passed_share
 from autograde.sandbox.kernel_process import sandbox_problem
 from autograde.sandbox.workers import forked
 
@@ -92,7 +92,7 @@ RULES = (
     ),
     Rule(
         WRONG,
-        lambda candidate, tests: passed_share(tests) > 0.5,
+        lambda candidate, tests: passed_share(tests) > 0.5 and candidate.fails != PROMISE,
         lambda candidate, tests: f"keeps {passed_share(tests):.0%} of the points",
     ),
 )
@@ -118,7 +118,7 @@ def verify_lesson(course: Course, name: str, jobs: int) -> dict[str, Any]:
     start = time.perf_counter()
     prepare()
     lesson = read_sources(course, name)
-    with _chapter(lesson) as (namespace, failures):
+    with chapter(lesson) as (namespace, failures):
         candidates = read_candidates(lesson, namespace)
         table, problems = _matrix(lesson, candidates, jobs)
     problems = [*(f"the chapter does not run: {failure}" for failure in failures), *problems]
@@ -136,7 +136,7 @@ def judge_answers(course: Course, name: str, path: Path) -> list[dict[str, Any]]
     def work() -> list[dict[str, Any]]:
         lesson = read_sources(course, name)
         candidates = listed(lesson, path, named=False)
-        with _chapter(lesson) as (_, failures):
+        with chapter(lesson) as (_, failures):
             if failures:
                 raise CourseError(f"{name}: the chapter does not run: {'; '.join(failures)}.")
             found = dict(judged(lesson, candidates, SECRET, default_jobs(), seeds=ANSWER_SEEDS))
@@ -160,7 +160,7 @@ def _row(candidate: Candidate, outcome: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _chapter(lesson: Lesson) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def chapter(lesson: Lesson) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """The chapter's names, in a working folder of its own: lessons write their files there."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         yield run_cells(cell.source for cell in cells_to_run(lesson.notebook))

@@ -10,7 +10,7 @@ from scipy.special import logsumexp, xlogy
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
-from autograde.checks import array, leaves_alone, number, parts
+from autograde.checks import array, number, parts
 
 
 def tensor(value):
@@ -43,10 +43,8 @@ def test_blocks(student, rng):
 
 @pytest.mark.exercise("log-mean-exp", weight=1)
 def test_shift_and_order(student, rng):
-    """Adding a large constant to all terms adds it to the answer. The order of the blocks does not matter,
-    and the blocks stay as they are."""
+    """Adding a large constant to all terms adds it to the answer. The order of the blocks does not matter."""
     blocks = uneven_blocks(rng, 0)
-    assert leaves_alone(student, student.log_mean_exp, [tensor(b) for b in blocks])
     for shift in (5e4, -5e4):
         check_mean(student, [b + shift for b in blocks])
         check_mean(student, [b + shift for b in blocks[::-1]])
@@ -100,7 +98,6 @@ def test_weighted_sums(student, rng):
     x, r, w = rng.normal(size=(30, 3)), rng.dirichlet(np.ones(2), 30), np.exp(rng.normal(size=30))
     (_, mu, Sigma), (_, far, wide) = (tied(student, scale * x, r, w) for scale in (1e-6, 1))
     assert 1e12 * Sigma == pytest.approx(wide, rel=1e-6) and 1e6 * mu == pytest.approx(far, rel=1e-6)
-    assert leaves_alone(student, student.tied_m_step, *map(tensor, (x, r, w)))
 
 
 @pytest.mark.exercise("tied-m-step", weight=2)
@@ -332,7 +329,7 @@ def test_fillings_follow_the_conditional(student, rng):
 def test_far_apart_rows(student, rng):
     """Rows do not mix: each is filled from its own observed part, which stays as it was to the last digit of
     float64, and strongly correlated coordinates follow it closely. The generator decides, also about the
-    component: the same seed gives the same, another seed something else. x itself is left alone."""
+    component: the same seed gives the same, another seed something else."""
     D, seed = 4, int(rng.integers(2**31))
     Sigma = 0.01 * np.eye(D) + np.ones((D, D))
     model = np.log([0.5, 0.5]), np.array([[0.0] * D, [50.0] * D]), np.array([Sigma, Sigma])
@@ -347,8 +344,6 @@ def test_far_apart_rows(student, rng):
     check_missing(student, x, model)
     near = model[0], np.array([[0.0] * D, [1.0] * D]), model[2]
     assert np.array_equal(*[fill(student, np.full((40, D), np.nan), near, seed) for _ in range(2)])
-    arguments = (*map(tensor, (x, *near)), student.generator(seed))
-    assert leaves_alone(student, student.fill_in, *arguments)
     one = random_mixture(rng, 2, 2)
     check_draws(student, np.array([rng.normal(), np.nan]), one, seed)
 

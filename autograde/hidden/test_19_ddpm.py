@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from autograde.checks import array, entries, leaves_alone, parts
+from autograde.checks import array, entries, parts
 
 NAMES = "x_t", "x_0", "eps", "v"
 
@@ -172,11 +172,10 @@ def test_betas_give_the_table_back(student, rng):
 
 @pytest.mark.exercise("zero-terminal", weight=1)
 def test_again_changes_nothing(student, rng):
-    """A table that already ends at 0 comes back as it was. The table that came in is not written to."""
+    """A table that already ends at 0 comes back as it was."""
     table = falling_table(rng, 12, 0.0)
     new, _ = check_table(student, table)
     assert new == pytest.approx(table, abs=1e-9)
-    assert leaves_alone(student, student.zero_terminal, tensor(falling_table(rng, 9, 0.3)))
 
 
 # --- min-snr: the oracle is that the three losses of one and the same guess are equal ---

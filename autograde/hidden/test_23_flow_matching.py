@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from autograde.checks import array, from_tensor, leaves_alone, parts
+from autograde.checks import array, from_tensor, parts
 from autograde.errors import Unusable
 
 
@@ -71,11 +71,9 @@ def test_both_ends_of_the_path(student, rng):
 
 @pytest.mark.exercise("path-ends", weight=1)
 def test_no_answer_is_said(student, rng):
-    """One example whose point and velocity tell the same is enough to raise ValueError; nothing is changed
-    in place."""
-    x_0, eps, *path = some_path(rng, 4, (3,))
+    """One example whose point and velocity tell the same is enough to raise ValueError."""
+    x_0, eps, *_ = some_path(rng, 4, (3,))
     x, u = tensor(x_0), tensor(eps)
-    assert leaves_alone(student, student.path_ends, x, u, *map(tensor, path))
     a, s = rng.integers(1, 5, (2, 4)).astype(float)
     da, ds = 2.0 * a, 2.0 * s
     da[1:] += 1
@@ -134,9 +132,6 @@ def test_any_dimension(student, rng):
             assert velocity(student, x, t, *mixture) == pytest.approx(slow_velocity(x, t, *mixture), abs=1e-8)
     x = rng.normal(size=(5, 3))
     assert velocity(student, x, 0.0, *some_mixture(rng, 2, 3)) == pytest.approx(-x, abs=1e-8)
-    assert leaves_alone(
-        student, student.mixture_velocity, tensor(x), 0.5, *map(tensor, some_mixture(rng, 2, 3))
-    )
 
 
 @pytest.mark.exercise("mixture-velocity", weight=3)
@@ -300,8 +295,7 @@ def test_small_entropy(student, rng):
 
 @pytest.mark.exercise("entropic-plan", weight=1)
 def test_weights_of_zero(student, rng):
-    """Rows and columns of weight 0 are 0; the others are as if those were not there. The inputs stay as
-    they are."""
+    """Rows and columns of weight 0 are 0; the others are as if those were not there."""
     C, a, b = some_transport(rng, 5, 4)
     i, j = rng.integers(0, 5), rng.integers(0, 4)
     a[i] = b[j] = 0
@@ -311,7 +305,6 @@ def test_weights_of_zero(student, rng):
     smaller = plan(student, *(np.delete(np.delete(C, i, 0), j, 1), np.delete(a, i), np.delete(b, j)), 0.5)
     assert np.delete(np.delete(P, i, 0), j, 1) == pytest.approx(smaller, abs=1e-7)
     assert P.sum(1) == pytest.approx(a, abs=1e-7) and P.sum(0) == pytest.approx(b, abs=1e-7)
-    assert leaves_alone(student, student.entropic_plan, tensor(C), tensor(a), tensor(b), 0.5, 20)
 
 
 # --- straightness: closed forms, and a slow sum ---
@@ -460,8 +453,7 @@ def test_order(student, rng):
 
 @pytest.mark.exercise("hutchinson", weight=1)
 def test_gradients_off(student, rng):
-    """The answer is the same with gradients switched off, it asks for no gradient itself, and the inputs stay
-    as they are."""
+    """The answer is the same with gradients switched off, and it asks for no gradient itself."""
     u, x, v = student.define(bent(rng, 2)[0]), rng.normal(size=(2, 2)), rng.normal(size=(1, 2, 2))
     off = student.define(
         "def off(f, *arguments):\n    import torch\n    with torch.no_grad():\n        out = f(*arguments)\n"
@@ -472,7 +464,6 @@ def test_gradients_off(student, rng):
     if gradient:
         raise Unusable("a tensor that requires a gradient where one without was expected")
     assert array(found, (1, 2)) == pytest.approx(log_p(student, u, x, v, 10), abs=1e-9)
-    assert leaves_alone(student, student.log_p_hutchinson, u, tensor(x), tensor(v), 3)
 
 
 # --- repair: Euler's steps written out here, with a net that shows place, time and class ---
@@ -524,11 +515,7 @@ def test_guidance(student, rng):
 
 @pytest.mark.exercise("repair", weight=2)
 def test_guidance_in_an_interval(student, rng):
-    """Guidance acts in the steps that start in the interval, its ends included, and in no other; the noise
-    that came in is not changed."""
+    """Guidance acts in the steps that start in the interval, its ends included, and in no other."""
     for span in ((0.0, 0.3), (0.6, 1.0), (0.25, 0.75), (0.4, 0.45)):
         check_pairs(student, rng, rng.uniform(2, 4), span, 8)
         check_pairs(student, rng, rng.uniform(2, 4), (span[0] + 0.03, span[1] + 0.03), 5)
-    net = student.define(NET.format(a=1, b=1, c=1))
-    x, y = tensor(rng.normal(size=(3, 2))), torch.tensor([0, 1, 2])
-    assert leaves_alone(student, student.guided_pairs, net, x, y, 2.0, (0.0, 1.0), 3, 3)

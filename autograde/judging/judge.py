@@ -23,9 +23,12 @@ import pytest
 
 from autograde.errors import Died, StudentError, TimedOut
 from autograde.judging.student import Ask, Student
-from autograde.judging.verdict import HiddenTestError, Outcome, Verdict
+from autograde.judging.verdict import PROMISE, HiddenTestError, Outcome, Verdict
+from autograde.sandbox import promises
 
 MAX_LOST_CALLS = 2  # deaths or time-outs of one exercise
+PROMISED = "An answer leaves its arguments and the settings of the process as they are."
+PROMISE_SHARE = 0.1  # of the points that the answer has otherwise, the same everywhere
 UNUSED = "warnings threadexception skipping setuponly setupplan tmpdir stepwise junitxml doctest pastebin"
 OPTIONS = [
     *("-c", os.devnull, "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=no"),
@@ -70,10 +73,12 @@ class Judge:
     interrupted: bool = False
     current: tuple[int, str] = (0, "")  # the test that runs: number of its seed, name
     lost: dict[tuple[int, str], list[StudentError]] = field(default_factory=dict)
+    broken: dict[tuple[int, str], set[str]] = field(default_factory=dict)  # promises: seed and exercise
+    changes: dict[str, frozenset[str]] = field(default_factory=dict)  # what an exercise may change
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Declare the marker."""
-        config.addinivalue_line("markers", "exercise(name, weight=1): the exercise that a hidden test judges")
+        config.addinivalue_line("markers", "exercise(name, weight=1, changes=()): what a hidden test judges")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Every test runs once for each seed."""
@@ -149,9 +154,14 @@ class Judge:
             self.errors.append(f"{item.name} is marked {min(strange)}: a hidden test always runs")
             return False
         sentence, weight = " ".join(function.__doc__.split()), mark.kwargs.get("weight", 1)
-        if set(mark.kwargs) - {"weight"} or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            self.errors.append(f"{item.name} needs a positive number as its weight, and nothing else")
+        if not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            self.errors.append(f"{item.name} needs a positive number as its weight")
             return False
+        changes = frozenset(mark.kwargs.get("changes", ()))
+        if set(mark.kwargs) - {"weight", "changes"} or changes - promises.SAID.keys():
+            self.errors.append(f"{item.name} has an exercise marker that says what nobody knows")
+            return False
+        self.changes[mark.args[0]] = self.changes.get(mark.args[0], frozenset()) | changes
         self.tests.setdefault(self._key(item), _Test(mark.args[0], weight, sentence))
         return True
 
@@ -165,6 +175,8 @@ class Judge:
         report = yield
         test = self.tests[self._key(item)]
         test.seen += call.when == "call"
+        if call.when == "call" and (broken := self.answers._take_broken() - self.changes[test.exercise]):
+            self.broken.setdefault((self._key(item)[0], test.exercise), set()).update(broken)
         if call.excinfo is not None:
             error = call.excinfo.value
             if call.when == "setup" and not isinstance(error, StudentError):
@@ -192,7 +204,17 @@ class Judge:
             message = "" if passed else f"{test.sentence} {test.reason}".strip()
             outcome = Outcome(name, test.weight, passed, test.sentence, message)
             verdicts[seed].setdefault(test.exercise, []).append(outcome)
+        for (seed, exercise), broken in self.broken.items():
+            outcomes = verdicts[seed][exercise]
+            outcomes.append(_promise(broken, math.fsum(outcome.weight for outcome in outcomes)))
         return verdicts
+
+
+def _promise(broken: set[str], weight: float) -> Outcome:
+    """What takes PROMISE_SHARE off, beside tests of so much weight."""
+    named = ", ".join(said for name, said in promises.SAID.items() if name in broken)
+    own = weight * PROMISE_SHARE / (1 - PROMISE_SHARE)
+    return Outcome(PROMISE, own, False, PROMISED, f"{PROMISED} Yours changed {named}.")
 
 
 def judge(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from autograde.errors import UNANSWERED, StudentError, Unusable
-from autograde.sandbox import wire
+from autograde.sandbox import promises, wire
 from autograde.sandbox.framing import WireError
 
 Ask = Callable[[str], str]
@@ -95,6 +95,7 @@ class Student:
 
     def __init__(self, ask: Ask, lines: bool = False) -> None:
         self._transport, self._lines, self._keeps = ask, lines, False
+        self._broken: set[str] = set()  # promises, since they were last `taken`
 
     def __getattr__(self, name: str) -> Handle:
         if name.startswith("__"):
@@ -112,10 +113,6 @@ class Student:
     def grad(self, function: Handle, wrt: int, *args: Any) -> Any:
         """Gradient of `function(*args).sum()` with respect to the argument at position `wrt`, or None."""
         return self._ask("grad", **function._place(), wrt=wrt, args=args)
-
-    def after(self, function: Handle, *args: Any) -> Any:
-        """The arguments, as a list, as the call `function(*args)` leaves them."""
-        return self._ask("after", **function._place(), args=args)
 
     def generator(self, seed: int, kind: str = "torch") -> Handle:
         """A seeded random generator on the learner's side, of "torch" or "numpy"."""
@@ -150,6 +147,11 @@ class Student:
             self._ask("reset")
             self._keeps = False
 
+    def _take_broken(self) -> set[str]:
+        """The promises (promises.py) that calls have broken since this was last asked."""
+        found, self._broken = self._broken, set()
+        return found
+
     def _keep(self, key: str) -> Handle:
         self._keeps = True
         return Handle(self, key)
@@ -160,9 +162,12 @@ class Student:
             reply = wire.loads(self._transport(request), self._keep)
         except WireError as error:
             raise Unusable(str(error)) from None
-        if type(reply) is not dict or len(reply) != 1:
+        if type(reply) is not dict or len(reply) > 2:
             raise Unusable("a malformed reply")
         if "ok" in reply:
+            looks = reply.get("looks")
+            if type(looks) is list and len(looks) == 2:
+                self._broken |= promises.broken(*looks)
             return reply["ok"]
         raise _failure(reply, arguments.get("target"), self._lines)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from autograde.errors import UNANSWERED, CourseError
 
+PROMISE = "promises"  # the outcome of an exercise whose answer changed what it was to leave alone
 SLUG = re.compile(r"[\w-]+")  # names of exercises, tests and phases: ours, never a learner's
 
 

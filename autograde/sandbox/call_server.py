@@ -11,7 +11,7 @@ import os
 import stat
 from typing import Any
 
-from autograde.sandbox import wire
+from autograde.sandbox import promises, wire
 from autograde.sandbox.framing import WireError
 
 MAX_MRO = 8
@@ -25,18 +25,29 @@ class CallServer:
         self.objects: dict[str, Any] = {}
 
     def answer(self, request: str) -> str:
-        """One request, one reply: {"ok": value}, {"unusable": why} or {"error": {...}}; nothing escapes."""
+        """One request, one reply: {"ok": value, "looks": two}, {"unusable": why} or {"error": {...}}.
+
+        Nothing escapes. The looks are those of promises.py, before and after a call.
+        """
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 question = wire.loads(request, self._resolve, strided=True)
-                result = getattr(self, "do_" + question["op"])(**question["arguments"])
-            return wire.dumps({"ok": result}, self._keep)
+                result, looks = self._done(question["op"], question["arguments"])
+            return wire.dumps({"ok": result, "looks": looks}, self._keep)
         except WireError as error:
             return wire.dumps({"unusable": str(error)}, self._keep)
         except BaseException as error:  # SystemExit too: the learner's code must not end the session
             if isinstance(error, KeyboardInterrupt) and self.interruptible:
                 raise
             return wire.dumps({"error": self._describe(error)}, self._keep)
+
+    def _done(self, op: str, arguments: dict[str, Any]) -> tuple[Any, list[dict[str, str]]]:
+        if op != "call":
+            return getattr(self, "do_" + op)(**arguments), []
+        given = arguments["args"], arguments["kwargs"]
+        before = promises.look(*given)
+        result = self.do_call(**arguments)
+        return result, [before, promises.look(*given)]
 
     def do_reset(self) -> None:
         """Forget the objects kept for an earlier test."""
@@ -45,11 +56,6 @@ class CallServer:
     def do_call(self, target: Any, path: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call `target.path(*args, **kwargs)`."""
         return self._find(target, path)(*args, **kwargs)
-
-    def do_after(self, target: Any, path: list[str], args: tuple[Any, ...]) -> Any:
-        """Call `target.path(*args)` and return its arguments."""
-        self._find(target, path)(*args)
-        return list(args)
 
     def do_value(self, target: Any, path: list[str]) -> Any:
         """The value of `target.path` itself."""

@@ -16,7 +16,14 @@ from autograde.errors import CourseError
 from autograde.sandbox.seccomp import FOR_KERNELS, open_filter
 
 PROGRAM = Path(__file__).with_name("forkserver.py")
-PARTS = ("protocol", "framing", "wire", "call_server", "cell_executor")  # run in a kernel, in this order
+PARTS = (
+    "protocol",
+    "framing",
+    "wire",
+    "promises",
+    "call_server",
+    "cell_executor",
+)  # run in a kernel, in this order
 ENDED = "The process that kernels are forked from has ended: run again, or `autograde doctor`"
 REPLY_SECONDS = 120.0  # for all imports and a fork
 KERNEL = (  # what a kernel imports at its start and with its first cell

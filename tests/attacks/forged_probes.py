@@ -1,6 +1,6 @@
 """Writes to its inputs, and forges every comparison and copy in its process that could find it."""
 
-SCORE = 17.0  # all but what not writing to inputs, and the note, are worth
+SCORE = 17.45  # all but the note and a tenth, which not writing to inputs is worth
 EXTRA = [
     """
 import copy

@@ -40,7 +40,7 @@ BAD_ANSWERS = [  # as in test_rules
     ("no test", "name the hidden test", {WRONG: WRONG.replace(' fails="test_weights"', "") + "<<<"}),
     ("test's name", "name the hidden test", {WRONG: WRONG.replace("test_weights", "weights") + "<<<"}),
     ("list of tests", "name the hidden test", {WRONG: WRONG.replace('"test_weights"', "[]") + "<<<"}),
-    ("right one fails", "a right answer fails no test", {RIGHT: RIGHT + ' fails="test_weights"<<<'}),
+    ("right one fails", "only a wrong answer fails a test", {RIGHT: RIGHT + ' fails="test_weights"<<<'}),
     ("malformed exercise", "malformed name 'Mean'", {WRONG: WRONG.replace("weighted-mean", "Mean") + "<<<"}),
     ("exercise is a list", "malformed name []", {RIGHT: RIGHT.replace('"weighted-mean"', "[]") + "<<<"}),
     ("unknown marker", "unknown marker 'fail'", {WRONG: WRONG.replace("fails", "fail") + "<<<"}),

@@ -8,13 +8,14 @@ from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autograde.errors import CourseError, Died
 from autograde.judging.in_process import in_process
 from autograde.judging.judge import judge
 from autograde.judging.judge_client import JudgeClient, Trial, answer_all
-from autograde.judging.verdict import HiddenTestError, NoVerdict, passed_share, score
+from autograde.judging.verdict import PROMISE, HiddenTestError, NoVerdict, passed_share, score
 from autograde.sandbox.confined import CONFINEMENT
 from autograde.sandbox.limits import Limits
 
@@ -76,6 +77,55 @@ def test_the_message_is_the_docstring_and_the_reason(tests):
     assert verdict_of(tests, total=lambda x: -1)["sum"][1].message == "Nothing sums to zero."
 
 
+def emptied(x):
+    total = sum(x)
+    x.clear()
+    return total
+
+
+def drawn(x):
+    np.random.rand()
+    return sum(x)
+
+
+def test_a_promise_that_is_broken_costs_a_tenth_and_is_named(tests):
+    found = verdict_of(tests, total=emptied)["sum"]
+    assert [test.name for test in found if not test.passed] == [PROMISE]
+    assert passed_share(found) == pytest.approx(0.9)
+    assert found[-1].message.endswith("Yours changed its arguments.")
+    both = verdict_of(tests, total=lambda x: emptied(x) + 0 * drawn(x))["sum"]
+    assert passed_share(both) == pytest.approx(0.9), "a tenth in all"
+    assert both[-1].message.endswith("Yours changed its arguments, the global random state.")
+    assert passed_share(verdict_of(tests, total=lambda x: 0 * drawn(x))["sum"]) == pytest.approx(0.9 / 4)
+
+
+def test_a_promise_that_is_kept_gains_nothing(tests):
+    assert passed_share(verdict_of(tests, total=lambda x: -1)["sum"]) == 0
+
+
+def test_a_promise_is_of_its_own_exercise_and_seed(tests):
+    found = judge(tests, in_process(namespace(note=drawn_once()), 1), b"key", ["a", "b"])
+    assert [[len(each["sum"]), len(each["seen"])] for each in found] == [[2, 2], [2, 1]]
+
+
+def drawn_once():
+    """An answer that uses the global random numbers when it is first called."""
+    calls = []
+
+    def note(n):
+        calls.append(n)
+        if len(calls) == 1:
+            np.random.rand()
+
+    return note
+
+
+def test_what_an_exercise_may_change_is_no_promise(tests):
+    tests.write_text(TESTS.replace('@exercise("sum")', '@exercise("sum", changes=["random"])'))
+    assert passed_share(verdict_of(tests, total=drawn)["sum"]) == 1
+    assert passed_share(verdict_of(tests, total=emptied)["sum"]) == pytest.approx(0.9)
+
+
 def test_inputs_depend_on_secret_submission_and_test_and_repeat(tests):
     def inputs(secret: bytes, seeds: list[str]) -> list[int]:
         seen: list[int] = []
@@ -110,6 +160,8 @@ def test_only_the_exercises_asked_for_are_judged(tests):
         "def broken(:",
         "",
         "@exercise('a')\ndef test_x(no_such_fixture):\n    '''Says.'''\n\nraise RuntimeError",
+        "@exercise('a', changes=['mood'])\ndef test_x(student):\n    '''Says.'''",
+        "@exercise('a', returns='float')\ndef test_x(student):\n    '''Says.'''",
         "@exercise('a')\n@pytest.mark.skip\ndef test_x(student):\n    '''Says.'''",
         "@exercise('a')\n@pytest.mark.xfail\ndef test_x(student):\n    '''Says.'''",
         "import unittest\n\n\nclass T(unittest.TestCase):\n    def test_y(self):\n        '''Says.'''",

@@ -1,0 +1,59 @@
+"""`autograde verify --mutants`: which small faults of the references the hidden tests do not find."""
+
+import json
+import math
+from typing import Any
+
+from rich.progress import track
+from rich.table import Table
+
+from autograde.commands.console import ERR, OUT, say
+from autograde.course import Course
+from autograde.errors import CourseError
+
+LOSING = 0.97  # of the mutants that are not equivalent, the share that has to lose points with every seed
+TITLES = ("killed", "weakly killed", "lucky", "survives", "equivalent")
+
+
+def try_all(course: Course, names: list[str], sample: int | None, as_json: bool) -> None:
+    """Judge mutants of the lessons and print what is left. Raises CourseError where that is too much."""
+    from autograde.authoring.mutation import try_mutants
+
+    reports = []
+    for name in track(names, "mutants", console=ERR, disable=not ERR.is_terminal, transient=True):
+        reports.append(report := try_mutants(course, name, sample))
+        if not as_json:
+            _print(report)
+    if as_json:
+        say(json.dumps(reports, indent=1))
+    if problems := [f"{each['lesson']}: {line}" for each in reports for line in _problems(each)]:
+        raise CourseError("\n".join(["the hidden tests are not sharp:", *problems]))
+
+
+def _problems(report: dict[str, Any]) -> list[str]:
+    counts = _sum(report)
+    losing, all_ = counts["killed"] + counts["weakly killed"], sum(counts.values()) - counts["equivalent"]
+    found = list(report["problems"])
+    if all_ - losing > math.ceil((1 - LOSING) * all_):
+        found.append(f"{losing} of {all_} mutants lose points with every seed: {LOSING:.0%} are to")
+    return found
+
+
+def _sum(report: dict[str, Any]) -> dict[str, int]:
+    return {title: sum(row.get(title, 0) for row in report["exercises"].values()) for title in TITLES}
+
+
+def _print(report: dict[str, Any]) -> None:
+    table = Table("exercise", *TITLES, title=report["lesson"])
+    for name, row in report["exercises"].items():
+        table.add_row(name, *(str(row.get(title, 0)) for title in TITLES))
+    table.add_row("all", *(str(count) for count in _sum(report).values()))
+    OUT.print(table)
+    for each in report["left"]:
+        say(f"# {each['kind']}, {each['what']}, line {each['line']} of {each['exercise']}")
+        say(f"replace({_text(each['old'])}, {_text(each['new'])})")
+
+
+def _text(lines: str) -> str:
+    """A text as an answer file has it."""
+    return json.dumps(lines.strip() if "\n" not in lines else lines, ensure_ascii=False)

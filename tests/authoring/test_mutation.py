@@ -1,0 +1,84 @@
+"""The hidden tests of the small lesson against its mutants: what is counted, and what is said of it."""
+
+import json
+
+import pytest
+from command_line import run
+from small_course import ANSWERS, HIDDEN, NAME, course
+
+from autograde.authoring.candidates import read_sources
+from autograde.authoring.mutants import mutants
+from autograde.authoring.release import release
+from autograde.course import Course
+
+__all__ = ["course"]
+BLUNT = HIDDEN.replace("([0.0, 1.0], [1.0, 3.0]) == 0.75", "([1.0, 1.0], [1.0, 1.0]) == 1")
+SAME = """
+
+# %% equivalent="weighted-mean" name="the same product, turned round"
+replace("np.dot(x, w)", "np.dot(w, x)")
+"""
+
+
+@pytest.fixture
+def lesson(course):
+    def written(answers=ANSWERS, hidden=HIDDEN):
+        (course.root / "hidden" / f"test_{NAME}.py").write_text(hidden)
+        (course.root / "hidden" / "wrong" / f"{NAME}.py").write_text(answers)
+        return course
+
+    release(course, [NAME])
+    return written
+
+
+def report(*more):
+    result = run("verify", NAME, "--mutants", "--json", *more)
+    assert result.stdout, result.output
+    return json.loads(result.stdout)[0], result
+
+
+def made(course):
+    solutions = read_sources(Course.at(course.root), NAME).solutions
+    return {each: len(mutants(each, source)) for each, source in solutions.items()}
+
+
+def test_every_mutant_is_counted_once(lesson):
+    course = lesson()
+    found, result = report()
+    assert {each: sum(row.values()) for each, row in found["exercises"].items()} == made(course)
+    assert result.exit_code == 1 and "mutants lose points with every seed: 97% are to" in result.output
+    left = [each["new"] for each in found["left"] if each["kind"] == "survives"]
+    assert any("np.dot(w, x)" in new for new in left)
+
+
+def test_sharper_tests_leave_fewer(lesson):
+    lesson(hidden=BLUNT)
+    blunt = report()[0]["exercises"]["weighted-mean"]
+    lesson()
+    sharp = report()[0]["exercises"]["weighted-mean"]
+    assert sharp["survives"] < blunt["survives"]
+
+
+def test_an_equivalent_is_not_judged_and_one_that_is_none_is_named(lesson):
+    lesson(answers=ANSWERS + SAME)
+    found, _ = report()
+    assert found["exercises"]["weighted-mean"]["equivalent"] == 1 and not found["problems"]
+    assert not any("np.dot(w, x)" in each["new"] for each in found["left"])
+    lesson(answers=ANSWERS + SAME.replace("np.dot(w, x)", "np.vdot(w, x) + 0"))
+    found, result = report()
+    assert "an equivalent is no mutant any more" in found["problems"][0] and result.exit_code == 1
+
+
+def test_a_sample_is_the_same_each_time(lesson):
+    lesson()
+    first, second = (report("--sample", "6")[0] for _ in range(2))
+    assert first == second
+    assert sum(sum(row.values()) for row in first["exercises"].values()) == 6
+
+
+def test_what_is_left_is_printed_as_an_answer_file_has_it(lesson):
+    lesson()
+    printed = run("verify", NAME, "--mutants").stdout
+    line = next(each for each in printed.splitlines() if "np.dot(w, x)" in each)
+    old, _, new = line.removeprefix("replace(").removesuffix(")").partition(', "return')
+    assert json.loads(old) == "return np.dot(x, w) / total" and "np.dot(w, x)" in new
