@@ -1,10 +1,10 @@
-# The course's commands: setup, lab, test, quality, demo. All set up first. README.md says what each does.
+# The course's commands: setup, lab, test, quality, sharp, demo. All set up first. README.md says what each does.
 PYTHON ?= python3
 STAMP := .venv/.complete
 NEEDS_PYTHON := Python 3.11 or newer is needed as "$(PYTHON)": install it, or name it: make setup PYTHON=python3.12
 NEEDS_VENV := The venv module of "$(PYTHON)" is missing: install it (on Debian and Ubuntu: apt install python3-venv).
 
-.PHONY: setup lab test quality demo again
+.PHONY: setup lab test quality sharp demo again
 
 setup: $(STAMP)
 
@@ -31,6 +31,10 @@ test: setup
 
 quality: setup
 	@.venv/bin/python -m autograde.authoring.quality $(LESSON)
+
+sharp: setup
+	@.venv/bin/autograde verify --seeds 10000 $(LESSON)
+	@.venv/bin/autograde verify --mutants $(LESSON)
 
 demo: setup
 	@.venv/bin/python -m autograde.demo

@@ -11,7 +11,7 @@ import click
 from rich.progress import track
 from rich.table import Table
 
-from autograde.commands import mutants, term
+from autograde.commands import sharp, term
 from autograde.commands.console import ERR, OUT, say
 from autograde.commands.grade import grade
 from autograde.course import Course
@@ -75,10 +75,16 @@ def bundle(target: Path | None) -> None:
 @click.argument("lessons", nargs=-1)
 @click.option("--answers", type=click.Path(path_type=Path), help="Judge the answers of this file instead.")
 @click.option("--mutants", "mutated", is_flag=True, help="Judge the references with small faults instead.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Judge right answers alone, with so many seeds.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many of a lesson's mutants, always the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(
-    lessons: tuple[str, ...], answers: Path | None, mutated: bool, sample: int | None, as_json: bool
+    lessons: tuple[str, ...],
+    answers: Path | None,
+    mutated: bool,
+    seeds: int | None,
+    sample: int | None,
+    as_json: bool,
 ) -> None:
     """Hold every exercise's hidden tests to being fair and sharp."""
     from autograde.authoring.verify import judge_answers, verify_lessons
@@ -86,7 +92,9 @@ def verify(
     course = Course.find()
     names = course.select(lessons)
     if mutated:
-        return mutants.try_all(course, names, sample, as_json)
+        return sharp.try_all(course, names, sample, as_json)
+    if seeds is not None:
+        return sharp.try_right(course, names, seeds, as_json)
     if answers is not None:
         if len(lessons) != 1:
             raise UsageError("--answers goes with one lesson: autograde verify NN_name --answers FILE.")

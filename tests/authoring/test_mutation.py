@@ -1,4 +1,4 @@
-"""The hidden tests of the small lesson against its mutants: what is counted, and what is said of it."""
+"""The hidden tests of the small lesson against mutants and many seeds: what is counted, what is said."""
 
 import json
 
@@ -82,3 +82,24 @@ def test_what_is_left_is_printed_as_an_answer_file_has_it(lesson):
     line = next(each for each in printed.splitlines() if "np.dot(w, x)" in each)
     old, _, new = line.removeprefix("replace(").removesuffix(")").partition(', "return')
     assert json.loads(old) == "return np.dot(x, w) / total" and "np.dot(w, x)" in new
+
+
+UNFAIR = '''
+
+@pytest.mark.exercise("weighted-mean")
+def test_by_chance(student, rng):
+    """Most numbers are not 0."""
+    assert student.weighted_mean([0.0, 1.0], [1.0, 3.0]) == 0.75 and rng.integers(4) != 0
+'''
+
+
+def test_a_test_that_fails_by_chance_is_unfair(lesson):
+    lesson()
+    fair = run("verify", NAME, "--seeds", "60")
+    assert fair.exit_code == 0 and "3 right answers, 60 seeds each: none lost points." in fair.stdout
+    lesson(hidden=HIDDEN + UNFAIR)
+    result = run("verify", NAME, "--seeds", "60", "--json")
+    (found,) = json.loads(result.stdout)
+    times = {each["answer"]: each["times"] for each in found["unfair"]}
+    assert set(times) == {"reference", "by a loop"} and all(3 < count < 30 for count in times.values())
+    assert result.exit_code == 1 and "'reference' fails test_by_chance" in result.output

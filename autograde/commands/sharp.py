@@ -1,4 +1,4 @@
-"""`autograde verify --mutants`: which small faults of the references the hidden tests do not find."""
+"""`autograde verify --mutants` and `--seeds`: which faults no test finds, and which right answers fail."""
 
 import json
 import math
@@ -28,6 +28,27 @@ def try_all(course: Course, names: list[str], sample: int | None, as_json: bool)
         say(json.dumps(reports, indent=1))
     if problems := [f"{each['lesson']}: {line}" for each in reports for line in _problems(each)]:
         raise CourseError("\n".join(["the hidden tests are not sharp:", *problems]))
+
+
+def try_right(course: Course, names: list[str], seeds: int, as_json: bool) -> None:
+    """Judge all right answers of the lessons with many seeds. Raises CourseError where one loses a point."""
+    from autograde.authoring.fairness import try_seeds
+
+    reports = []
+    for name in track(names, "seeds", console=ERR, disable=not ERR.is_terminal, transient=True):
+        reports.append(report := try_seeds(course, name, seeds))
+        if not as_json:
+            lost = len(report["unfair"]) or "none"
+            say(f"{name}: {report['answers']} right answers, {seeds} seeds each: {lost} lost points.")
+    if as_json:
+        say(json.dumps(reports, indent=1))
+    unfair = [(report["lesson"], each) for report in reports for each in report["unfair"]]
+    if unfair:
+        lines = [
+            f"{lesson}: {each['exercise']}: {each['answer']!r} fails {each['fails']} {each['times']} times"
+            for lesson, each in unfair
+        ]
+        raise CourseError("\n".join(["the hidden tests are not fair:", *lines]))
 
 
 def _problems(report: dict[str, Any]) -> list[str]:
