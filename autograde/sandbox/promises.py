@@ -4,9 +4,10 @@ The learner's side takes two looks at each call; the judge compares them. Like a
 may be forged, by who could as well have kept the promise.
 """
 
-import hashlib
+import ctypes
 import random
 import sys
+import zlib
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ SAID = {
     THREADS: "the number of threads",
 }
 MAX_DEPTH = 16
+MT19937_BYTES = 625 * 4  # 624 words and the place in them: mt19937_state of NumPy's mt19937.h
 
 
 def look(*arguments: Any) -> dict[str, str]:
@@ -41,36 +43,42 @@ def broken(before: object, after: object) -> set[str]:
 
 
 def _digest(value: Any) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    _feed(found, value, 0)
-    return found.hexdigest()
+    parts: list[object] = []
+    _collect(parts, value, 0)
+    return str(hash(tuple(parts)))  # of this process alone: nothing else compares it
 
 
-def _feed(found: "hashlib.blake2b", value: Any, depth: int) -> None:
+def _collect(parts: list[object], value: Any, depth: int) -> None:
     """Add plain data, arrays and tensors; of generators and objects of one's own, that they are there."""
     torch, kind = sys.modules.get("torch"), type(value)
-    found.update(f"{kind.__name__} ".encode())
+    parts.append(kind.__name__)
     if depth > MAX_DEPTH:
         return
     if kind in (list, tuple, dict):
-        found.update(f"{len(value)} ".encode())
+        parts.append(len(value))
         for part in value.items() if kind is dict else value:
-            _feed(found, part, depth + 1)
+            _collect(parts, part, depth + 1)
     elif torch is not None and kind is torch.Tensor:
-        found.update(f"{value.dtype} {tuple(value.shape)} {value.requires_grad} ".encode())
+        parts += [str(value.dtype), tuple(value.shape), value.requires_grad]
         plain = value.detach().cpu().resolve_conj().resolve_neg()
-        found.update((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().tobytes())
+        parts.append(_sum((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()))
     elif isinstance(value, np.ndarray | np.generic):
-        found.update(f"{value.dtype} {value.shape} ".encode() + value.tobytes())
+        parts += [str(value.dtype), value.shape, _sum(np.asarray(value))]
     elif kind in (str, bytes, int, float, complex, bool):
-        found.update(repr(value).encode(errors="surrogatepass"))
+        parts.append(repr(value))
+
+
+def _sum(array: np.ndarray) -> int:
+    """A checksum of its bytes, without a copy of them where they lie in a row."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data) if array.size else 0
 
 
 def _random_state() -> str:
     """A text that differs where any of the global generators was used or seeded."""
-    found = hashlib.blake2b(repr(hash(random.getstate())).encode(), digest_size=16)
-    own: Any = np.random.get_state(legacy=False)
-    found.update(own["state"]["key"].tobytes() + repr((own["state"]["pos"], own["has_gauss"])).encode())
+    own: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    parts: list[object] = [random.getstate(), id(own)]
+    if type(own).__name__ == "MT19937":  # its words themselves: a copy by NumPy takes longer than most calls
+        parts.append(ctypes.string_at(own.ctypes.state_address, MT19937_BYTES))
     if (torch := sys.modules.get("torch")) is not None:
-        found.update(torch.get_rng_state().numpy().tobytes())
-    return found.hexdigest()
+        parts.append(torch.get_rng_state().numpy().tobytes())
+    return str(hash(tuple(parts)))
