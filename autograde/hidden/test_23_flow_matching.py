@@ -71,13 +71,14 @@ def test_both_ends_of_the_path(student, rng):
 
 @pytest.mark.exercise("path-ends", weight=1)
 def test_no_answer_is_said(student, rng):
-    """One example whose point and velocity tell the same is enough to raise ValueError."""
-    x_0, eps, *_ = some_path(rng, 4, (3,))
-    x, u = tensor(x_0), tensor(eps)
-    a, s = rng.integers(1, 5, (2, 4)).astype(float)
-    da, ds = 2.0 * a, 2.0 * s
-    da[1:] += 1
-    student.raises(ValueError, student.path_ends, x, u, *map(tensor, (a, s, da, ds)))
+    """One example whose point and velocity tell the same is enough to raise ValueError, wherever it stands,
+    also when it is the only one; and so are all of them."""
+    for B, same in ((4, [0]), (4, [3]), (4, [0, 1, 2, 3]), (1, [0])):
+        x, u = map(tensor, rng.normal(size=(2, B, 3)))
+        a, s = rng.integers(1, 5, (2, B)).astype(float)
+        da, ds = 2 * a, 2 * s + 1
+        ds[same] -= 1
+        student.raises(ValueError, student.path_ends, x, u, *map(tensor, (a, s, da, ds)))
 
 
 # --- mixture-velocity: oracles are the moving quantiles, the score, and a sum in the slowest way ---
@@ -239,7 +240,7 @@ def test_stages_and_refusals(student, rng):
     asked = count(student.rk_step, t, h, A, b, c)
     assert type(asked) is list and sorted(asked) == pytest.approx(sorted(t + h * np.array(c)))
     u = student.define("def u(x, t):\n    return x")
-    for row, column in ((0, 0), (1, 1), (0, 1), (1, 2), (0, 2)):
+    for row, column in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)):
         A = np.tril(np.ones((3, 3)), -1)
         A[row, column] = -0.25
         student.raises(
@@ -391,7 +392,12 @@ def log_p(student, u, x, v, steps):
 @pytest.mark.exercise("hutchinson", weight=2)
 def test_each_probe_of_a_linear_flow(student, rng):
     """For a velocity that is linear in x every probe's estimate is known in closed form, also of probes of
-    any length, one or many, in one dimension or several."""
+    any length, one or many, in one dimension or several. Where the velocity is the same along a path, one
+    step is exact, to the digits of float64."""
+    x, v, shear = np.array([[0.5, 0.2]]), np.array([[[1.0, -2.0]]]), np.array([[0.0, 30.0], [0.0, 0.0]])
+    wanted = norm.logpdf(x + x @ shear.T).sum(1) + (v @ shear.T * v).sum(2)
+    for steps in (1, 4):
+        assert log_p(student, linear(student, shear), x, v, steps) == pytest.approx(wanted, abs=1e-7)
     for M, B, D in ((3, 4, 3), (1, 2, 5), (4, 1, 1), (2, 2, 2)):
         A, x = 0.4 / math.sqrt(D) * rng.normal(size=(D, D)), rng.normal(size=(B, D))
         v = rng.normal(size=(M, B, D))
@@ -434,7 +440,11 @@ def by_solver(both, x, v):
 @pytest.mark.exercise("hutchinson", weight=1)
 def test_a_bent_flow(student, rng):
     """For a velocity that depends on place and time, each probe, kept along the whole path, gives what an
-    outside solver finds."""
+    outside solver finds; and for one that grows in proportion to time and place, the closed form."""
+    x, v = np.array([[1.0, -0.5]]), np.array([[[1.0, 2.0]]])
+    growing = student.define("def u(x, t):\n    return t * x\n")
+    wanted = norm.logpdf(x * np.exp(0.5)).sum(1) + 0.5 * (v**2).sum(2)
+    assert log_p(student, growing, x, v, 40) == pytest.approx(wanted, abs=2e-2)
     source, both = bent(rng, 3)
     x, v = rng.normal(size=(3, 3)), rng.choice([-1.0, 1.0], (2, 3, 3))
     wanted = np.array([[by_solver(both, x[b], v[m, b]) for b in range(3)] for m in range(2)])

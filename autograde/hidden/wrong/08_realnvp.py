@@ -17,6 +17,12 @@ replace("log_p_z(c + root), log_p_z(c - root)", "log_p_z(root), log_p_z(-root)")
 # %% wrong="fold" fails="test_both_branches" name="the stretch at y instead of z"
 replace("root.log()", "y.abs().log()")
 
+# %% equivalent="fold" name="a density that is asked at NaN below 0, where its answer is not used"
+replace("y.clamp(min=torch.finfo(y.dtype).tiny).sqrt()", "y.sqrt()")
+# %% equivalent="fold" name="the logarithm of a sum, whose terms may change places"
+replace("log_p_z(c + root), log_p_z(c - root)", "log_p_z(c - root), log_p_z(c + root)")
+# %% equivalent="fold" name="y is never exactly 0"
+replace("masked_fill(y < 0", "masked_fill(y <= 0")
 
 # %% right="fold" name="only where y is positive, by a logsumexp"
 def log_p_folded(y, log_p_z, c):
@@ -41,6 +47,10 @@ replace("(0.5 * (v + eps).log() - gamma).exp()", "(v + eps).sqrt() / gamma")
 replace("(1, -1) + (1,) * (x.ndim - 2)", "(1,) * (x.ndim - 1) + (-1,)")
 replace("(1, -1) + (1,) * (z.ndim - 2)", "(1,) * (z.ndim - 1) + (-1,)")
 
+# %% equivalent="batch-norm" name="all pictures of a batch have as many pixels"
+replace("x[0, 0].numel()", "x[-1, 0].numel()")
+# %% equivalent="batch-norm" name="all channels have as many pixels"
+replace("x[0, 0].numel()", "x[0, -1].numel()")
 
 # %% right="batch-norm" name="torch's own, and a loop over the channels"
 def batch_norm(x, m, v, gamma, beta, eps):
@@ -104,6 +114,14 @@ replace("tanh(middle[:, :, None] - m)", "tanh(middle[:, :, None] * m)")
 replace("return z, torch", "return torch.cat([z[:, mask], z[:, ~mask]], dim=1), torch")
 replace("return x", "return torch.cat([x[:, mask], x[:, ~mask]], dim=1)")
 
+# %% equivalent="monotone" name="99 halvings, when about 60 use up the digits of a float64"
+replace("range(100)", "range(99)")
+# %% equivalent="monotone" name="one halving less, when about 60 use up the digits of a float64"
+replace("range(100)", "range(100 - 1)")
+# %% equivalent="monotone" name="one halving more"
+replace("range(100)", "range(101)")
+# %% equivalent="monotone" name="a middle that is the answer may become either end"
+replace(".sum(dim=2) > z_b", ".sum(dim=2) >= z_b")
 
 # %% right="monotone" name="a loop over k, and steps that halve"
 def tanh_coupling(x, mask, net):
@@ -152,6 +170,8 @@ replace("-log_P", "-log_P.mean().expand(N)")
 # %% wrong="iw-bits" fails="test_many_draws_reach_the_truth" name="the sign"
 replace("-log_P", "log_P")
 
+# %% equivalent="iw-bits" name="noise of 24 random bits is uniform, too"
+replace(", dtype=k.dtype", "")
 
 # %% right="iw-bits" name="draws of a picture side by side, scaled by the largest"
 replace("torch.rand(K, N, D,", "torch.rand(N, K, D,")

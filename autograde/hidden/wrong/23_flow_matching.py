@@ -48,6 +48,8 @@ replace("v = (1 - t) ** 2 * c + t**2  # (K, D)", "t = 1 - t\nv = (1 - t) ** 2 * 
 # %% wrong="mixture-velocity" fails="test_any_dimension" name="x_0 from x and the noise: divides by 1 - t"
 replace("(t - (1 - t) * c) / v * gap - mu", "(t / v * gap - x[:, None]) / (1 - t)")
 
+# %% equivalent="mixture-velocity" name="a square loses the sign"
+replace("(1 - t) ** 2", "(t - 1) ** 2")
 
 # %% wrong="mixture-velocity" fails="test_any_dimension" name="one Gaussian of the same mean and variance"
 def mixture_velocity(x, t, log_pi, mu, c):
@@ -75,6 +77,12 @@ replace("t + c[i] * h", "t + sum(A[i]) * h")
 # %% wrong="butcher" fails="test_any_table" name="RK4, whatever the table"
 replace("k = []", "return rk4(u, x, t, h)")
 
+# %% equivalent="butcher" name="there are as many slopes as weights anyhow"
+replace("zip(b, k, strict=True)", "zip(b, k)")
+# %% equivalent="butcher" name="there are as many slopes as weights: nothing to be strict about"
+replace("strict=True", "strict=False")
+# %% equivalent="butcher" name="a product, whose factors may change places"
+replace("zip(b, k, strict=True)", "zip(k, b, strict=True)")
 
 # %% right="butcher" name="slopes in one tensor"
 def rk_step(u, x, t, h, A, b, c):
@@ -109,6 +117,8 @@ replace("a.log(), b.log()", "-math.log(len(a)), -math.log(len(b))")
 # %% wrong="entropic-plan" fails="test_the_best_plan" name="one round"
 replace("range(rounds)", "range(1)")
 
+# %% equivalent="entropic-plan" name="a number added to all of g is taken from all of f, and P is the same"
+replace("torch.zeros_like(b)", "torch.ones_like(b)")
 
 # %% right="entropic-plan" name="rescales the plan in log space, and leaves out what has no weight"
 def entropic_plan(C, a, b, rho, rounds):
@@ -135,6 +145,8 @@ replace("/ dt[:, None]", "* dt[:, None]")
 replace("torch.where(action > 0, 1 - least / action, 0.0)", "(action - least) / (action + 1e-6)")
 # %% wrong="straightness" fails="test_slow_sum" name="rising times not thought of"
 replace("times.diff().abs()", "-times.diff()")
+# %% equivalent="straightness" name="a square loses the sign"
+replace("(places[-1] - places[0])", "(places[0] - places[-1])")
 
 # %% right="straightness" name="the action of what differs from the straight walk"
 replace(
@@ -159,6 +171,20 @@ replace("h, x, total = 1 / steps", "h, x, total = -1 / steps")
 # %% wrong="hutchinson" fails="test_order" name="the clock runs from noise to data"
 replace("for n in range(steps):", "for n in reversed(range(steps)):")
 
+# %% equivalent="hutchinson" name="all coordinates of the probes have the same shape"
+replace("v[..., 0]", "v[..., -1]")
+# %% equivalent="hutchinson" name="memory only: the graph of the first half step is dropped by detach"
+replace("torch.no_grad()", "torch.enable_grad()")
+# %% equivalent="hutchinson" name="a middle off by a quarter of a millionth of a step, far below its error"
+replace("h / 2 * u", "h / (2 + 1e-06) * u")
+# %% equivalent="hutchinson" name="rounding only: the time at a step's start in float32"
+replace("torch.tensor(n * h, dtype=x.dtype)", "torch.tensor(n * h)")
+# %% equivalent="hutchinson" name="what was computed without gradients has no graph"
+replace("half.detach().requires_grad_(True)", "half.requires_grad_(True)")
+# %% equivalent="hutchinson" name="rounding only: the time in the middle in float32"
+replace("torch.tensor((n + 0.5) * h, dtype=x.dtype)", "torch.tensor((n + 0.5) * h)")
+# %% equivalent="hutchinson" name="of one gradient the last is the first"
+replace("retain_graph=True)[0]", "retain_graph=True)[-1]")
 
 # %% wrong="hutchinson" fails="test_each_probe_of_a_linear_flow" name="the exact trace, whatever the probes"
 def log_p_hutchinson(u, x_0, v, steps):
@@ -196,6 +222,8 @@ replace("(w if inside else 1)", "(w + 1 if inside else 1)")
 replace("1 - k / steps", "1 - (k + 1) / steps")
 # %% wrong="repair" fails="test_steps_without_guidance" name="the noise is overwritten"
 replace("x_t = x_t - (u_any", "x_t -= (u_any")
+# %% equivalent="repair" name="on the CPU, where the exercise's tensors are, tensors are made anyhow"
+replace(", device=x_1.device", "")
 
 # %% right="repair" name="two branches in one batch"
 replace(
