@@ -232,9 +232,9 @@ def test_mass(student, rng):
 
 @pytest.mark.exercise("implicit", weight=4)
 def test_refuses(student, rng):
-    """log_prob raises TypeError, no other kind, for a batch, for one point and for the model's own draws.
-    The message names sample and mass; and these two, called instead, give fresh draws and a right estimate
-    each time."""
+    """log_prob raises TypeError, no other kind, for a batch, for one point, for a single number and for the
+    model's own draws. The message names sample and mass; and these two, called instead, give fresh draws and
+    a right estimate each time."""
     model, inside, p = square_model(student, rng)
     g, n = student.generator(int(rng.integers(2**31))), many(rng)
     own, again = (array(model.sample(4, g), shape=(4, 2)) for _ in range(2))
@@ -243,7 +243,7 @@ def test_refuses(student, rng):
         "def probe(model, x):\n    try:\n        model.log_prob(x)\n"
         "    except TypeError as refusal:\n        return str(refusal)\n    return ''"
     )
-    for x in (rng.normal(size=(7, 2)), rng.normal(size=(1, 2)), own):
+    for x in (rng.normal(size=(7, 2)), rng.normal(size=(1, 2)), rng.normal(), own):
         student.raises(TypeError, model.log_prob, torch.tensor(x))
         message = probe(model, torch.tensor(x))
         assert isinstance(message, str) and "sample" in message and "mass" in message
@@ -806,9 +806,12 @@ def test_no_guess(student, rng):
 def test_skill_file(student, rng):
     """The file has a section for each domain with its family, its open and hosted models, a failure and a
     budget, and a section of at least three refusals: a GAN for likelihoods, pixels in real time, training
-    from scratch."""
-    path = "outputs/.written-by-the-test.md"  # not the file that the public test has made
-    student.write_skill(path)
+    from scratch. The file's folder may be missing, several levels deep, or be there already."""
+    clear = student.define("def clear(path):\n    import shutil\n    shutil.rmtree(path, ignore_errors=True)")
+    clear("outputs/.made-by-the-test")
+    path = "outputs/.made-by-the-test/anew/skill.md"  # not the file that the public test has made
+    for _ in range(2):
+        student.write_skill(path)
     text = student.read(path, 100_000).decode()
     sections = dict(re.findall(r"^## *(.+?) *\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     for word, task in TASKS.items():

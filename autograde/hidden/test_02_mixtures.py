@@ -36,9 +36,12 @@ def uneven_blocks(rng, level):
 @pytest.mark.exercise("log-mean-exp", weight=1)
 def test_blocks(student, rng):
     """The answer is that of all terms at once: blocks have different lengths, terms differ by hundreds of
-    nats, some are -inf, and whole blocks may be."""
+    nats, some are -inf, and whole blocks may be. A single term is its own mean."""
     for level in (0, 3_000, -3_000):
         check_mean(student, uneven_blocks(rng, level))
+    for term in (0.0, 0.01, -0.01):  # so near 0 that the tolerance leaves no room for a small constant
+        got = number(student.log_mean_exp([tensor([term])]))
+        assert got == pytest.approx(term, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.exercise("log-mean-exp", weight=1)
@@ -103,12 +106,12 @@ def test_weighted_sums(student, rng):
 @pytest.mark.exercise("tied-m-step", weight=2)
 def test_whole_weights_repeat(student, rng):
     """A weight of 3 is the same as the sample three times, a weight of 0 as if it were not there; multiplying
-    all weights changes nothing."""
+    all weights changes nothing, however small or large they become."""
     x, r, _ = tied_problem(rng, 30, 3, 3)
     w = rng.integers(0, 4, 30).astype(float)
     w[:3] = 0, 1, 3
     copies = [np.repeat(v, w.astype(int), axis=0) for v in (x, r)]
-    for scale in (1.0, rng.uniform(0.01, 0.1)):
+    for scale in (1.0, rng.uniform(0.01, 0.1), 1e-9, 1e9):
         check_tied(tied(student, x, r, scale * w), *copies, np.ones(len(copies[0])))
 
 
@@ -145,10 +148,11 @@ def check_bic(student, fits, N, D):
 @pytest.mark.exercise("bic", weight=2)
 def test_parameters(student, rng):
     """The charge is the number of free parameters of each shape, for any K and D, times log N: shares, means
-    and covariances. With K = 1 full and tied are the same."""
+    and covariances. With K = 1 full and tied are the same, and a single sample charges nothing."""
     for D in (1, 2, int(rng.integers(5, 70))):
         fits = [(str(s), int(k), float(rng.normal() - D)) for s in SHAPES for k in rng.integers(1, 30, 3)]
         check_bic(student, [*fits, ("full", 1, -5.0), ("tied", 1, -5.0)], int(rng.integers(50, 5_000)), D)
+        check_bic(student, [(shape, K, -2.0 - i) for i, (shape, K, _) in enumerate(fits)], 1, D)
 
 
 @pytest.mark.exercise("bic", weight=2)
@@ -307,7 +311,7 @@ def test_observed_part(student, rng):
 def test_fillings_follow_the_conditional(student, rng):
     """Fillings of one row follow p(missing | observed): the component is drawn given the observed part, the
     mean moves with it, the covariance shrinks, and missing coordinates stay correlated. If nothing is
-    observed they follow the mixture itself, with its shares."""
+    observed they follow the mixture itself, with its shares. One component is a mixture, too."""
     uneven = np.log([0.08, 0.85, 0.07])
     for D, hidden, apart in (
         (3, (1,), 1),
@@ -323,6 +327,8 @@ def test_fillings_follow_the_conditional(student, rng):
         x = model[1][0] + rng.normal(size=D)
         x[list(hidden)] = np.nan
         check_draws(student, x, model, int(rng.integers(2**31)))
+    single = np.array([rng.normal(), np.nan, np.nan])
+    check_draws(student, single, random_mixture(rng, 1, 3), int(rng.integers(2**31)))
 
 
 @pytest.mark.exercise("missing", weight=2)

@@ -136,8 +136,9 @@ def test_impossible_tokens(student, rng):
 
 @pytest.mark.exercise("typical", weight=1)
 def test_equally_far(student, rng):
-    """Of tokens that are equally far from the entropy, those with smaller indices are kept."""
-    for n, mass in ((8, 0.3), (10, 0.55)):
+    """Of tokens that are equally far from the entropy, those with smaller indices are kept, however many they
+    are. A set that has exactly the mass has reached it."""
+    for n, mass in ((8, 0.3), (10, 0.55), (300, 0.301), (2, 0.5)):
         check_typical(student, np.zeros((2, n)), mass)
     logits = np.where(rng.permutation(12) < 3, 3.0, 0.0)[None] + np.array([[0.0], [7.0]])
     check_typical(student, logits, 0.4)
@@ -392,7 +393,8 @@ def answer_of(student, text, table):
 
 @pytest.mark.exercise("cuts", weight=2)
 def test_best_cut(student, rng):
-    """The cut spells the text, its log-probability is the sum of its tokens', and no other cut has more."""
+    """The cut spells the text, its log-probability is the sum of its tokens', and no other cut has more. A
+    likely token at the end does not make up for an unlikely beginning."""
     for n in (1, 5, 9):
         table = token_table(rng, b"xyz", 3, 0.6)
         text = bytes(rng.choice(list(b"xyz"), n).tolist())
@@ -400,6 +402,8 @@ def test_best_cut(student, rng):
         assert b"".join(best) == text
         assert log_best == pytest.approx(sum(table[token] for token in best))
         assert log_best == pytest.approx(max(sum(map(table.get, cut)) for cut in all_cuts(text, table)))
+    table = {b"a": -1.0, b"b": -6.0, b"c": -1.0, b"ab": -5.0, b"bc": -2.0}
+    assert answer_of(student, b"abc", table)[:2] == ([b"a", b"bc"], pytest.approx(-3.0))
 
 
 @pytest.mark.exercise("cuts", weight=2)
@@ -443,7 +447,7 @@ def test_dead_ends(student, rng):
 NEXT = """
 def following(prefixes):
     import torch
-    assert prefixes.ndim == 2
+    assert prefixes.ndim == 2 and {also}
     h = torch.full((len(prefixes),), {a}, dtype=torch.float64)
     for t in range(prefixes.shape[1]):
         h = torch.cos(3.1 * h + prefixes[:, t].double() + {a})
@@ -487,8 +491,8 @@ def tempting(rng, width, length, end, V):
     return a
 
 
-def check_beam(student, width, length, end, a, V):
-    model = student.define(NEXT.format(a=a, V=V))
+def check_beam(student, width, length, end, a, V, also=True):
+    model = student.define(NEXT.format(a=a, V=V, also=also))
     found, score = parts(student.beam_search(model, width, length, end), 2)
     wanted = beam_by_hand(width, length, end, a, V)
     assert tuple(array(found, (len(wanted[0]),)).tolist()) == wanted[0]
@@ -497,9 +501,11 @@ def check_beam(student, width, length, end, a, V):
 
 @pytest.mark.exercise("beam", weight=1)
 def test_one_beam(student, rng):
-    """With a width of 1 it takes the likeliest token each time, until the end token or the length."""
+    """With a width of 1 it takes the likeliest token each time, until the end token or the length. The
+    prefixes that the model is asked about are whole numbers, the empty one too."""
+    whole = "not prefixes.is_floating_point()"
     for _ in range(4):
-        check_beam(student, 1, 7, int(rng.integers(0, 3)), float(rng.uniform(0, 3)), 4)
+        check_beam(student, 1, 7, int(rng.integers(0, 3)), float(rng.uniform(0, 3)), 4, whole)
 
 
 @pytest.mark.exercise("beam", weight=2)

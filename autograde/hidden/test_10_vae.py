@@ -110,6 +110,7 @@ def test_inverse_of_the_distribution_function(student, rng):
         check_laplace(student, *laplace_problem(rng, n))
     mu, s, u = laplace_problem(rng, 12)
     check_laplace(student, mu.reshape(3, 4), s.reshape(3, 4), u.reshape(3, 4))
+    check_laplace(student, mu, np.repeat([-300.0, -40, 40, 300], 3), u)
 
 
 @pytest.mark.exercise("laplace", weight=1)
@@ -175,11 +176,11 @@ def test_levels_add_up(student, rng):
 @pytest.mark.exercise("grey-levels", weight=1)
 def test_far_and_wide(student, rng):
     """Hundreds of scales from the mean, on either side and at either end, and for scales a billion levels
-    wide, the logarithm is finite and has its digits."""
+    wide and far wider, the logarithm is finite and has its digits."""
     K = 256
     x = np.array([0.0, 255.0, 17.0, 200.0, 100.0, 100.0, 0.0, 255.0])
     m = np.array([250.0, 3.0, 240.0, 20.0, 90.0, 110.0, 300.0, -300.0]) + rng.uniform(-1, 1, 8)
-    for s in (-1.0, 0.0, rng.uniform(18, 22)):
+    for s in (-1.0, 0.0, rng.uniform(18, 22), 40.0, 100.0):
         check_levels(student, x, m, np.full(8, s), K)
 
 
@@ -303,8 +304,8 @@ def test_even_pace(student, rng):
 
 @pytest.mark.exercise("slerp", weight=1)
 def test_nearly_parallel(student, rng):
-    """For nearly parallel vectors the small angle is still divided evenly; for parallel ones the direction
-    stays and the length changes."""
+    """For nearly parallel vectors the small angle is still divided evenly, also where only vectors along an
+    axis are exact enough to show it; for parallel ones the direction stays and the length changes."""
     a = rng.normal(size=(12, 5))
     turn = rng.normal(size=(12, 5))
     turn -= a * (turn * a).sum(1, keepdims=True) / (a * a).sum(1, keepdims=True)
@@ -312,22 +313,30 @@ def test_nearly_parallel(student, rng):
     t = rng.uniform(0.1, 0.9, 12)
     check_arc(student, a, b, t, rel=1e-3)
     assert arc(student, a, 3 * a, t) == pytest.approx(a * (1 + 2 * t)[:, None], rel=1e-9, abs=1e-9)
+    for tiny in (1e-13, 1e-14):
+        along, beside = np.tile([[1.0, 0, 0]], (12, 1)), np.tile([[1.0, 0, tiny]], (12, 1))
+        slope = arc(student, along, beside, t)[:, 2]
+        assert slope / tiny == pytest.approx(t, rel=1e-3)
 
 
 @pytest.mark.exercise("slerp", weight=1)
 def test_opposite_and_zero(student, rng):
-    """Opposite vectors are joined by a half circle at an even pace, also along an axis; a zero vector takes
-    the other's direction, and two give zero. Rows beside them do not feel it."""
-    a, b = rng.normal(size=(2, 8, 4))
+    """Opposite vectors are joined by a half circle at an even pace, also along an axis, up or down; a zero
+    vector takes the other's direction, however short that is, and two give zero. Rows beside them do not feel
+    it."""
+    a, b = rng.normal(size=(2, 16, 4))
     b[0] = -2 * a[0]
-    a[1] = np.eye(4)[rng.integers(4)]
-    b[1] = -a[1]
+    a[8:] = np.concatenate([np.eye(4), -np.eye(4)])
+    b[8:] = -a[8:]
     a[2], b[3], a[4], b[4] = 0, 0, 0, 0
-    t = rng.uniform(0.2, 0.8, 8)
+    a[5], b[5], a[6], b[6] = 0, 1e-6 * b[5], 1e-6 * a[6], 0
+    t = rng.uniform(0.2, 0.8, 16)
     got = arc(student, a, b, t)
-    assert got[2] == pytest.approx(t[2] * b[2]) and got[3] == pytest.approx((1 - t[3]) * a[3])
+    for from_zero, to_zero in ((2, 3), (5, 6)):
+        assert got[from_zero] == pytest.approx(t[from_zero] * b[from_zero])
+        assert got[to_zero] == pytest.approx((1 - t[to_zero]) * a[to_zero])
     assert (got[4] == 0).all()
-    usual = [0, 1, 5, 6, 7]
+    usual = [0, 1, *range(7, 16)]
     assert angle(a[usual], got[usual]) == pytest.approx(t[usual] * angle(a[usual], b[usual]), rel=1e-6)
     lengths = (1 - t) * np.linalg.norm(a, axis=1) + t * np.linalg.norm(b, axis=1)
     assert np.linalg.norm(got, axis=1) == pytest.approx(lengths)
@@ -363,9 +372,13 @@ def check_loss(student, problem):
 @pytest.mark.exercise("repair", weight=2)
 def test_value(student, rng):
     """The loss is the mean over the batch of -ELBO: sums over all pixels and all coordinates, and z drawn
-    with the deviation that the log variance says; for one picture and for many, flat or not."""
+    with the deviation that the log variance says, however small or large it is; for one picture and for many,
+    flat or not."""
     for shape, D in (((1, 5), 2), ((6, 1, 4, 4), 3), ((4, 30), 1)):
         check_loss(student, loss_problem(rng, shape, D))
+    x, mu, log_var, W, eps = loss_problem(rng, (3, 5), 2)
+    for v in (-70.0, 40, 70):  # the decoder is as steep as the deviation is small
+        check_loss(student, (x, 0 * mu, np.full_like(log_var, v), math.exp(-v / 2) * W, eps))
 
 
 @pytest.mark.exercise("repair", weight=1)

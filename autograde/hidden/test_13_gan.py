@@ -1,5 +1,6 @@
 """Hidden tests of lesson 13_gan. A docstring is what the learner reads when its test fails."""
 
+import itertools
 import math
 
 import numpy as np
@@ -64,8 +65,9 @@ def test_any_mixture(student, rng):
 
 @pytest.mark.exercise("coverage", weight=2)
 def test_uneven_shares(student, rng):
-    """A mode is covered when it has half of what is due to it among the good points, and KL compares their
-    shares with the mixture's: strays change neither."""
+    """A mode is covered when it has half of what is due to it among the good points, exactly half included,
+    and KL compares their shares with the mixture's: strays change neither. A point exactly at the radius is
+    good."""
     K = 6
     mu, L = 100.0 * np.arange(K)[:, None] * np.ones((K, 2)), np.tile(np.eye(2), (K, 1, 1))
     pi = rng.permutation([0.4, 0.3, 0.15, 0.09, 0.04, 0.02]) * np.exp(0.1 * rng.normal(size=K))  # no ties
@@ -78,6 +80,10 @@ def test_uneven_shares(student, rng):
         inside = np.repeat(mu, counts, axis=0) + rng.uniform(-0.5, 0.5, (counts.sum(), 2))
         strays = rng.uniform(-90, -40, (int(rng.integers(50, 300)), 2))
         check_report(student, rng.permutation(np.concatenate([inside, strays])), mu, L, pi, 2.0)
+    mu, L, at_radius = np.array([[0.0, 0.0], [64.0, 0.0]]), np.tile(2 * np.eye(2), (2, 1, 1)), [[4.0, 0.0]]
+    for others, due in ((3, 0.5), (3, 0.5 + 1e-7), (4, 0.5)):  # half of it, a hair less, two fifths of it
+        x = np.concatenate([at_radius, np.tile(mu[1:], (others, 1))])
+        check_report(student, x, mu, L, np.array([due, 1 - due]), 2.0)
 
 
 @pytest.mark.exercise("coverage", weight=1)
@@ -104,14 +110,15 @@ def best_logit(log_r, n_p, n_q, s):
 
 @pytest.mark.exercise("prejudice", weight=2)
 def test_known_ratio(student, rng):
-    """From the logit of the best discriminator of two known densities comes their log ratio: for any numbers
-    of real and made samples, with and without smoothing, for logits of any shape."""
-    for s in (0.0, 0.1, float(rng.uniform(0.02, 0.3))):
-        for shape in ((7,), (1,), (3, 4)):
-            n_p, n_q = (int(v) for v in rng.integers(1, 500, 2))
+    """From the logit of the best discriminator of two known densities comes their log ratio, exactly: for any
+    numbers of real and made samples, one included, with and without smoothing, of any strength, for logits
+    of any shape."""
+    for s in (0.0, 0.1, float(rng.uniform(0.02, 0.3)), 0.99):
+        for shape, most in (((7,), 500), ((1,), 500), ((3, 4), 2)):
+            n_p, n_q = int(rng.integers(1, most)), int(rng.integers(1, 500))
             log_r = rng.uniform(-6, 4, shape)
             found = student.log_ratio(tensor(best_logit(log_r, n_p, n_q, s)), n_p, n_q, s)
-            assert array(found, shape) == pytest.approx(log_r, abs=1e-6)
+            assert array(found, shape) == pytest.approx(log_r, abs=1e-7)
 
 
 @pytest.mark.exercise("prejudice", weight=2)
@@ -127,7 +134,8 @@ def test_extreme_logits(student, rng):
     assert (found[5:] == np.inf).all()
     ceiling = math.log((1 - s) / s)
     near = array(student.log_ratio(tensor([ceiling - 1e-3, ceiling + 1e-3]), n_p, n_q, s), (2,), finite=False)
-    assert np.isfinite(near[0]) and near[1] == np.inf
+    below = ceiling - 1e-3 - math.log(1 - s) - math.log(-math.expm1(-1e-3))
+    assert near[0] == pytest.approx(below + math.log(n_q / n_p), abs=1e-6) and near[1] == np.inf
 
 
 @pytest.mark.exercise("prejudice", weight=2)
@@ -150,6 +158,14 @@ DIVERGENCES = {
     "reverse kl": lambda u: -np.log(u),
     "pearson": lambda u: (u - 1) ** 2,
     "hellinger": lambda u: (np.sqrt(u) - 1) ** 2,
+}
+
+
+SLOPES = {
+    "kl": lambda u: 1 + np.log(u),
+    "reverse kl": lambda u: -1 / u,
+    "pearson": lambda u: 2 * (u - 1),
+    "hellinger": lambda u: 1 - 1 / np.sqrt(u),
 }
 
 
@@ -179,7 +195,7 @@ def test_tight_at_the_true_ratio(student, rng):
 @pytest.mark.exercise("f-gan", weight=2)
 def test_bound_elsewhere(student, rng):
     """Any other guess gives less, by exactly what the conjugate says: with T = f'(e^v) it is the mean of T
-    over the real samples less the mean of f*(T) over the made ones."""
+    over the real samples less the mean of f*(T) over the made ones, however far off the guess is."""
     for name, f in DIVERGENCES.items():
         n_p, n_q, r = counted(rng)
         v = np.log(r) + rng.normal(size=len(r))
@@ -189,6 +205,10 @@ def test_bound_elsewhere(student, rng):
         found = bound(student, name, v, n_p, n_q)
         assert found == pytest.approx(wanted, rel=1e-5, abs=1e-5)
         assert found < (n_q / n_q.sum() * f(r)).sum()
+        for v_p, v_q in itertools.product((-36.0, 36.0), repeat=2):
+            u, T = np.exp(v_q), SLOPES[name](np.exp([v_p, v_q]))
+            found = number(student.f_bound(name, tensor([v_p]), tensor([v_q])))
+            assert found == pytest.approx(T[0] - (u * T[1] - f(u)), rel=1e-6)
 
 
 @pytest.mark.exercise("f-gan", weight=1)
@@ -255,19 +275,22 @@ def test_overlapping_kernels(student, rng):
 @pytest.mark.exercise("conv-norm", weight=2)
 def test_strides(student, rng):
     """With a stride the transpose must return to the size that the picture had, whichever of the sizes that
-    shrink to the same one it was."""
+    shrink to the same one it was, also where the kernel is larger than the picture."""
     for k, side, stride, padding in ((4, 8, 2, 1), (3, 8, 2, 1), (3, 7, 2, 1), (3, 9, 3, 0), (2, 7, 3, 0)):
         check_norm(student, rng, rng.normal(size=(2, 2, k, k)) + 0.5, side, stride, padding)
+    for k, side, stride, padding in ((5, 2, 3, 2), (3, 2, 2, 1)):  # one place alone: each pixel counts
+        check_norm(student, rng, np.ones((1, 1, k, k)), side, stride, padding)
 
 
 @pytest.mark.exercise("conv-norm", weight=1)
 def test_scale(student, rng):
     """The norm is of degree one, from tiny to huge weights, and not negative for negative ones; a wide gap
-    makes it exact in a few rounds."""
+    makes it exact in a few rounds, and a single round gives no more than the norm."""
     lone = np.zeros((2, 2, 3, 3))
     lone[0, 1, 1, 1], lone[1, 0, 1, 1] = 1.0, 0.01
     for scale in (-1.0, 1e-60, 1e60, float(rng.uniform(-9, -2))):
         check_norm(student, rng, scale * lone, 5, 1, 1, rounds=12, slack=1e-6)
+    check_norm(student, rng, 1e-6 * lone, 5, 1, 1, rounds=1, slack=1.0)
 
 
 # --- penalty: critics whose slope is known ---
@@ -303,10 +326,10 @@ def test_planes(student, rng):
     """A critic that is a plane for each class has the slope of its class everywhere: only what is above 1 is
     punished, by its square, and the mean is over all pictures. Pictures of any shape, a batch of one."""
     for B, shape in ((9, (1, 4, 4)), (6, (3, 2, 5)), (1, (2, 1, 1))):
-        norms = rng.permutation([rng.uniform(0.2, 0.9), rng.uniform(1.1, 2), rng.uniform(3, 6)])
+        norms = rng.permutation([rng.uniform(0.2, 0.9), rng.uniform(1.1, 1.4), rng.uniform(3, 6)])
         directions = rng.normal(size=(3, math.prod(shape)))
         directions *= norms[:, None] / np.linalg.norm(directions, axis=1, keepdims=True)
-        y, (real, fake) = rng.integers(0, 3, B), rng.normal(size=(2, B, *shape))
+        y, (real, fake) = rng.permutation(np.arange(B) % 3), rng.normal(size=(2, B, *shape))
         source = PLANES.format(directions=directions.tolist(), scale=1.0)
         got = penalty(student, source, real, fake, y, rng.integers(2**31))
         assert got == pytest.approx((np.maximum(norms[y] - 1, 0) ** 2).mean(), rel=1e-6, abs=1e-9)

@@ -61,8 +61,8 @@ def test_not_variance_preserving(student, rng):
 @pytest.mark.exercise("any-two", weight=1)
 def test_ends_and_refusals(student, rng):
     """At the ends of a schedule, alpha = 0 or sigma = 0, and close to them, the pairs that still determine
-    everything work, and the others raise ValueError. So do one name, three names, and a name that is none of
-    the four."""
+    everything work, and the others raise ValueError. So do no name, one, three and all four, and a name that
+    is none of the four."""
     alpha, sigma = np.array([0.7, 0.0]), np.array([0.9, 1.2])
     four = quantities(rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), alpha, sigma)
     given = {name: tensor(value) for name, value in four.items()}
@@ -75,7 +75,7 @@ def test_ends_and_refusals(student, rng):
     near = quantities(four["x_0"], four["eps"], np.array([1.0, 1e-4]), np.array([1e-4, 1.0]))
     for pair in (("x_t", "x_0"), ("x_t", "eps"), ("x_t", "v")):
         check_two(student, near, pair, np.array([1.0, 1e-4]), np.array([1e-4, 1.0]))
-    for keys in (("x_t",), ("x_t", "eps", "v")):
+    for keys in ((), ("x_t",), ("x_t", "eps", "v"), NAMES):
         student.raises(ValueError, student.any_two, {p: given[p] for p in keys}, tensor(sigma), tensor(sigma))
     wrong = {"x_t": given["x_t"], "score": given["v"]}
     student.raises(ValueError, student.any_two, wrong, tensor(sigma), tensor(sigma))
@@ -297,21 +297,26 @@ def step(student, x_k, eps_y, eps_none, w, k, table, z):
 
 def check_step(student, rng, shape, w, k, table):
     x_k, eps_y, eps_none, z = rng.normal(size=(4, *shape))
+    noise = np.sqrt(1 - table[k])
+    x_k = noise * x_k  # so that a step shows where there is little noise
     eps = (1 - w) * eps_none + w * eps_y
-    x_0 = (x_k - np.sqrt(1 - table[k]) * eps) / np.sqrt(table[k])
+    x_0 = (x_k - noise * eps) / np.sqrt(table[k])
     mean, deviation = bayes(table, k, x_k, x_0)
     got = step(student, x_k, eps_y, eps_none, w, k, table, z)
-    assert got == pytest.approx(mean + deviation * z, rel=1e-4, abs=1e-4)
+    assert got == pytest.approx(mean + deviation * z, rel=1e-4, abs=1e-4 * noise)
 
 
 @pytest.mark.exercise("repair", weight=2)
 def test_posterior_step(student, rng):
     """Without guidance, one step is a draw of Bayes' posterior with the network's picture in it: its mean and
-    its deviation, at any k, for any table."""
+    its deviation, at any k, for any table: also one with almost no noise, and one that adds nearly all of it
+    in one step."""
     for shape, T in (((4, 3), 8), ((1, 5), 3), ((2, 1, 4, 4), 30)):
         table = table_of(rng, T)
         for k in {2, T, int(rng.integers(2, T + 1))}:
             check_step(student, rng, shape, 1.0, k, table)
+    for table in ([1, 1 - 5e-9, 1 - 1e-8], [1, 0.5, 1e-8]):
+        check_step(student, rng, (4, 3), 1.0, 2, np.array(table))
 
 
 @pytest.mark.exercise("repair", weight=2)

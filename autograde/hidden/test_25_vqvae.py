@@ -50,8 +50,10 @@ def test_lengths_add_up(student, rng):
 
 @pytest.mark.exercise("message", weight=1)
 def test_never_below_its_own_entropy(student, rng):
-    """Words made for this very message cost its entropy; words made for another cost more, never less. Codes
-    that nobody uses change nothing when a is 0."""
+    """Words made for this very message cost its entropy, to the digits of a short message of one code or two;
+    words made for another cost more, never less. Codes that nobody uses change nothing when a is 0."""
+    for codes, entropy in (([2], 0), ([0, 3], 1)):
+        assert check_message(student, codes, codes, 5, 0.0) == pytest.approx((entropy, 0), abs=1e-7)
     test = rng.choice(12, size=400, p=rng.dirichlet(np.ones(12)))
     _, above = check_message(student, np.repeat(test, 3), test, 40, 0.0)
     assert abs(above) < 1e-5
@@ -62,11 +64,13 @@ def test_never_below_its_own_entropy(student, rng):
 
 @pytest.mark.exercise("message", weight=1)
 def test_unseen_codes(student, rng):
-    """A test code that training never showed costs infinitely many bits if a is 0, and finitely many else."""
+    """A test code that training never showed costs infinitely many bits if a is 0, and finitely many else,
+    however small a is."""
     train, test = rng.integers(3, size=30), np.append(rng.integers(3, size=10), 4)
     bits, above = parts(student.message_bits(whole(train), whole(test), 6, 0.0), 2)
     assert number(bits, finite=False) == math.inf and number(above, finite=False) == math.inf
-    check_message(student, train, test, 6, 0.01)
+    for a in (0.01, 1e-60):
+        check_message(student, train, test, 6, a)
 
 
 # --- product: the oracle lists every combination ---
@@ -175,6 +179,20 @@ def test_outside_the_grid(student, rng):
         assert last == pytest.approx(np.array([[(L - 1 - L // 2) / (L // 2) for L in levels]]))
 
 
+@pytest.mark.exercise("fsq-number", weight=1)
+def test_large_grids(student, rng):
+    """Numbers are right to the last digit, there and back, also on a grid with far more points than memory
+    holds."""
+    levels = (1_000, 7, 999, 900, 101, 8)
+    digits = np.stack([rng.integers(L, size=20) for L in levels])
+    half = np.array(levels) // 2
+    points = (digits.T - half) / half
+    k = [sum(int(d) * math.prod(levels[:i]) for i, d in enumerate(row)) for row in digits.T]
+    off = tensor(points + rng.uniform(-1e-6, 1e-6, size=points.shape), torch.float32)
+    assert whole_numbers(student.fsq_number(off, levels), (20,)).tolist() == k
+    assert array(student.fsq_point(whole(k), levels), (20, 6)) == pytest.approx(points, abs=1e-9)
+
+
 # --- rotation: the oracle builds R from a basis of the plane ---
 
 
@@ -209,10 +227,11 @@ def pulled(student, z, q, pull, wrt=0):
 def test_gradient_is_turned(student, rng):
     """The gradient is that at q, turned back by the rotation that takes the direction of z to that of
     q, and scaled by the ratio of the lengths; forwards the value is q. In two and more dimensions, one
-    vector and many, also where the two are nearly opposite."""
+    vector and many, also where the two are nearly opposite, or z is very short."""
     for N, D in ((6, 2), (1, 3), (9, 7)):
         z, q, pull = rng.normal(size=(3, N, D)) * np.exp(rng.normal(size=(3, N, 1)))
         q[0] = 1e-3 * q[0] - z[0]
+        z[1:2] *= 1e-6
         assert array(student.rotate_through(tensor(z), tensor(q)), (N, D)) == pytest.approx(
             q, rel=1e-6, abs=1e-12
         )

@@ -48,13 +48,16 @@ def test_ordered_results_sum_to_one(student, rng):
 @pytest.mark.exercise("top-k", weight=2)
 def test_ordered_far_apart(student, rng):
     """Logits that are hundreds apart, and a remainder far below the smallest float: the logarithm is finite
-    and exact. A batch of one works."""
+    and exact, and each row has its own logits. A batch of one works, and so does a single place, which is
+    certain; the result has the type of the logits."""
     a, b, c = rng.uniform(300, 900), rng.uniform(-1, 1), rng.uniform(-900, -300)
-    got = array(student.log_p_ordered(tensor([[a, b, b + 0.5, c]]), whole([[0, 1, 3]])), (1,))
+    logits, picked = tensor([[a, b, b + 0.5, c], [b, a, c, b + 0.5]]), whole([[0, 1, 3], [1, 0, 2]])
     wanted = -np.logaddexp(0, 0.5) + (c - (b + 0.5))
-    assert got[0] == pytest.approx(wanted, rel=1e-9)
+    assert array(student.log_p_ordered(logits, picked), (2,)) == pytest.approx(np.full(2, wanted), rel=1e-9)
     got = array(student.log_p_ordered(tensor([[c, a]]), whole([[0, 1]])), (1,))
     assert got[0] == pytest.approx(c - a, rel=1e-9)
+    got = array(student.log_p_ordered(tensor([[a], [c]]), whole([[0], [0]])), (2,))
+    assert got.dtype == np.float64 and got == pytest.approx(np.zeros(2), abs=1e-9)
 
 
 # --- noise-behind: the two distribution functions, at the answer, are the uniform numbers ---
@@ -163,7 +166,8 @@ def divergence(with_caption, without, w):
 @pytest.mark.exercise("budget", weight=2)
 def test_budget_is_spent(student, rng):
     """At the answer the divergence from the model's own law is the budget, in the right direction of the
-    divergence, whatever constants are added to a row's logits."""
+    divergence, whatever constants are added to a row's logits. A caption that says little takes a guidance
+    of hundreds, to the accuracy that was asked for."""
     for B, K in ((6, 8), (1, 3), (4, 50)):
         with_caption, without = rng.normal(size=(2, B, K)) * 1.5
         goal = rng.uniform(1.5, 3, size=B)
@@ -175,13 +179,18 @@ def test_budget_is_spent(student, rng):
         inside = w < 9_999
         assert at[inside] == pytest.approx(np.full(inside.sum(), budget), rel=1e-3)
         assert (at <= budget * 1.001).all() and (w >= 1).all()
+    weak = without[:1] + 0.001 * (with_caption - without)[:1]
+    for goal in rng.uniform(300, 900, size=(4, 1)):
+        budget = float(divergence(weak, without[:1], goal)[0])
+        w = array(student.budget_guidance(tensor(weak), tensor(without[:1]), budget, 1e4), (1,))
+        assert w == pytest.approx(goal, abs=2e-6)
 
 
 @pytest.mark.exercise("budget", weight=2)
 def test_budget_limits(student, rng):
     """The guidance never leaves [1, w_max]: it is w_max where the budget is not used up there, and 1 where
     the budget is 0 and the caption matters. Rows do not touch each other; logits far apart, and laws that put
-    all on one code, give no NaN."""
+    all on one code, give no NaN; a law may put nearly all on one code and still be too far."""
     with_caption, without = rng.normal(size=(2, 5, 6))
     with_caption[1] = without[1] + 3
     top = rng.uniform(2, 6)
@@ -196,6 +205,10 @@ def test_budget_limits(student, rng):
     gap = rng.uniform(1, 2)  # with all on the first code the divergence is log(1 + exp(-gap)): below 1
     w = array(student.budget_guidance(tensor([[gap, 0.0]]), tensor([[0.0, 0.0]]), 1.0, 5e3), (1,))
     assert w == pytest.approx([5e3])
+    nearly = np.array([20 / gap])  # the other code is left with a share of exp(-20)
+    budget = float(divergence(np.array([[gap, 0.0]]), np.zeros((1, 2)), nearly)[0])
+    w = array(student.budget_guidance(tensor([[gap, 0.0]]), tensor([[0.0, 0.0]]), budget, 1e6), (1,))
+    assert w == pytest.approx(nearly, abs=2e-6)
 
 
 # --- ceiling: closed forms, an assignment, duality ---
@@ -252,9 +265,9 @@ def one_pass(said, quiet, codes, left, w, T, g, K):
     return out
 
 
-def check_pass(student, rng, shape, left, w, T):
+def check_pass(student, rng, shape, left, w, T, scale=2.0):
     B, N, K = shape
-    said, quiet = rng.normal(size=(2, *shape)) * 2
+    said, quiet = rng.normal(size=(2, *shape)) * scale
     g, codes = -np.log(rng.exponential(size=shape)), rng.integers(K, size=(B, N))
     for row in codes:
         row[rng.permutation(N)[: rng.integers(left, N + 1)]] = K
@@ -266,9 +279,11 @@ def check_pass(student, rng, shape, left, w, T):
 @pytest.mark.exercise("repair", weight=3)
 def test_pass_by_hand(student, rng):
     """A pass commits the surest guesses and leaves as many hidden as asked for, for any guidance and
-    temperature, with some places committed before, even where a guess is certain; a batch of one."""
+    temperature, tiny ones too, with some places committed before, even where a guess is certain; a batch of
+    one."""
     for shape, left, w, T in (((6, 8, 5), 3, 2.5, 0.7), ((1, 4, 3), 2, 1.0, 1.0), ((8, 16, 9), 5, 3.0, 1.8)):
         check_pass(student, rng, shape, left, w, T)
+    check_pass(student, rng, (6, 8, 5), 3, 2.0, 1e-7, scale=1e-7)
     sure = np.zeros((1, 4, 3))
     sure[..., 1] = 900.0
     codes = rng.permutation([2, 0, 3, 3])[None]

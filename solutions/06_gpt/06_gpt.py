@@ -1818,6 +1818,7 @@ def corner(prefixes):
     """Token 1 looks best at first (0.6), but then everything has 1/3;
     after 2 (0.4) the end, 0, is certain.
     """
+    assert not prefixes.is_floating_point(), "prefixes are whole numbers, the empty one too"
     rows = {(): [0.0, 0.6, 0.4], (1,): [1 / 3] * 3, (2,): [1.0, 0.0, 0.0]}
     return torch.tensor([rows.get(tuple(p), [1 / 3] * 3) for p in prefixes.tolist()]).log()
 

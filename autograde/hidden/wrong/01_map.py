@@ -57,6 +57,16 @@ replace(
     "float((counts * share).sum() / counts.sum())",
     "np.float32((counts * share).sum()) / np.float32(counts.sum())",
 )
+# %% equivalent="interval-mass" name="the smaller of two, in the other order"
+replace("np.minimum(edges[1:], b)", "np.minimum(b, edges[1:])")
+# %% equivalent="interval-mass" name="the larger of two, in the other order"
+replace("np.maximum(edges[:-1], a)", "np.maximum(a, edges[:-1])")
+# %% equivalent="interval-mass" name="a lower bound of the overlap at 0: the larger of the two either way"
+replace("np.clip(overlap, 0, None)", "np.clip(0, overlap, None)")
+# %% equivalent="interval-mass" name="NumPy's number is a number"
+replace("float((counts * share).sum() / counts.sum())", "((counts * share).sum() / counts.sum())")
+# %% equivalent="interval-mass" name="rounding only: counts are whole, so the sum is 1 or more"
+replace("/ counts.sum()", "/ (counts.sum() + 1e-06)")
 
 # %% wrong="implicit" fails="test_refuses" name="log_prob is minus infinity"
 replace(
@@ -114,6 +124,12 @@ replace("p, math.sqrt(p * (1 - p) / n)", "hit.mean(), hit.std() / n**0.5")
 
 # %% right="implicit" name="the estimate and its error in one tensor"
 replace("return p, math.sqrt(p * (1 - p) / n)", "return torch.tensor([p, math.sqrt(p * (1 - p) / n)])")
+# %% equivalent="implicit" name="on the CPU, where the generators are, tensors are made anyhow"
+replace(", device=generator.device", "")
+# %% equivalent="implicit" name="rounding only: the mean of zeros and ones in float32"
+replace(".double()", ".float()")
+# %% equivalent="implicit" name="rounding only: n is whole, so 1 or more"
+replace("p * (1 - p) / n", "p * (1 - p) / (n + 1e-06)")
 
 # %% wrong="bandwidth" fails="test_each_point_left_out" name="leaves nothing out: each point sees itself"
 strike("d2.fill_diagonal_(math.inf)")
@@ -162,6 +178,10 @@ log_sums = torch.logsumexp(d2 / (-2 * h * h) - D * h.log(), dim=2).mean(dim=1)  
 """,
 )
 replace("torch.stack(log_sums)", "log_sums")
+# %% equivalent="bandwidth" name="the sign of a difference is squared away"
+replace("points[:, None] - points", "points - points[:, None]")
+# %% equivalent="bandwidth" name="the table of distances is symmetric: its columns are its rows"
+replace("dim=1", "dim=0")
 
 # %% wrong="log-kde" fails="test_far_tails" name="leaves log space"
 replace("torch.logsumexp(log_w + log_kernel, dim=1)", "(log_w + log_kernel).exp().sum(dim=1).log()")
@@ -224,6 +244,9 @@ def log_adaptive_kde(x, points, bandwidths, weights):
     return MixtureSameFamily(Categorical(logits=weights.log()), bumps, validate_args=False).log_prob(x)
 
 
+# %% equivalent="log-kde" name="the sign of a difference is squared away"
+replace("x[:, None] - points", "points - x[:, None]")
+
 # %% wrong="memorised" fails="test_every_pair_and_tie" name="the share of exact copies, not calibrated"
 replace("wins.mean()", "(d_generated == 0).double().mean()")
 # %% wrong="memorised" fails="test_every_pair_and_tie" name="a tie is no win"
@@ -279,6 +302,16 @@ def copy_score(train, test, generated):
 
 # %% right="memorised" name="both numbers in one array"
 replace("return share, (share - 0.5)", "return np.array([1, 0]) * share + np.array([0, 1]) * (share - 0.5)")
+# %% equivalent="memorised" name="wins of 0 and 1 in float32, which the ties make float64"
+replace("(d_generated < d_test).double()", "(d_generated < d_test).float()")
+# %% equivalent="memorised" name="wins as booleans, which the ties make float64"
+replace("(d_generated < d_test).double()", "(d_generated < d_test)")
+# %% equivalent="memorised" name="ties of 0 and 1 in float32, exact when halved, which the wins make float64"
+replace("(d_generated == d_test).double()", "(d_generated == d_test).float()")
+# %% equivalent="memorised" name="ties as booleans, exact when halved, which the wins make float64"
+replace("(d_generated == d_test).double()", "(d_generated == d_test)")
+# %% equivalent="memorised" name="rounding only: there are three or more in the sum"
+replace("(m + n + 1)", "(m + n + 1 + 1e-06)")
 
 # %% wrong="products" fails="test_what_is_published" name="nothing is disclosed, says nobody"
 replace("answers[product]", '{**unknown, "url": answers[product]["url"]}')
@@ -370,3 +403,40 @@ replace(
     r're.search(rf"\b{word}s?\b", task.lower())',
     '{word, word + "s"} & set(re.findall("[a-z]+", task.lower()))',
 )
+
+# %% equivalent="choose" name="the words of a likelihood in another order"
+replace('"likelihood", "how probable"', '"how probable", "likelihood"')
+# %% equivalent="choose" name="the words of own data in another order"
+replace('"our own", "my own"', '"my own", "our own"')
+# %% equivalent="choose" name="the only domain is the last as well as the first"
+replace("domains[0]", "domains[-1]")
+# %% equivalent="choose" name="with a likelihood the task is another already; a sample may be quick there too"
+replace(' and domains == ["picture"] and not likelihood', ' and domains == ["picture"]')
+# %% equivalent="choose" name="no task of the map has open weights at its fourth open model alone"
+replace("in row.open[:3])", "in row.open[:4])")
+# %% equivalent="choose" name="no task of the map has open weights at its third open model alone"
+replace("in row.open[:3])", "in row.open[:2])")
+# %% equivalent="choose" name="no task of the map has a fourth hosted model"
+replace("row.hosted[:3]", "row.hosted[:4]")
+# %% equivalent="choose" name="the estimate of fine-tuning is free: an hour more"
+replace('"fine-tune": 10', '"fine-tune": 11')
+# %% equivalent="choose" name="the estimate of fine-tuning is free: an hour less"
+replace('"fine-tune": 10', '"fine-tune": 9')
+# %% equivalent="choose" name="the estimate of training from scratch is free: an hour more"
+replace("1_000}", "1_001}")
+# %% equivalent="choose" name="the estimate of training from scratch is free: an hour less"
+replace("1_000}", "999}")
+# %% equivalent="choose" name="the estimate of a sample is free: 0.05 seconds for every task"
+replace("0.05 if fast else 10.0", "0.05")
+# %% equivalent="choose" name="0.055 seconds are less than 0.1"
+replace("0.05 if", "0.05500000000000001 if")
+# %% equivalent="choose" name="the estimate of a sample is free: a second more"
+replace("10.0", "11.0")
+# %% equivalent="choose" name="the estimate of a sample is free: a second less"
+replace("10.0", "9.0")
+# %% equivalent="choose" name="a heading needs no empty line before it"
+replace('        lines += [""]', "        pass")
+# %% equivalent="choose" name="the text is ASCII, which has the same bytes in any encoding of a text file"
+replace(', encoding="utf-8"', "")
+# %% equivalent="choose" name="nobody asks for a line break at the end of the file"
+replace('"\\n".join(lines) + "\\n"', '"\\n".join(lines)')

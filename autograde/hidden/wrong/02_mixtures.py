@@ -16,6 +16,11 @@ strike("if new == -math.inf:\n    continue")
 # %% wrong="log-mean-exp" fails="test_shift_and_order" name="drops the terms that are -inf"
 replace("count += len(block)", "count += int((block > -math.inf).sum())")
 
+# %% equivalent="log-mean-exp" name="the first largest term multiplies the start by exp(-inf), which is zero"
+replace("-math.inf, 0.0, 0", "-math.inf, 1.0, 0")
+# %% equivalent="log-mean-exp" name="rounding only: a term 30 nats below the top adds 1e-13 of it at most"
+replace("(block - new).exp()", "(block - new).clip(-30, 30).exp()")
+
 
 # %% right="log-mean-exp" name="pairs of logarithms, added two at a time"
 def log_mean_exp(blocks):
@@ -45,6 +50,8 @@ replace("x[:, None] - mu", "x[:, None] - (n @ mu / n.sum()).expand_as(mu)")
 replace("share, gap, gap) / w.sum()", "share / n, gap, gap) / len(n)")
 # %% wrong="tied-m-step" fails="test_whole_weights_repeat" name="divides by the weight less one"
 replace("share, gap, gap) / w.sum()", "share, gap, gap) / (w.sum() - 1)")
+# %% equivalent="tied-m-step" name="each gap is multiplied by another gap, so both signs are lost"
+replace("x[:, None] - mu", "mu - x[:, None]")
 # %% right="tied-m-step" name="component by component, around the first sample"
 replace("share.T @ x / n[:, None]", "x[0] + share.T @ (x - x[0]) / n[:, None]")
 replace(
@@ -75,6 +82,8 @@ replace("min(scores)", "max(scores)")
 replace("parameters * math.log(N)", "parameters * 2")
 # %% wrong="bic" fails="test_choice" name="half of BIC"
 replace("min(scores)), scores", "min(scores)), [score / 2 for score in scores]")
+# %% equivalent="bic" name="D (D + 1) is even, so both divisions are exact"
+replace("// 2", "/ 2")
 # %% right="bic" name="counts the entries of a triangle"
 replace("D * (D + 1) // 2", "np.tri(D).sum()")
 replace("scores.index(min(scores))", "int(np.argmin(scores))")
@@ -96,6 +105,15 @@ replace("scores[anomaly], scores[~anomaly]", "scores[anomaly].clamp(-2, 2), scor
 replace("pairs * credit", "pairs * credit.masked_fill(torch.isclose(a[:, None], b), 0.5)")
 # %% wrong="auc" fails="test_whole_weights_and_nothing" name="adds the weights of a pair"
 replace("w_a[:, None] * w_b", "w_a[:, None] + w_b")
+
+# %% equivalent="auc" name="0 and 1 are exact in float32, and the sum is in float64 all the same"
+replace("(a[:, None] > b).double()", "(a[:, None] > b).float()")
+# %% equivalent="auc" name="booleans that are added to float64 become float64 by themselves"
+replace("(a[:, None] > b).double()", "(a[:, None] > b)")
+# %% equivalent="auc" name="0 and a half are exact in float32, and the sum is in float64 all the same"
+replace("(a[:, None] == b).double()", "(a[:, None] == b).float()")
+# %% equivalent="auc" name="a half times a boolean is exact in any floating type"
+replace("(a[:, None] == b).double()", "(a[:, None] == b)")
 
 
 # %% right="auc" name="cumulative weights of the sorted scores"
@@ -130,6 +148,22 @@ replace("mean + L @", "mean + L.norm(dim=1) *")
 replace("mean + L @", "mean + L.T @")
 # %% wrong="missing" fails="test_fillings_follow_the_conditional" name="one number for all holes of a row"
 replace("L @ torch.randn(int(m.sum()),", "L.sum(dim=1) * torch.randn(1,")
+# %% equivalent="missing" name="x and joint have as many rows, and strict=False is the default"
+replace("zip(x, joint, strict=True)", "zip(x, joint)")
+# %% equivalent="missing" name="x and joint have as many rows, so nothing is there to be refused"
+replace("zip(x, joint, strict=True)", "zip(x, joint, strict=False)")
+# %% equivalent="missing" name="of no coordinate at all the formula of the normal gives log 1 by itself"
+replace("if o.any():", "if True:")
+# %% equivalent="missing" name="the only row is the last as well as the first"
+replace("[:, :, o])[0]", "[:, :, o])[-1]")
+# %% equivalent="missing" name="the only draw is the last as well as the first"
+replace("generator=generator)[:, 0]", "generator=generator)[:, -1]")
+# %% equivalent="missing" name="one component is drawn for each row, and strict=False is the default"
+replace("zip(filled, component, strict=True)", "zip(filled, component)")
+# %% equivalent="missing" name="one component is drawn for each row, so nothing is there to be refused"
+replace("zip(filled, component, strict=True)", "zip(filled, component, strict=False)")
+# %% equivalent="missing" name="white noise is symmetric: with its sign turned it follows the same law"
+replace("mean + L @", "mean - L @")
 # %% right="missing" name="the precision matrix, and roots by eigenvectors"
 replace(
     "out += log_normal(row[o][None], mu[:, o], Sigma[:, o][:, :, o])[0]",

@@ -30,6 +30,23 @@ def packed(document, prompt):
     return mask, positions
 
 
+# %% equivalent="packed" name="documents are numbered from 0; the first one starts at place 0 anyhow"
+replace("torch.ones_like(prompt)", "torch.zeros_like(prompt)")
+# %% equivalent="packed" name="on the CPU, where the documents are, tensors are made anyhow: the places"
+replace("torch.arange(T, device=document.device)", "torch.arange(T)")
+# %% equivalent="packed" name="the start at place 0 is more than -1 as well"
+replace("at, 0)", "at, -1)")
+# %% equivalent="packed" name="what has the number of a real place is real: keys"
+replace(" & real[:, :, None] & real[:, None]", " & real[:, :, None]")
+# %% equivalent="packed" name="what has the number of a real place is real: queries"
+replace(" & real[:, :, None] & real[:, None]", " & real[:, None]")
+# %% equivalent="packed" name="everybody sees itself anyhow"
+replace("at[:, None] >= at", "at[:, None] > at")
+# %% equivalent="packed" name="after the prompt, everybody looks back at all of it anyhow"
+replace("(prompt[:, :, None] & prompt[:, None])", "prompt[:, None]")
+# %% equivalent="packed" name="on the CPU, where the documents are, tensors are made anyhow: the diagonal"
+replace("torch.eye(T, dtype=torch.bool, device=document.device)", "torch.eye(T, dtype=torch.bool)")
+
 # %% wrong="typical" fails="test_typical_set" name="top-p"
 replace("(-log_p - entropy).abs()", "(-log_p)")
 # %% wrong="typical" fails="test_typical_set" name="the sign of the surprise"
@@ -53,6 +70,13 @@ def typical(logits, mass):
     kept = torch.where((before * p[:, None]).sum(-1) < mass, p, 0)
     return kept / kept.sum(-1, keepdim=True)
 
+
+# %% equivalent="typical" name="sorts the last axis, which is the default"
+replace("dim=-1, stable", "stable")
+# %% equivalent="typical" name="the sign of a difference goes with abs"
+replace("-log_p - entropy", "entropy - -log_p")
+# %% equivalent="typical" name="every place is written over"
+replace("torch.zeros_like(p)", "torch.ones_like(p)")
 
 # %% wrong="grouped" fails="test_groups" name="heads take turns"
 replace("repeat_interleave(q.shape[1] // z.shape[1], dim=1)", "repeat(1, q.shape[1] // z.shape[1], 1, 1)")
@@ -81,6 +105,9 @@ def grouped_attention(q, k, v, mask):
     return torch.einsum("bgnts,bgsd->bgntd", weight, v).flatten(1, 2)
 
 
+# %% equivalent="grouped" name="rounding only: the root of a width is 1 or more"
+replace("q.shape[-1] ** 0.5", "(q.shape[-1] ** 0.5 + 1e-06)")
+
 # %% wrong="strided" fails="test_overlapping" name="windows side by side"
 replace("begin + stride", "begin + context")
 # %% wrong="strided" fails="test_overlapping" name="scores the overlap again"
@@ -106,6 +133,20 @@ def strided_bits(model, tokens, lengths, context, stride):
         begin = stride * max(0, -(-(n - context) // stride))
         nats -= model(tokens[None, begin:n])[0, -1].log_softmax(0)[tokens[n]].item()
     return nats / math.log(2) / lengths[1:].sum().item()
+
+
+# %% equivalent="strided" name="the smaller of two, in the other order"
+replace("min(begin + context, len(tokens) - 1)", "min(len(tokens) - 1, begin + context)")
+# %% equivalent="strided" name="the last token goes in too: earlier logits do not see it"
+replace("len(tokens) - 1)", "len(tokens))")
+# %% equivalent="strided" name="the last token goes in too, less 0: earlier logits do not see it"
+replace("len(tokens) - 1)", "len(tokens) - 0)")
+# %% equivalent="strided" name="the only row of the batch is the last as well as the first"
+replace("end])[0]", "end])[-1]")
+# %% equivalent="strided" name="rounding only: there is a byte or more"
+replace("lengths[1:].sum().item()", "(lengths[1:].sum().item() + 1e-06)")
+# %% equivalent="strided" name="rounding only: less than a millionth of the logarithm of 2"
+replace("math.log(2)", "math.log(2 + 1e-06)")
 
 
 # %% wrong="repair" fails="test_one_batch" name="as it was found"
@@ -142,6 +183,10 @@ def repaired_step(model, optimizer, batches, max_norm):
         p.grad *= (max_norm / (norm + 1e-6)).clamp(max=1)
     optimizer.step()
     return loss.item()
+
+
+# %% equivalent="repair" name="rounding only: there is a target or more"
+replace("/ targets", "/ (targets + 1e-06)")
 
 
 # %% wrong="cuts" fails="test_best_cut" name="the longest token each time"
@@ -191,6 +236,31 @@ replace(
     "return tuple(tokens[::-1]), best[-1], torch.tensor(total[-1])",
 )
 
+# %% equivalent="cuts" name="nobody asks where the token that ends at place 0 starts: 1"
+replace("[0.0], [0.0], [0]", "[0.0], [0.0], [1]")
+# %% equivalent="cuts" name="nobody asks where the token that ends at place 0 starts: -1"
+replace("[0.0], [0.0], [0]", "[0.0], [0.0], [-1]")
+# %% equivalent="cuts" name="the larger of two, in the other order"
+replace("max(0, end - longest)", "max(end - longest, 0)")
+# %% equivalent="cuts" name="a beginning without a cut is never the best, and adds 0 to the sum"
+replace(" and best[i] > -math.inf", "")
+# %% equivalent="cuts" name="a beginning without a cut may pass: it is never the best, and adds 0 to the sum"
+replace("best[i] > -math.inf", "best[i] >= -math.inf")
+# %% equivalent="cuts" name="no cut passes where no token ends, so nobody asks where it starts: 1"
+replace("default=0", "default=1")
+# %% equivalent="cuts" name="no cut passes where no token ends, so nobody asks where it starts: -1"
+replace("default=0", "default=-1")
+# %% equivalent="cuts" name="rounding only: float32 by default, whose digits suffice"
+replace("[-math.inf], dtype=torch.float64)", "[-math.inf])")
+# %% equivalent="cuts" name="rounding only: float32 by name, whose digits suffice"
+replace("torch.float64", "torch.float32")
+# %% equivalent="cuts" name="the logarithm of the sum of nothing is minus infinity already"
+replace(" or [-math.inf]", "")
+# %% equivalent="cuts" name="the sum of a beginning without a cut is never asked for"
+replace("or [-math.inf]", "or [math.inf]")
+# %% equivalent="cuts" name="the only axis is the last as well as the first"
+replace("logsumexp(0)", "logsumexp(-1)")
+
 # %% wrong="beam" fails="test_narrow" name="greedy"
 replace("[:width]", "[:1]")
 # %% wrong="beam" fails="test_narrow" name="finished ones are extended"
@@ -221,3 +291,10 @@ def beam_search(log_p, width, length, end):
 
 # %% right="beam" name="tensors, the score in float32"
 replace("return ids, score", "return torch.tensor(ids), torch.tensor([score])")
+
+# %% equivalent="beam" name="a table has a row for each prefix, so nothing is to be checked"
+replace(", strict=True", "")
+# %% equivalent="beam" name="a table has a row for each prefix, so a check that is switched off is none"
+replace("strict=True", "strict=False")
+# %% equivalent="beam" name="of two that are equally probable, either may be the answer"
+replace("max(held, key=lambda pair: pair[0])", "max(held)")

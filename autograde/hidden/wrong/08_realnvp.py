@@ -24,6 +24,7 @@ replace("log_p_z(c + root), log_p_z(c - root)", "log_p_z(c - root), log_p_z(c + 
 # %% equivalent="fold" name="y is never exactly 0"
 replace("masked_fill(y < 0", "masked_fill(y <= 0")
 
+
 # %% right="fold" name="only where y is positive, by a logsumexp"
 def log_p_folded(y, log_p_z, c):
     result, root = torch.full_like(y, -math.inf), y[y > 0] ** 0.5
@@ -51,6 +52,7 @@ replace("(1, -1) + (1,) * (z.ndim - 2)", "(1,) * (z.ndim - 1) + (-1,)")
 replace("x[0, 0].numel()", "x[-1, 0].numel()")
 # %% equivalent="batch-norm" name="all channels have as many pixels"
 replace("x[0, 0].numel()", "x[0, -1].numel()")
+
 
 # %% right="batch-norm" name="torch's own, and a loop over the channels"
 def batch_norm(x, m, v, gamma, beta, eps):
@@ -122,6 +124,7 @@ replace("range(100)", "range(100 - 1)")
 replace("range(100)", "range(101)")
 # %% equivalent="monotone" name="a middle that is the answer may become either end"
 replace(".sum(dim=2) > z_b", ".sum(dim=2) >= z_b")
+
 
 # %% right="monotone" name="a loop over k, and steps that halve"
 def tanh_coupling(x, mask, net):

@@ -21,6 +21,9 @@ replace("L_p.diagonal(dim1=1, dim2=2).log() - ", "-")
 replace("torch.linalg.solve_triangular(L_p, L_q, upper=False)", "L_p.inverse() @ L_q")
 replace("L_p.diagonal(dim1=1, dim2=2).log() - L_q.diagonal(dim1=1, dim2=2)", "-torch.linalg.svdvals(A)")
 
+# %% equivalent="kl-normals" name="the gap is squared, so its sign is lost"
+replace("(mu_q - mu_p)", "(mu_p - mu_q)")
+
 # %% wrong="laplace" fails="test_inverse_of_the_distribution_function" name="forgets the 2 in the logarithm"
 replace("(2 * u).log(), -(2 * (1 - u)).log()", "u.log(), -(1 - u).log()")
 # %% wrong="laplace" fails="test_inverse_of_the_distribution_function" name="turned round"
@@ -42,6 +45,9 @@ replace(
     "return mu + s.exp() * e, -e.abs() - s - math.log(2)",
     "return torch.stack([mu + s.exp() * e, -e.abs() - s - math.log(2)])",
 )
+
+# %% equivalent="laplace" name="at a half both branches give zero, with the same gradients"
+replace("u < 0.5", "u <= 0.5")
 
 # %% wrong="grey-levels" fails="test_levels_add_up" name="no mass beyond the ends"
 replace("middle = F", "return F")
@@ -107,6 +113,22 @@ def slerp_batch(a, b, t):
     z = torch.polar(length, a.angle() + t * (b * a.conj()).angle())
     return (plane @ torch.view_as_real(z)[:, :, None])[:, :, 0]
 
+
+# %% equivalent="slerp" name="the length of the gap does not depend on its sign"
+replace("(u - v).norm(dim=1), (u", "(v - u).norm(dim=1), (u")
+# %% equivalent="slerp" name="of opposite vectors every half circle is as good, this one and its mirror image"
+replace("spare - u * (u * spare)", "u * (u * spare)")
+replace("* spare).sum(dim=1, keepdim=True)", "* spare).sum(dim=1, keepdim=True) - spare")
+# %% equivalent="slerp" name="only two zero vectors give no direction at all, and their length stays zero"
+replace(" & (norm_a > 0)", "")
+# %% equivalent="slerp" name="two zero vectors have length zero, whatever the direction"
+replace("& (norm_a > 0)", "& (norm_a >= 0)")
+# %% equivalent="slerp" name="no length is negative, and two zero vectors have length zero in any direction"
+replace("& (norm_a > 0)", "& (norm_a > -1)")
+# %% equivalent="slerp" name="which gap still counts as opposite is a choice, and 1e-12 may belong to it"
+replace("< 1e-12", "<= 1e-12")
+# %% equivalent="slerp" name="dim=1 is the default"
+replace("dim=1, eps=1e-300", "eps=1e-300")
 
 # %% wrong="repair" fails="test_value" name="still the mean over pixels"
 replace("flatten(1).sum(dim=1)", "flatten(1).mean(dim=1)")

@@ -20,6 +20,11 @@ replace("xlogy(share, share / pi)", "xlogy(pi, pi / share)")
 # %% wrong="coverage" fails="test_any_mixture" name="0 times log 0 is NaN"
 replace("torch.special.xlogy(share, share / pi)", "(share * (share / pi).log())")
 
+# %% equivalent="coverage" name="from the point to the mode: as far as back"
+replace("x - mu[:, None]", "mu[:, None] - x")
+# %% equivalent="coverage" name="rounding only: a mean of zeros and ones in float32"
+replace("good.double()", "good.float()")
+
 
 # %% right="coverage" name="mode by mode, with inverses and counts of its own"
 def mode_report(x, mu, L, pi, radius):
@@ -54,6 +59,9 @@ replace("- math.log(1 - s)", "+ torch.log1p(-(-logit - ceiling).exp())")
 # %% wrong="prejudice" fails="test_posterior" name="neglects base rates, in training and at hand"
 replace(" + math.log(n_q / n_p)", "")
 replace(" + math.log(1 - fake) - math.log(fake)", "")
+
+# %% equivalent="prejudice" name="rounding only: exp(-30) of 1 more or less"
+replace(".clamp(max=0).exp()", ".clamp(max=0).clip(-30, 30).exp()")
 
 
 # %% right="prejudice" name="through D where that loses nothing, and through the odds"
@@ -118,6 +126,11 @@ replace("extra = (side + 2 * padding - weight.shape[2]) % stride", "stride, padd
 replace("u = F.conv2d(v / v.norm()", "before, u = v.norm(), F.conv2d(v")
 replace("v.norm().sqrt()", "(v.norm() / before).sqrt()")
 
+# %% equivalent="conv-norm" name="kernels are square"
+replace("weight.shape[2]", "weight.shape[3]")
+# %% equivalent="conv-norm" name="two pictures of noise turn to the same direction together"
+replace("torch.randn(1, ", "torch.randn(2, ")
+
 # %% right="conv-norm" name="the transpose as a gradient"
 replace(
     "F.conv_transpose2d(u, weight, stride=stride, padding=padding, output_padding=extra)",
@@ -146,6 +159,15 @@ replace(".flatten(1)", "")
 replace("flatten(1).sum(dim=1)", "sum()")
 # %% wrong="penalty" fails="test_planes" name="the gradient of the mean"
 replace("critic(between, y).sum()", "critic(between, y).mean()")
+
+# %% equivalent="penalty" name="places of float32 are as even, and the pictures' type prevails"
+replace("generator=generator, dtype=real.dtype", "generator=generator")
+# %% equivalent="penalty" name="a gradient by the pictures, too: nobody asks for it, and none of them changes"
+replace(".detach().requires_grad_()", ".requires_grad_()")
+# %% equivalent="penalty" name="at a slope of exactly 1 both give 0, with a gradient of 0"
+replace("squared > 1", "squared >= 1")
+# %% equivalent="penalty" name="a square has no sign"
+replace("(norm - 1)", "(1 - norm)")
 
 # %% right="penalty" name="a floor under the root"
 replace("torch.where(steep, squared, 1.0)", "squared.clamp(min=1)")
@@ -177,6 +199,23 @@ replace("non_saturating(", "saturating(")
 # %% wrong="repair" fails="test_many_steps" name="adds to the gradients of earlier steps"
 replace("weight.grad = gradient", "weight.grad = gradient + (0 if weight.grad is None else weight.grad)")
 strike("optimizer.zero_grad()")
+
+# %% equivalent="repair" name="two players and two losses: without a check"
+replace("zip((D, G), losses, strict=True)", "zip((D, G), losses)")
+# %% equivalent="repair" name="two players and two losses: the check is off"
+replace("zip((D, G), losses, strict=True)", "zip((D, G), losses, strict=False)")
+# %% equivalent="repair" name="as many gradients as weights: without a check"
+replace("retain_graph=True), strict=True", "retain_graph=True)")
+# %% equivalent="repair" name="as many gradients as weights: the check is off"
+replace("retain_graph=True), strict=True", "retain_graph=True), strict=False")
+# %% equivalent="repair" name="both gradients are there before either moves: who moves first is the same"
+replace("(opt_D, opt_G)", "(opt_G, opt_D)")
+# %% equivalent="repair" name="the next call writes its own gradients over those of this one"
+replace("optimizer.zero_grad()", "pass")
+# %% equivalent="repair" name="the discriminator's loss is the same number, with a graph behind it"
+replace("losses[0].detach()", "losses[0]")
+# %% equivalent="repair" name="the generator's loss is the same number, with a graph behind it"
+replace("losses[1].detach()", "losses[1]")
 
 
 # %% right="repair" name="two passes backward, the other's weights held still"

@@ -16,6 +16,9 @@ replace("len(known) != 2", 'len(known) != 2 or "x_t" not in known')
 # %% wrong="any-two" fails="test_every_pair" name="swaps the two names"
 replace("x_0, eps = (u", "eps, x_0 = (u")
 
+# %% equivalent="any-two" name="the two that are given, computed again: rounding only"
+replace(" | known", "")
+
 
 # %% right="any-two" name="solves the 2 x 2 systems by matrix"
 def any_two(known, alpha, sigma):
@@ -57,6 +60,9 @@ replace("sigma[:, None] ** 2", "sigma[:, None]")
 # %% wrong="two-times" fails="test_covariance_of_any_schedule" name="adds the picture's own spread"
 replace("torch.diag(sigma**2)", "torch.diag(sigma**2 + alpha**2)")
 
+# %% equivalent="two-times" name="of two times with one SNR either may be the earlier: both give the same"
+replace("sigma >= alpha", "sigma > alpha")
+
 
 # %% right="two-times" name="loops over pairs"
 def path_covariance(alpha, sigma):
@@ -82,6 +88,11 @@ strike("root[0] = 1.0")
 replace("return new,", "return root,")
 # %% wrong="zero-terminal" fails="test_roots_on_a_line" name="forgets to square the roots"
 replace("root**2", "root")
+
+# %% equivalent="zero-terminal" name="the roots are squared, so the sign of their shift is lost"
+replace("(root - root[-1])", "(root[-1] - root)")
+# %% equivalent="zero-terminal" name="the roots are squared, so the sign of their factor is lost"
+replace("(root[1] - root[-1])", "(root[-1] - root[1])")
 
 
 # %% right="zero-terminal" name="through the line's two numbers, betas in a loop"

@@ -51,6 +51,7 @@ replace("(t - (1 - t) * c) / v * gap - mu", "(t / v * gap - x[:, None]) / (1 - t
 # %% equivalent="mixture-velocity" name="a square loses the sign"
 replace("(1 - t) ** 2", "(t - 1) ** 2")
 
+
 # %% wrong="mixture-velocity" fails="test_any_dimension" name="one Gaussian of the same mean and variance"
 def mixture_velocity(x, t, log_pi, mu, c):
     mean = log_pi.exp() @ mu
@@ -83,6 +84,7 @@ replace("zip(b, k, strict=True)", "zip(b, k)")
 replace("strict=True", "strict=False")
 # %% equivalent="butcher" name="a product, whose factors may change places"
 replace("zip(b, k, strict=True)", "zip(k, b, strict=True)")
+
 
 # %% right="butcher" name="slopes in one tensor"
 def rk_step(u, x, t, h, A, b, c):
@@ -119,6 +121,7 @@ replace("range(rounds)", "range(1)")
 
 # %% equivalent="entropic-plan" name="a number added to all of g is taken from all of f, and P is the same"
 replace("torch.zeros_like(b)", "torch.ones_like(b)")
+
 
 # %% right="entropic-plan" name="rescales the plan in log space, and leaves out what has no weight"
 def entropic_plan(C, a, b, rho, rounds):
@@ -185,6 +188,7 @@ replace("half.detach().requires_grad_(True)", "half.requires_grad_(True)")
 replace("torch.tensor((n + 0.5) * h, dtype=x.dtype)", "torch.tensor((n + 0.5) * h)")
 # %% equivalent="hutchinson" name="of one gradient the last is the first"
 replace("retain_graph=True)[0]", "retain_graph=True)[-1]")
+
 
 # %% wrong="hutchinson" fails="test_each_probe_of_a_linear_flow" name="the exact trace, whatever the probes"
 def log_p_hutchinson(u, x_0, v, steps):

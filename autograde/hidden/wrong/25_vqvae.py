@@ -52,6 +52,11 @@ replace("nearest(piece, book)", "(piece @ book.T).argmax(dim=1)")
 replace("torch.zeros(len(z), dtype=torch.long)", "torch.zeros(len(z), 0, dtype=torch.long)")
 replace("number * len(book) + k", "torch.cat([number, k[:, None]], dim=1)")
 
+# %% equivalent="product" name="the widths are those of the books, so there is a piece for each"
+replace("books, strict=True", "books")
+# %% equivalent="product" name="the widths are those of the books, so that strictness refuses nothing"
+replace("strict=True", "strict=False")
+
 # %% right="product" name="distances written out, products of the sizes"
 replace("nearest(piece, book)", "(piece[:, None] - book).square().sum(dim=2).argmin(dim=1)")
 replace("number * len(book) + k", "number + math.prod(len(b) for b in books[len(found) + 1 :]) * k")
@@ -74,6 +79,31 @@ replace("// weight % L", "// weight")
 # %% wrong="fsq-number" fails="test_grid_to_numbers" name="levels counted from the middle"
 replace("round().long() + L // 2", "round().long()")
 
+# %% equivalent="fsq-number" name="digits off by a millionth cannot tell as many levels apart as int32 holds"
+replace("round().long()", "round().int()")
+# %% equivalent="fsq-number" name="levels have one axis, so that the first is the last, for points"
+replace(
+    """
+digit = (q * (L // 2)).round().long() + L // 2
+weight = torch.cat([torch.ones(1, dtype=torch.long), L.cumprod(0)[:-1]])
+""",
+    """
+digit = (q * (L // 2)).round().long() + L // 2
+weight = torch.cat([torch.ones(1, dtype=torch.long), L.cumprod(-1)[:-1]])
+""",
+)
+# %% equivalent="fsq-number" name="levels have one axis, so that the first is the last, for numbers"
+replace(
+    """
+weight = torch.cat([torch.ones(1, dtype=torch.long), L.cumprod(0)[:-1]])
+digit = number[..., None] // weight % L
+""",
+    """
+weight = torch.cat([torch.ones(1, dtype=torch.long), L.cumprod(-1)[:-1]])
+digit = number[..., None] // weight % L
+""",
+)
+
 # %% right="fsq-number" name="coordinate by coordinate"
 replace(
     "(digit * weight).sum(dim=-1)", "sum(digit[..., i] * math.prod(levels[:i]) for i in range(len(levels)))"
@@ -82,10 +112,13 @@ replace(
     "number[..., None] // weight % L",
     "torch.stack([number // math.prod(levels[:i]) % n for i, n in enumerate(levels)], dim=-1)",
 )
-# %% right="fsq-number" name="looks the point up in a list of all"
+# %% right="fsq-number" name="looks each coordinate up in a list of its levels"
 replace(
-    "(digit * weight).sum(dim=-1)",
-    "(q[..., None, :] - fsq_point(torch.arange(math.prod(levels)), levels)).norm(dim=-1).argmin(dim=-1)",
+    "digit = (q * (L // 2)).round().long() + L // 2",
+    """
+places = [fsq_point(torch.arange(n), (n,))[:, 0] for n in levels]
+digit = torch.stack([(q[..., i, None] - at).abs().argmin(dim=-1) for i, at in enumerate(places)], dim=-1)
+""",
 )
 
 # %% wrong="rotation" fails="test_gradient_is_turned" name="straight through for all"
@@ -105,6 +138,9 @@ replace("from_z + to_q", "from_z - to_q")
 replace(" + 2 * along_z * to_q", "")
 # %% wrong="rotation" fails="test_gradient_is_turned" name="scales and does not turn"
 replace("(z - 2 * along_w * w + 2 * along_z * to_q)", "z")
+
+# %% equivalent="rotation" name="the largest gap from opposite that still counts as rounding, exclusive"
+replace("size > 1e-7", "size >= 1e-7")
 
 # %% right="rotation" name="two reflections, one after the other"
 replace(
@@ -150,6 +186,21 @@ replace("min(width, error.shape[1])", "error.shape[1]")
 # %% wrong="beam" fails="test_one_is_greedy" name="numbers in reverse"
 replace("[kept, code[..., None]]", "[code[..., None], kept]")
 
+# %% equivalent="beam" name="whole numbers of another type pass, and float32 is exact up to 2^24 codes"
+replace("torch.zeros(N, 1, 0, dtype=torch.long)", "torch.zeros(N, 1, 0)")
+# %% equivalent="beam" name="spellings of length 0 have no entry that could be 0 or 1"
+replace("torch.zeros(N, 1, 0", "torch.ones(N, 1, 0")
+# %% equivalent="beam" name="spellings of length 0 are all alike, and the candidates give the shape"
+replace("torch.zeros(N, 1, 0", "torch.zeros(1, N, 0")
+# %% equivalent="beam" name="two spellings of length 0, which are all alike"
+replace("torch.zeros(N, 1, 0", "torch.zeros(N, 2, 0")
+# %% equivalent="beam" name="no spelling of length 0: there is nothing to read from one"
+replace("torch.zeros(N, 1, 0", "torch.zeros(N, 0, 0")
+# %% equivalent="beam" name="the last axis, dim=1 here, is the default"
+replace("dim=1, largest", "largest")
+# %% equivalent="beam" name="the smaller of two, in either order"
+replace("min(width, error.shape[1])", "min(error.shape[1], width)")
+
 # %% right="beam" name="sorts all, then cuts"
 replace(
     "error.topk(min(width, error.shape[1]), dim=1, largest=False)",
@@ -183,6 +234,17 @@ replace("decode(z + (q - z).detach())", "decode(q)")
 replace("(q - z).detach()), x)", "(q - z).detach()), x, reduction='sum')")
 # %% wrong="repair" fails="test_what_the_codes_feel" name="no code book term"
 replace("F.mse_loss(q, z.detach()) + ", "")
+
+# %% equivalent="repair" name="no gradient passes through argmax, to the vectors"
+replace("nearest(z.detach(), codes.detach())", "nearest(z, codes.detach())")
+# %% equivalent="repair" name="no gradient passes through argmax, to the codes"
+replace("nearest(z.detach(), codes.detach())", "nearest(z.detach(), codes)")
+# %% equivalent="repair" name="a squared gap has no sign: the reconstruction"
+replace("F.mse_loss(decode(z + (q - z).detach()), x)", "F.mse_loss(x, decode(z + (q - z).detach()))")
+# %% equivalent="repair" name="a squared gap has no sign: the code book term"
+replace("F.mse_loss(q, z.detach())", "F.mse_loss(z.detach(), q)")
+# %% equivalent="repair" name="a squared gap has no sign: the commitment"
+replace("F.mse_loss(z, q.detach())", "F.mse_loss(q.detach(), z)")
 
 # %% right="repair" name="distances by cdist, squares written out"
 replace("nearest(z.detach(), codes.detach())", "torch.cdist(z, codes).argmin(dim=1)")

@@ -13,6 +13,21 @@ replace("range(picked.shape[1])", "range(1)")
 # %% wrong="top-k" fails="test_ordered_results_sum_to_one" name="removes the next one too early"
 replace("left.logsumexp(1)", "left.scatter(1, place, -torch.inf).logsumexp(1)")
 
+# %% equivalent="top-k" name="the last place left is certain: its logarithm is 0 without a special case"
+replace(" if j < logits.shape[1] - 1 else 0", "")
+# %% equivalent="top-k" name="the last place left, too: its logarithm comes out as 0"
+replace("j < logits.shape[1] - 1", "j <= logits.shape[1] - 1")
+# %% equivalent="top-k" name="j never comes so far, and the last logarithm comes out as 0"
+replace("j < logits.shape[1] - 1", "j < logits.shape[1] + 1")
+# %% equivalent="top-k" name="j is always below the number of logits, and the last logarithm comes out as 0"
+replace("j < logits.shape[1] - 1", "j < logits.shape[1]")
+# %% equivalent="top-k" name="less 0: always, and the last logarithm comes out as 0"
+replace("j < logits.shape[1] - 1", "j < logits.shape[1] - 0")
+# %% equivalent="top-k" name="of one column the last is the first"
+replace("left.gather(1, place)[:, 0]", "left.gather(1, place)[:, -1]")
+# %% equivalent="top-k" name="nothing is written into the logits, so they need no copy"
+replace("left = logits.clone()", "left = logits")
+
 
 # %% right="top-k" name="sums from the end"
 def log_p_ordered(logits, picked):
@@ -31,6 +46,9 @@ replace("others.scatter(1, k[:, None], top)", "others.scatter(1, logits.argmax(1
 # %% wrong="noise-behind" fails="test_inversion" name="the sign of the noise"
 replace("keepdim=True) - (", "keepdim=True) + (")
 
+# %% equivalent="noise-behind" name="a sum has no order"
+replace("logaddexp(-top, (-u.log()).log() - logits)", "logaddexp((-u.log()).log() - logits, -top)")
+
 # %% right="noise-behind" name="softplus of the gap"
 replace("-torch.logaddexp(-top, ", "top - F.softplus(top + ")
 
@@ -47,6 +65,17 @@ strike("seen[:, place] = codes[:, place]")
 replace(" - math.log(len(found))", "")
 # %% wrong="any-order" fails="test_improbable_sequences" name="probabilities, not logarithms"
 replace("torch.stack(found).logsumexp(0)", "torch.stack(found).exp().sum(0).log()")
+
+# %% equivalent="any-order" name="a second column is gathered and not looked at"
+replace("place : place + 1]", "place : place + 2]")
+# %% equivalent="any-order" name="another column is gathered and not looked at"
+replace("place : place + 1]", "place : place + 1 + 1]")
+# %% equivalent="any-order" name="of one column the last is the first"
+replace("place : place + 1])[:, 0]", "place : place + 1])[:, -1]")
+# %% equivalent="any-order" name="no copy: the network is done with its input when it has answered"
+replace("seen = seen.clone()", "pass")
+# %% equivalent="any-order" name="the same tensor: the network is done with it when it has answered"
+replace("seen = seen.clone()", "seen = seen")
 
 
 # %% right="any-order" name="all orders in one batch"
@@ -71,6 +100,17 @@ replace("with_caption.log_softmax(1)", "without.log_softmax(1)")
 # %% wrong="budget" fails="test_budget_is_spent" name="logits that are not normalised"
 replace("with_caption.log_softmax(1)", "with_caption")
 
+# %% equivalent="budget" name="at a tie with the limit the search ends at the limit, too"
+replace("fits = divergence(high) <= budget", "fits = divergence(high) < budget")
+# %% equivalent="budget" name="a tie halfway: what follows comes as near from the other side"
+replace("inside = divergence(middle) <= budget", "inside = divergence(middle) < budget")
+# %% equivalent="budget" name="59 halvings: still far nearer than 1e-6"
+replace("range(60)", "range(59)")
+# %% equivalent="budget" name="one halving less: still far nearer than 1e-6"
+replace("range(60)", "range(60 - 1)")
+# %% equivalent="budget" name="one halving more: nearer still than 1e-6"
+replace("range(60)", "range(61)")
+
 
 # %% right="budget" name="a root finder, row by row"
 def budget_guidance(with_caption, without, budget, w_max):
@@ -85,7 +125,7 @@ def budget_guidance(with_caption, without, budget, w_max):
             return w_max
         return brentq(excess, 1, w_max, row, xtol=1e-9) if excess(1, *row) < 0 else 1
 
-    return torch.tensor([largest(*row) for row in zip(with_caption, without)]).double()
+    return torch.tensor([largest(*row) for row in zip(with_caption, without)], dtype=torch.float64)
 
 
 # %% wrong="ceiling" fails="test_true_shares" name="A read the wrong way round"
@@ -100,6 +140,17 @@ replace("-found.fun", "A.max(0).mean()")
 replace("[np.ones(Y), Q.sum(0)]", "[np.ones(Y), np.full(M, Y / M)]")
 # %% wrong="ceiling" fails="test_perfect_and_best" name="a vote of the grid for one class"
 replace("Y, M = Q.shape", "(Y, M), A = Q.shape, 1.0 * (A == A.max(1, keepdims=True))")
+
+# %% equivalent="ceiling" name="rounding only, in the programme: a millionth, as the public test allows"
+replace("-A.T.ravel() / Y", "-A.T.ravel() / (Y + 1e-6)")
+# %% equivalent="ceiling" name="rounding only, in the perfect one: a millionth, as the public test allows"
+replace("(Q * A.T).sum() / Y", "(Q * A.T).sum() / (Y + 1e-6)")
+# %% equivalent="ceiling" name="the first is a number of NumPy's"
+replace("float((Q * A.T).sum() / Y)", "(Q * A.T).sum() / Y")
+# %% equivalent="ceiling" name="the second is a number of NumPy's"
+replace("float(A.max(0).mean())", "A.max(0).mean()")
+# %% equivalent="ceiling" name="the third is the number that linprog found"
+replace("float(-found.fun)", "-found.fun")
 
 # %% right="ceiling" name="the dual programme"
 replace("-A.T.ravel() / Y, A_eq=", "b_ub=-A.T.ravel() / Y, bounds=(None, None), A_ub=-")
@@ -122,6 +173,11 @@ replace("torch.where(is_open, guess, codes)", "guess")
 replace("torch.inf", "-torch.inf")
 # %% wrong="repair" fails="test_pass_by_hand" name="the surest are hidden"
 replace(".squeeze(2)", ".squeeze(2).neg()")
+
+# %% equivalent="repair" name="argsort takes the last axis by itself: the first one"
+replace("sure.argsort(dim=1)", "sure.argsort()")
+# %% equivalent="repair" name="argsort takes the last axis by itself: the second one"
+replace(".argsort(dim=1).argsort(dim=1)", ".argsort(dim=1).argsort()")
 
 # %% right="repair" name="the least sure by topk"
 replace(".argsort(dim=1).argsort(dim=1)", ".topk(left, dim=1, largest=False).indices")
