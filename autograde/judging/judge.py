@@ -154,12 +154,11 @@ class Judge:
             self.errors.append(f"{item.name} is marked {min(strange)}: a hidden test always runs")
             return False
         sentence, weight = " ".join(function.__doc__.split()), mark.kwargs.get("weight", 1)
-        if not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            self.errors.append(f"{item.name} needs a positive number as its weight")
-            return False
-        changes = frozenset(mark.kwargs.get("changes", ()))
-        if set(mark.kwargs) - {"weight", "changes"} or changes - promises.SAID.keys():
-            self.errors.append(f"{item.name} has an exercise marker that says what nobody knows")
+        changes, good = frozenset(mark.kwargs.get("changes", ())), isinstance(weight, int | float)
+        known = not set(mark.kwargs) - {"weight", "changes"} and not changes - promises.SAID.keys()
+        if not known or not good or not 0 < weight < math.inf:
+            may = f"`changes` of {', '.join(promises.SAID)}"
+            self.errors.append(f"{item.name} needs a positive number as its weight, {may}, and nothing else")
             return False
         self.changes[mark.args[0]] = self.changes.get(mark.args[0], frozenset()) | changes
         self.tests.setdefault(self._key(item), _Test(mark.args[0], weight, sentence))

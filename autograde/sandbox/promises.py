@@ -26,7 +26,17 @@ MT19937_BYTES = 625 * 4  # 624 words and the place in them: mt19937_state of Num
 
 
 def look(*arguments: Any) -> dict[str, str]:
-    """What is promised, as texts that differ where it does."""
+    """What is promised, as texts that differ where it does; nothing where it cannot be seen.
+
+    A learner may have changed what this asks, NumPy's functions or an argument of a class of one's own.
+    """
+    try:
+        return _seen(arguments)
+    except Exception:
+        return {}
+
+
+def _seen(arguments: tuple[Any, ...]) -> dict[str, str]:
     found = {ARGUMENTS: _digest(arguments), RANDOM: _random_state()}
     if (torch := sys.modules.get("torch")) is not None:
         found[DTYPE] = str(torch.get_default_dtype())
@@ -39,7 +49,7 @@ def broken(before: object, after: object) -> set[str]:
     """Which promises two looks, which may be forged, differ in."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return set()
-    return {name for name in SAID if name in before and before[name] != after.get(name)}
+    return {name for name in SAID if name in before and name in after and before[name] != after[name]}
 
 
 def _digest(value: Any) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autograde.sandbox.promises import ARGUMENTS, DTYPE, GRADIENTS, RANDOM, SAID, THREADS, broken, look
+from autograde.sandbox.promises import ARGUMENTS, DTYPE, GRADIENTS, RANDOM, THREADS, broken, look
 
 
 def write(array):
@@ -104,5 +104,7 @@ def test_forged_looks_break_nothing(looks):
     assert broken(*looks) == set()
 
 
-def test_a_look_that_is_left_out_is_broken():
-    assert broken(look(), {}) == {*SAID}
+def test_where_nothing_can_be_seen_nothing_is_broken(monkeypatch):
+    before = look(np.zeros(2))
+    monkeypatch.setattr(np, "ascontiguousarray", None)
+    assert look(np.zeros(2)) == {} and broken(before, {}) == set()
