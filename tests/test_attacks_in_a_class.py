@@ -114,7 +114,7 @@ def test_another_run_grades_nobody_anew(graded):
     _, first, second = graded
     before, after = (_counts(run.output) for run in (first, second))
     assert after["unchanged"] > 0
-    # one of them, swaps_its_folder, may have changed since it was copied, or be unreadable at one of the looks
+    # one of them, swaps_its_folder, may have changed since it was copied, or be refused at one of the looks
     assert after.get("graded", 0) <= 1 and abs(after["failed"] - before["failed"]) <= 1
 
 
