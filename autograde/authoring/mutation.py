@@ -2,7 +2,8 @@
 
 A mutant is killed where it loses points with every seed, a survivor where it loses none with any, lucky where
 it depends on the seed; it is weakly killed where it always keeps more than half. What is as right as the
-reference stands in the answers' file as `equivalent`, with the reason for a name.
+reference stands in the answers' file as `equivalent`, with the reason for a name. A mutant's call has two
+seconds; a reference that needs more would have all its mutants killed, so it is judged as they are, too.
 """
 
 import random
@@ -62,6 +63,7 @@ def _tried(course: Course, name: str, sample: int | None) -> dict[str, Any]:
     with chapter(lesson) as (_, failures):
         if failures:
             raise CourseError(f"{name}: the chapter does not run: {'; '.join(failures)}.")
+        report.problems += _slow(lesson)
         _judge(lesson, fresh, report)
     return _flat(report)
 
@@ -90,6 +92,14 @@ def _stale(known: dict[str, list[str]], made: Sequence[Mutant]) -> list[str]:
         if not any(mutant.exercise == exercise and same(mutant.source, cell) for mutant in made)
     ]
     return [f"{exercise}: an equivalent is no mutant any more:\n{cell}" for exercise, cell in lost]
+
+
+def _slow(lesson: Lesson) -> list[str]:
+    """The exercises whose reference loses points where a mutant is judged."""
+    references = [Mutant(each, 0, "nothing", "", "", source) for each, source in lesson.solutions.items()]
+    judged_so = zip(references, _shares(lesson, references, 0), strict=True)
+    lost = [each.exercise for each, shares in judged_so if min(shares) < 1]
+    return [f"{exercise}: its reference itself does not pass as a mutant" for exercise in lost]
 
 
 def _judge(lesson: Lesson, fresh: Sequence[Mutant], report: Report) -> None:

@@ -341,7 +341,7 @@ def check_steps(student, rng, batches, max_norm=1e6, rounds=1, V=6):
     assert array(losses, (rounds,)) == pytest.approx(np.array(wanted[1]), rel=1e-6)
 
 
-@pytest.mark.exercise("repair", weight=2, changes=["random"])
+@pytest.mark.exercise("repair", weight=2, changes=["torch-random"])
 def test_one_batch(student, rng):
     """One step on one batch is a step down the mean loss over its real targets, each guessed from the token
     before it; a gradient that was there before changes nothing; the loss that comes back is that mean."""

@@ -418,7 +418,7 @@ def check_play(student, rng, steps, B, scale=1.0):
         assert array(got, np.shape(wanted)) == pytest.approx(np.array(wanted), rel=1e-7, abs=1e-9)
 
 
-@pytest.mark.exercise("repair", weight=2, changes=["random"])
+@pytest.mark.exercise("repair", weight=2, changes=["torch-random"])
 def test_one_step(student, rng):
     """One step moves each player by the gradient of its own loss alone, both at the weights before either
     moved. The losses are means, in nats."""

@@ -172,10 +172,8 @@ class Trial:
 
 def answer_all(questions: Connection, ask: "Ask", seconds: float) -> None:
     """Answer what the judge asks on this line, until it asks no more or the time is over."""
-    look, end = (
-        select.poll(),
-        time.monotonic() + seconds,
-    )  # one for all: Connection.poll makes its own each time
+    end = time.monotonic() + seconds
+    look = select.poll()  # one for all: Connection.poll makes its own each time
     look.register(questions, select.POLLIN)
     with questions:
         while look.poll(max(0, end - time.monotonic()) * 1000):

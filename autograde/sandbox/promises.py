@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-ARGUMENTS, DTYPE, RANDOM, GRADIENTS, THREADS = "arguments", "dtype", "random", "gradients", "threads"
+ARGUMENTS, RANDOM, TORCH_RANDOM = "arguments", "random", "torch-random"
+DTYPE, GRADIENTS, THREADS = "dtype", "gradients", "threads"
 # What a learner reads of a broken one.
 SAID = {
     ARGUMENTS: "its arguments",
     DTYPE: "the default type of tensors",
-    RANDOM: "the global random state",
+    RANDOM: "the global random state of Python or NumPy",
+    TORCH_RANDOM: "torch's global random state",
     GRADIENTS: "whether gradients are computed",
     THREADS: "the number of threads",
 }
@@ -39,6 +41,7 @@ def look(*arguments: Any) -> dict[str, str]:
 def _seen(arguments: tuple[Any, ...]) -> dict[str, str]:
     found = {ARGUMENTS: _digest(arguments), RANDOM: _random_state()}
     if (torch := sys.modules.get("torch")) is not None:
+        found[TORCH_RANDOM] = str(hash(torch.get_rng_state().numpy().tobytes()))
         found[DTYPE] = str(torch.get_default_dtype())
         found[GRADIENTS] = str(torch.is_grad_enabled())
         found[THREADS] = str(torch.get_num_threads())
@@ -46,7 +49,7 @@ def _seen(arguments: tuple[Any, ...]) -> dict[str, str]:
 
 
 def broken(before: object, after: object) -> set[str]:
-    """Which promises two looks, which may be forged, differ in."""
+    """Which promises two looks, which may be forged, differ in: torch may be imported between the two."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return set()
     return {name for name in SAID if name in before and name in after and before[name] != after[name]}
@@ -84,11 +87,9 @@ def _sum(array: np.ndarray) -> int:
 
 
 def _random_state() -> str:
-    """A text that differs where any of the global generators was used or seeded."""
+    """A text that differs where Python's or NumPy's global generator was used or seeded."""
     own: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]
     parts: list[object] = [random.getstate(), id(own)]
     if type(own).__name__ == "MT19937":  # its words themselves: a copy by NumPy takes longer than most calls
         parts.append(ctypes.string_at(own.ctypes.state_address, MT19937_BYTES))
-    if (torch := sys.modules.get("torch")) is not None:
-        parts.append(torch.get_rng_state().numpy().tobytes())
     return str(hash(tuple(parts)))

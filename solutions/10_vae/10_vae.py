@@ -1513,7 +1513,8 @@ assert math.isclose(got.item(), right), f"leave one out without subtracting: {ri
 def slerp_batch(a, b, t):
     """From a (t = 0) to b (t = 1), the direction along the great circle, the length linearly.
 
-    a, b: (N, D), D >= 2, float64, may hold zero vectors; t: (N,), in [0, 1]. Returns (N, D), never NaN.
+    a, b: (N, D), D >= 2, float64, of lengths from 1e-100 to 1e100 or 0; t: (N,), in [0, 1].
+    Returns (N, D), never NaN.
     """
     ### BEGIN SOLUTION
     norm_a, norm_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)

@@ -1613,7 +1613,8 @@ except ValueError:
 def entropic_plan(C, a, b, rho, rounds):
     """The plan P (n, m) that transports a (n,) to b (m,) at cost C (n, m), with entropy of weight rho > 0.
 
-    float64; a and b are not negative and have the same sum. rounds: how often rows and columns are set right.
+    float64; a and b are not negative and have the same sum. rounds: how often rows and columns are set right,
+    at least once.
     """
     ### BEGIN SOLUTION
     log_a, log_b, K = a.log(), b.log(), -C / rho

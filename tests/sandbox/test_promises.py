@@ -1,12 +1,22 @@
 """What two looks at a call tell apart: each change of an argument or of a setting, and nothing else."""
 
 import random
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from autograde.sandbox.promises import ARGUMENTS, DTYPE, GRADIENTS, RANDOM, THREADS, broken, look
+from autograde.sandbox.promises import (
+    ARGUMENTS,
+    DTYPE,
+    GRADIENTS,
+    RANDOM,
+    THREADS,
+    TORCH_RANDOM,
+    broken,
+    look,
+)
 
 
 def write(array):
@@ -69,20 +79,28 @@ def test_lists_that_hold_themselves_end():
     assert broken(look(own), look(own)) == set()
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        random.random,
-        np.random.rand,
-        lambda: torch.rand(1),
-        lambda: torch.manual_seed(3),
-        np.random.standard_normal,
-    ],
-)
-def test_global_random_numbers_are_seen(use):
+USES = {
+    "Python's": (random.random, RANDOM),
+    "NumPy's": (np.random.rand, RANDOM),
+    "NumPy's normal": (np.random.standard_normal, RANDOM),
+    "torch's": (lambda: torch.rand(1), TORCH_RANDOM),
+    "a seed": (lambda: torch.manual_seed(3), TORCH_RANDOM),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_global_random_numbers_are_seen(name):
+    use, promise = USES[name]
     before = look()
     use()
-    assert broken(before, look()) == {RANDOM}
+    assert broken(before, look()) == {promise}
+
+
+def test_an_answer_may_be_the_first_that_imports_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    before = look(np.zeros(2))
+    monkeypatch.undo()
+    assert broken(before, look(np.zeros(2))) == set()
 
 
 def test_settings_are_seen():
