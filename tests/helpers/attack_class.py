@@ -56,7 +56,7 @@ def test_draws(student, rng):
 
 @pytest.mark.exercise("weighted-mean", weight=0.5)
 def test_inputs(student, rng):
-    """Three numbers have a mean, and stay as they are."""
+    """Three numbers have a mean."""
     x, w = rng.normal(size=3), rng.uniform(1, 2, 3)
     assert number(student.weighted_mean(x, w)) == pytest.approx(float(x @ w / w.sum()))
 
