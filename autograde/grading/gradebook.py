@@ -12,12 +12,14 @@ from nbformat import NotebookNode
 from nbgrader.api import Base, Gradebook, InvalidEntry, MissingEntry, StatementError, app_log
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
-from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy import Engine, MetaData, create_engine, inspect
 from sqlalchemy.orm import Session, close_all_sessions, sessionmaker
 
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import recorded
+
+STOCK_CHECK_COURSE = Gradebook.check_course
 
 
 def register(course: Course, released: dict[str, NotebookNode]) -> None:
@@ -54,11 +56,13 @@ def one_engine(course: Course) -> Iterator[None]:
         yield
     finally:
         _complete.discard(course.gradebook)
+        _courses.clear()
         del _shared[course.gradebook]
 
 
 _shared: dict[str, Engine] = {}  # by address
 _complete: set[str] = set()  # addresses of those whose tables are known to be there
+_courses: set[tuple[str, str]] = set()  # addresses, and names of courses that are known to be there
 
 
 def make_engine(url: str, **how: Any) -> Engine:
@@ -66,13 +70,42 @@ def make_engine(url: str, **how: Any) -> Engine:
     return _shared.get(url) or create_engine(url, **how)
 
 
+def _address(bind: Engine) -> str:
+    """Of a shared engine; "" of another one."""
+    return next((url for url, engine in _shared.items() if engine is bind), "")
+
+
 def make_tables(bind: Engine) -> None:
     """In the place of nbgrader's Base.metadata.create_all: looks for the tables of a shared engine once."""
-    url = next((url for url, engine in _shared.items() if engine is bind), "")
+    url = _address(bind)
     if url not in _complete:
         MetaData.create_all(Base.metadata, bind)
     if url:
         _complete.add(url)
+
+
+def look_into(bind: Engine) -> Any:
+    """In the place of nbgrader's sqlalchemy.inspect, of which it asks whether there are tables."""
+    return _Complete() if _address(bind) in _complete else inspect(bind)
+
+
+class _Complete:
+    """What is known of a shared engine whose tables are there."""
+
+    def get_table_names(self) -> list[str]:
+        """The names of its tables."""
+        return list(Base.metadata.tables)
+
+
+def check_course(gradebook: Gradebook, course_id: str = "default_course", **named: Any) -> Any:
+    """In the place of nbgrader's Gradebook.check_course: looks for the course of a shared engine once."""
+    known = _address(gradebook.engine), course_id
+    if known not in _courses:
+        found = STOCK_CHECK_COURSE(gradebook, course_id, **named)
+        if not known[0]:
+            return found
+        _courses.add(known)
+    return None  # which nobody looks at
 
 
 class HoldableSession(Session):

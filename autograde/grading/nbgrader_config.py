@@ -4,7 +4,6 @@ import os
 import traceback
 from pathlib import Path
 
-from nbgrader.preprocessors import OverwriteCells
 from traitlets.config import Config
 
 from autograde.cells import ANSWER_STUB, STUB
@@ -42,7 +41,7 @@ def configure(c: Config, root: Path) -> None:
         c.CourseDirectory.ignore.append(ours)  # else nbgrader hands them out with the feedback
     sweep(Course.at(root))
     c.ClearSolutions.code_stub, c.ClearSolutions.text_stub = {"python": STUB}, ANSWER_STUB
-    c.Autograde.sanitize_preprocessors = [OverwriteCells]
+    c.Autograde.sanitize_preprocessors = []  # the steps see the release, which is as it was released
     c.Autograde.autograde_preprocessors = [RunAndJudge, Record, Lateness]
     c.GenerateFeedback.preprocessors = []
     _collect_into(c)

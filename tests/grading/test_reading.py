@@ -35,7 +35,7 @@ def taken_over(course):
         yield "submissions", lambda: next((course.grading / "submitted").iterdir())
         yield "hidden tests", lambda: next((course.root / "hidden").iterdir())
         yield "feedback", lambda: (course.grading / "feedback").mkdir(parents=True)
-        yield "query", lambda: open_gradebook(course)
+        yield "query", lambda: open_gradebook(course).find_student("zoe")
         yield "fork server", lambda: FORK_SERVER.control.send(b"{}")
         yield "judge", lambda: JUDGE_CLIENT.control.send(b"{}")
         yield "network", lambda: socket.create_connection(("127.0.0.1", 80), 1)
