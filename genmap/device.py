@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 SETTINGS = ("smoke", "quick", "full")
+SMOKE = "Setting `smoke`: every cell runs, nothing is trained to the end. Numbers and text do not match here."
 
 
 def device() -> torch.device:
@@ -44,6 +45,8 @@ def setting() -> str:
 def settings(**columns: Any) -> SimpleNamespace:
     """Return the active value of each name as an attribute: `settings(updates=(3, 1_000, 20_000)).updates`.
 
+    In "smoke" it prints that numbers and text do not match.
+
     columns: for each name its values in "smoke", "quick" and "full", in this order.
         Lessons begun with an earlier version pass three mappings, `smoke={"updates": 3}, quick=…, full=…`.
 
@@ -64,6 +67,8 @@ def settings(**columns: Any) -> SimpleNamespace:
                 f"the setting {name!r} is {values!r}: give it three values, {', '.join(SETTINGS)}"
             )
     active = SETTINGS.index(setting())
+    if active == 0:
+        print(SMOKE)
     return SimpleNamespace(**{name: values[active] for name, values in columns.items()})
 
 

@@ -1,8 +1,9 @@
 """Runs lessons in the `quick` setting, writes their figures to data/board.toml and holds them to the targets.
 
 Run as `make quality`, `make quality LESSON=NN_name` or `python -m autograde.authoring.quality [LESSON...]`. A
-lesson's figures are those that it passes to `genmap.board.record`. The notebook that ran is kept in
-.grading/quality.
+lesson's figures are those that it passes to `genmap.board.record`, its claims those that it makes by
+`genmap.board.claim`: where there are any it runs with other seeds, too, and all have to hold each time. The
+notebook that ran first is kept in .grading/quality.
 """
 
 import json
@@ -19,6 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 from rich.console import Console
 from rich.table import Table
 
@@ -30,9 +32,11 @@ from genmap import board
 from genmap.board.entries import METRICS, Board, Row, Target, parse, row_of
 
 CORES = 2  # what `quick` is made for: figures are taken with so many threads and without a GPU
+SHIFTS = (1000, 2000)  # added to a lesson's seeds in further runs, in which its claims have to hold, too
 CELL_SECONDS = 600  # of wall time
 CPU_SECONDS = 300  # that a lesson may take in `quick`: a laptop runs it in minutes
 MEASURED = "# Measured by `make quality`, which writes everything below this line.\n"
+SHIFTED = "from autograde.authoring.shifted_seeds import shift\n\nshift({})"
 DIGITS = {"train_seconds": 2, "sample_seconds": 2}  # significant ones; of every figure, 4
 
 
@@ -45,17 +49,27 @@ class Client(NotebookClient):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of a lesson gave: rows, in the order of recording; seconds of CPU and of wall time."""
+    """What a run of a lesson gave: rows, in the order of recording; seconds of CPU and of wall time.
+
+    claims: how many it made. broken: those of them that did not hold.
+    """
 
     rows: list[Row]
     cpu: float
     wall: float
+    claims: int = 0
+    broken: tuple[str, ...] = ()
 
 
-def run_lesson(course: Course, name: str) -> Run:
-    """Run a lesson's source, with its solutions, in a fresh kernel. Raises CourseError where a cell fails."""
+def run_lesson(course: Course, name: str, shift: int = 0) -> Run:
+    """Run a lesson's source, with its solutions, in a fresh kernel; `shift` is added to its seeds.
+
+    Raises CourseError where a cell fails.
+    """
     notebook = read_lesson(course.source(name))
-    kept = course.grading / "quality" / f"{name}.ipynb"
+    if shift:
+        notebook.cells.insert(0, new_code_cell(SHIFTED.format(shift)))
+    kept = course.grading / "quality" / (f"{name}-{shift}.ipynb" if shift else f"{name}.ipynb")
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"
@@ -65,11 +79,14 @@ def run_lesson(course: Course, name: str) -> Run:
         finally:
             nbformat.write(notebook, kept)
         wall = time.perf_counter() - start
-        entries = figures.read_text(encoding="utf-8").splitlines() if figures.exists() else []
-    rows = {row.key: row for row in map(row_of, map(json.loads, entries))}
+        lines = figures.read_text(encoding="utf-8").splitlines() if figures.exists() else []
+    entries = [json.loads(line) for line in lines]
+    claims = [entry for entry in entries if "claim" in entry]
+    broken = tuple(dict.fromkeys(entry["claim"] for entry in claims if not entry["holds"]))
+    rows = {row.key: row for row in (row_of(entry) for entry in entries if "claim" not in entry)}
     if strange := next((row for row in rows.values() if row.lesson != name), None):
         raise CourseError(f"{name}: it records figures of {strange.lesson}: give board.record its own name.")
-    return Run(list(rows.values()), _children() - cpu, wall)
+    return Run(list(rows.values()), _children() - cpu, wall, len(claims), broken)
 
 
 def _environment(figures: Path) -> dict[str, str]:
@@ -99,12 +116,13 @@ def _children() -> float:
 
 
 def misses(name: str, run: Run, targets: list[Target]) -> list[str]:
-    """A line for every target that the run does not meet, for missing figures, and for too much CPU time."""
+    """A line for every target or claim that the run does not meet, for no figures, for too much CPU time."""
     lines = [_miss(target, run.rows) for target in targets if target.lesson == name]
     if run.cpu > CPU_SECONDS:
         lines.append(f"the notebook takes {run.cpu:.0f} CPU-seconds, more than {CPU_SECONDS}")
     if not run.rows:
         lines.append("it records no figure: call board.record in the section on quality")
+    lines += [f"this does not hold: {sentence}" for sentence in run.broken]
     return [f"{name}: {line}" for line in lines if line]
 
 
@@ -163,6 +181,19 @@ def _show(name: str, run: Run, targets: list[Target]) -> None:
     Console().print(table, f"{run.cpu:.0f} CPU-seconds of {CPU_SECONDS}, {run.wall:.0f} s", highlight=False)
 
 
+def _with_other_seeds(course: Course, name: str) -> list[str]:
+    """A line for each claim that does not hold with other seeds."""
+    problems = []
+    for shift in SHIFTS:
+        try:
+            broken = run_lesson(course, name, shift).broken
+        except CourseError as error:
+            problems.append(f"{error} (with {shift} added to its seeds)")
+            continue
+        problems += [f"{name}: this does not hold with {shift} added to the seeds: {each}" for each in broken]
+    return problems
+
+
 def main(arguments: list[str]) -> None:
     """Run the lessons. Raises CourseError with a line for each thing that does not hold."""
     course = Course.find()
@@ -177,6 +208,7 @@ def main(arguments: list[str]) -> None:
         write_rows(path, name, run.rows)
         _show(name, run, targets)
         problems += misses(name, run, targets)
+        problems += _with_other_seeds(course, name) if run.claims else []
     if problems:
         raise CourseError("\n".join(["these do not hold:", *problems]))
 

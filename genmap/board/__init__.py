@@ -1,7 +1,7 @@
 """The common board: what the models of all lessons were measured to reach, beside what they must reach.
 
 A lesson puts its models on it with `record`; `table` and `plot` show them among those of the other lessons,
-which come from data/board.toml.
+which come from data/board.toml. `claim` ties a sentence of its text to the output that it rests on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from genmap.board.claims import RECORD, claim
 from genmap.board.entries import Board, Row, parse, row_of
 from genmap.board.views import Table, draw
 from genmap.device import setting
@@ -20,7 +21,8 @@ from genmap.device import setting
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RECORD = "GENMAP_BOARD"  # environment variable: a file to which `record` adds its rows, for `make quality`
+__all__ = ["RECORD", "claim", "plot", "published", "record", "table"]
+
 _session: dict[tuple[str, str, str], Row] = {}
 
 

@@ -234,3 +234,45 @@ def test_the_courses_own_board_can_be_written(tmp_path):
         quality.write_rows(path, name, [row for row in board.rows if row.lesson == name])
     assert path.read_bytes() == source.read_bytes(), "nothing there was written by hand"
     assert set().union(*(row.figures for row in board.rows)) <= set(METRICS)
+
+
+CLAIM = RECORD + 'board.claim("Two is more than one.", {})\n'
+SEED = "torch.Generator().manual_seed(3).initial_seed()"
+
+
+@pytest.mark.parametrize(
+    ("holds", "broken"),
+    [
+        ("True", []),
+        ("False", ["", " with 1000 added to the seeds", " with 2000 added to the seeds"]),
+        (f"{SEED} == 3", [" with 1000 added to the seeds", " with 2000 added to the seeds"]),
+        (f"{SEED} < 2000", [" with 2000 added to the seeds"]),
+        (f"{SEED} != 3", [""]),
+    ],
+)
+def test_a_claim_holds_with_every_set_of_seeds(course, board, holds, broken):
+    change(course, RECORD, "import torch\n" + CLAIM.format(holds))
+    before = [f"{NAME}: this does not hold{where}: Two is more than one." for where in broken]
+    try:
+        quality.main([NAME])
+        found = []
+    except CourseError as error:
+        found = str(error).splitlines()[1:]
+    assert found == before
+
+
+def test_other_seeds_are_those_of_cells_alone(course, board):
+    cell = """
+import numpy as np
+import torch
+theirs = {"__name__": "genmap.metrics", "np": np, "torch": torch}
+exec("def draws(): return np.random.default_rng(7).integers(10**9), torch.Generator().manual_seed(7)", theirs)
+torch.manual_seed(5)
+board.claim("torch's seed is another.", torch.initial_seed() == 1005)
+board.claim("NumPy's seed is another.", np.random.default_rng(7).integers(10**9) != theirs["draws"]()[0])
+board.claim("A module's seeds are its own.", theirs["draws"]()[1].initial_seed() == 7)
+board.claim("torch takes the generator.", torch.randn(3, generator=torch.Generator()).numel() == 3)
+"""
+    change(course, RECORD, RECORD + cell)
+    assert quality.run_lesson(course, NAME).broken == ("torch's seed is another.", "NumPy's seed is another.")
+    assert quality.run_lesson(course, NAME, 1000).broken == ()

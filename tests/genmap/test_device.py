@@ -58,10 +58,13 @@ def test_a_misspelt_setting_names_the_right_ones_in_one_line(monkeypatch, name):
 
 
 @pytest.mark.parametrize("number, name", [(0, "smoke"), (1, "quick"), (2, "full")])
-def test_settings_are_those_of_the_active_name(monkeypatch, number, name):
+def test_settings_are_those_of_the_active_name(monkeypatch, capsys, number, name):
     monkeypatch.setenv("GENMAP_SETTING", name)
     active = genmap.settings(steps=(2, 500, 9_000), counts=((1, 2), (1, 2, 3), ()))
     assert vars(active) == {"steps": (2, 500, 9_000)[number], "counts": ((1, 2), (1, 2, 3), ())[number]}
+    said = capsys.readouterr().out
+    assert said.count("\n") == (name == "smoke"), "one line where numbers and text do not match"
+    assert ("Numbers and text do not match" in said) == (name == "smoke")
 
 
 @pytest.mark.parametrize("values", [(1, 2), (1, 2, 3, 4), [1, 2, 3], 5, "abc", None])

@@ -55,6 +55,26 @@ def test_a_deleted_copy_comes_back(course):
     assert lab.copy_lessons(course) == ["01_map"]
 
 
+def test_the_build_track_takes_the_lessons_place_where_there_is_one(course):
+    track = course / "lessons" / "02_next" / "build" / "02_next.ipynb"
+    track.parent.mkdir()
+    track.write_text("the build track")
+    assert lab.copy_lessons(course) == ["01_map", "02_next"]
+    mine = course / "work" / "02_next" / "02_next.ipynb"
+    assert mine.read_bytes() == (course / "lessons" / "02_next" / "02_next.ipynb").read_bytes()
+    assert not (course / "work" / "02_next" / "build").exists()
+    assert lab.copy_lessons(course, "build") == [], "it is begun in the other track"
+    mine.unlink()
+    (course / "work" / "01_map" / "01_map.ipynb").unlink()
+    assert lab.copy_lessons(course, "build") == ["01_map", "02_next"]
+    assert mine.read_text() == "the build track"
+
+
+def test_there_is_no_third_track(course):
+    with pytest.raises(lab.LabError, match="no track 'read': name 'build', or none"):
+        lab.copy_lessons(course, "read")
+
+
 def test_hidden_files_stay(course):
     checkpoint = course / "lessons" / "01_map" / ".ipynb_checkpoints" / "01_map-checkpoint.ipynb"
     checkpoint.parent.mkdir()
