@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml autograde/pyproject.toml constraints.txt
 	@echo '$(CURDIR)' > $@
 
 lab: setup
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m genmap.lab
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m genmap.lab $(TRACK)
 
 test: setup
 	@.venv/bin/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile

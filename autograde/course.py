@@ -56,6 +56,10 @@ class Course:
         """lessons/NN_name/NN_name.ipynb, the released notebook that is committed."""
         return self.root / "lessons" / name / f"{name}.ipynb"
 
+    def build_track(self, name: str) -> Path:
+        """lessons/NN_name/build/NN_name.ipynb, in which the learner writes what the chapter builds."""
+        return self.root / "lessons" / name / "build" / f"{name}.ipynb"
+
     @property
     def grading(self) -> Path:
         """The runtime folder .grading: sources and releases for nbgrader, submissions, gradebook."""

@@ -1,4 +1,8 @@
-"""Copies lessons to work/ and opens JupyterLab: `python -m genmap.lab`, in the course's folder."""
+"""Copies lessons to work/ and opens JupyterLab: `python -m genmap.lab`, in the course's folder.
+
+`python -m genmap.lab build` copies the build track of the lessons that have one, in which the learner writes
+what the chapter builds.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +35,36 @@ CALM = {
 }
 
 
+BUILD = "build"  # the other track, and its folder in a lesson's
+
+
 class LabError(Exception):
     """What keeps the lab from opening: one line that says what to do."""
 
 
-def copy_lessons(course: Path) -> list[str]:
+def copy_lessons(course: Path, track: str = "") -> list[str]:
     """Copy each file of `course`/lessons that `course`/work lacks; return the names of the lessons concerned.
 
     A learner's file is never overwritten, and a copy is there whole or not at all.
 
     course: the course's own folder.
+    track: "build" to copy that of a lesson, where it has one, in its place; else "".
 
-    Raises LabError if there are no lessons or work/ cannot be written.
+    Raises LabError if there are no lessons, no such track, or work/ cannot be written.
     """
     lessons, work = course / "lessons", course / "work"
     if not any(lessons.glob("*/*.ipynb")):
         raise LabError(f"There are no lessons in {lessons}: run this in the course's own folder.")
+    if track not in ("", BUILD):
+        raise LabError(f"There is no track {track!r}: name {BUILD!r}, or none.")
     files = sorted(path.relative_to(lessons) for path in lessons.rglob("*") if path.is_file())
     visible = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    sources = {file: lessons / file for file in visible if BUILD not in file.parts[1:-1]}
+    if track:
+        tracks = (file for file in visible if file.parts[1:-1] == (BUILD,))
+        sources |= {Path(file.parts[0], file.name): lessons / file for file in tracks}
     try:
-        copied = [file.parts[0] for file in visible if _copy(lessons / file, work / file)]
+        copied = [file.parts[0] for file, source in sources.items() if _copy(source, work / file)]
     except OSError as error:
         raise LabError(
             f"Cannot write {error.filename or work} ({error.strerror}): make the course's folder writable."
@@ -112,11 +126,14 @@ def calm(folder: Path) -> None:
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(folder), before] if before else [str(folder)])
 
 
-def main() -> int:
-    """Copy what is missing, say what was copied, and run JupyterLab until it is stopped."""
+def main(track: str = "") -> int:
+    """Copy what is missing, say what was copied, and run JupyterLab until it is stopped.
+
+    track: as `copy_lessons` has it.
+    """
     course = Path.cwd()
     try:
-        copied = copy_lessons(course)
+        copied = copy_lessons(course, track)
         try:
             from jupyterlab.labapp import main as jupyterlab
         except ImportError:
@@ -125,6 +142,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     said = f"Copied to work/: {', '.join(copied)}." if copied else "Every lesson is in work/ already."
+    if track:
+        said += " To begin a lesson's build track, move your copy of it away first."
     print(f"{said} JupyterLab starts; Control-C stops it.", flush=True)
     os.chdir(course / "work")
     with tempfile.TemporaryDirectory(prefix="genmap-lab-") as folder:  # it is read whenever a page opens
@@ -134,4 +153,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(" ".join(sys.argv[1:])))

@@ -63,7 +63,9 @@ python3 -m venv .venv
 
 The last line copies the lessons to `work/` and opens JupyterLab at the first; where no browser can be
 opened, open the address that it prints. It never overwrites a file in `work/`. To start a lesson again,
-delete your copy of it and run that line again. On Windows, write `.venv\\Scripts\\` for `.venv/bin/`.
+delete your copy of it and run that line again. `python -m genmap.lab build` copies the build track of the
+lessons that have one, in which you write the core of the family. On Windows, write `.venv\\Scripts\\` for
+`.venv/bin/`.
 
 **Without a GPU, on Linux:** PyPI's PyTorch brings CUDA with it, several gigabytes; the CPU build takes 200
 MB. To get it, set `PIP_EXTRA_INDEX_URL` to PyTorch's CPU wheel index (its installation page names it)
@@ -155,7 +157,8 @@ def _members(course: Course, project: dict[str, Any]) -> dict[str, bytes]:
         "environment.yml": _environment(project),
         "constraints.txt": _pins(course),
     }
-    files = [course.lesson(name) for name in names] + _found(course, FACTS)
+    tracks = [path for name in names if (path := course.build_track(name)).exists()]
+    files = [*(course.lesson(name) for name in names), *tracks, *_found(course, FACTS)]
     members = {str(path.relative_to(course.root)): path.read_bytes() for path in files}
     return members | {name: text.encode() for name, text in texts.items()} | {wheel: content}
 

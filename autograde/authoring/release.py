@@ -25,6 +25,7 @@ from autograde import atomic_write
 from autograde.authoring.script import read_lesson
 from autograde.authoring.setup_cell import add_setup
 from autograde.authoring.solution_regions import gives_away
+from autograde.authoring.tracks import build_track, tasks
 from autograde.cells import ANSWER_STUB, BEGIN, END, STUB
 from autograde.course import Course
 from autograde.errors import CourseError
@@ -33,11 +34,20 @@ from autograde.grading.gradebook import register
 
 @dataclass(frozen=True)
 class Built:
-    """A lesson as built: the instructor's notebook and the released one, as their files hold them."""
+    """A lesson as built: the instructor's notebook and the released one, as their files hold them.
+
+    track: its build track, in the same way; "" where it has none.
+    """
 
     name: str
     source: str
     released: str
+    track: str = ""
+
+    def is_in_place(self, course: Course) -> bool:
+        """Whether lessons/ holds it as it is."""
+        track = not self.track or _text(course.build_track(self.name)) == self.track
+        return track and _text(course.lesson(self.name)) == self.released
 
 
 def release(course: Course, names: list[str], check: bool = False) -> list[str]:
@@ -48,12 +58,13 @@ def release(course: Course, names: list[str], check: bool = False) -> list[str]:
     submissions forbid the change.
     """
     built = build(course, course.select(tuple(names)))
-    changed = [one.name for one in built if _text(course.lesson(one.name)) != one.released]
+    changed = [one.name for one in built if not one.is_in_place(course)]
     if check:
-        _complain(course, changed)
+        _complain(course, changed, [one.name for one in built if not one.track])
         return []
     for one in built:
         _check_replaceable(course.lesson(one.name), one.name)
+        _check_replaceable(course.build_track(one.name), one.name)
     _put_in_place(course, built)
     return changed
 
@@ -69,7 +80,13 @@ def build(course: Course, names: list[str]) -> list[Built]:
     for name, notebook in sources.items():
         if shown := leaks(notebook, released[name]):
             raise CourseError(f"{name}: the release would show {shown[0]!r}; nothing was written.")
-    return [Built(name, nbformat.writes(nb) + "\n", _seal(released[name])) for name, nb in sources.items()]
+    return [_built(course, name, nb, released[name]) for name, nb in sources.items()]
+
+
+def _built(course: Course, name: str, source: NotebookNode, released: NotebookNode) -> Built:
+    wanted = tasks(course.source(name))
+    track = _seal(build_track(released, wanted)) if wanted else ""
+    return Built(name, nbformat.writes(source) + "\n", _seal(released), track)
 
 
 def leaks(source: NotebookNode, released: NotebookNode) -> list[str]:
@@ -157,11 +174,12 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _complain(course: Course, changed: list[str]) -> None:
+def _complain(course: Course, changed: list[str], without: list[str]) -> None:
     """Raise CourseError where a lesson differs from its source, or has none."""
     found = [f"{name} is {'stale' if course.lesson(name).exists() else 'missing'}" for name in changed]
     known = {course.lesson(name) for name in course.names()}
     surplus = sorted(path for path in course.root.glob("lessons/*/*.ipynb") if path not in known)
+    surplus += [path for name in without if (path := course.build_track(name)).exists()]
     found += [f"{path.relative_to(course.root)} has no source" for path in surplus]
     if found:
         mend = "run `autograde release`" + (", and move away what has no source" if surplus else "")
@@ -191,3 +209,5 @@ def _new_files(course: Course, built: list[Built]) -> Iterator[tuple[Path, str]]
             text = one.source if place == course.instructors else one.released
             if _text(place(one.name)) != text:
                 yield place(one.name), text
+        if one.track and _text(course.build_track(one.name)) != one.track:
+            yield course.build_track(one.name), one.track

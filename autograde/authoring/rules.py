@@ -9,8 +9,9 @@ from autograde.authoring.solution_regions import Region, check_stub, find_region
 from autograde.course import hidden_tests
 from autograde.judging.student import Student
 
-MARKS = ("exercise", "test", "answer", "points", "tags")
-KINDS = ("exercise", "test", "answer")
+MARKS = ("exercise", "test", "answer", "build", "check", "points", "tags", "folded")
+BELOW = {"test": "exercise", "check": "build"}  # what tries something stands below it
+KINDS = ("exercise", "test", "answer", "build", "check")
 PROTOCOL = {name for name in vars(Student) if not name.startswith("_")}  # student.read is not the learner's
 POINTS = 20  # of a lesson's automatic tests; answers graded by hand come on top
 LINE_CHARACTERS = 110  # of code: what is longer has to be scrolled in a notebook
@@ -62,13 +63,23 @@ def check_marks(cell: Cell) -> None:
     if "tags" in cell.marks and kinds:
         raise cell.refuse(f'a demo is not graded: drop tags=["demo"] or {kinds[0]}.')
     kind = kind_of(cell)
-    if cell.markdown and kind in ("exercise", "test"):
+    if cell.markdown and kind not in ("answer", "demo", ""):
         raise cell.refuse(f"the {kind} is a code cell: drop [markdown].")
     if not cell.markdown and kind == "answer":
         raise cell.refuse("an answer graded by hand is prose: write `# %% [markdown] answer=...`.")
     if kinds:
         check_name(cell, cell.marks[kind])
     _check_points(cell, kind)
+    _check_folded(cell, kind)
+
+
+def _check_folded(cell: Cell, kind: str) -> None:
+    """Code of the chapter may be folded under a title; a learner has to see what is theirs."""
+    title = cell.marks.get("folded", "settings")
+    if not (isinstance(title, str) and title.strip() and title.isprintable()):
+        raise cell.refuse(f'folded={title!r}: give it the title that stands for it, folded="Settings".')
+    if "folded" in cell.marks and (cell.markdown or kind in KINDS):
+        raise cell.refuse("only code of the chapter is folded; a long derivation stands in <details>.")
 
 
 def _check_points(cell: Cell, kind: str) -> None:
@@ -83,37 +94,39 @@ def _check_points(cell: Cell, kind: str) -> None:
 
 
 def _check_names(cells: list[Cell]) -> None:
-    """Names are unique; every exercise has its test below it, and every test its exercise."""
+    """Names are unique; every exercise and build has its test or check below it, which name one above."""
     seen: dict[tuple[bool, str], Cell] = {}
     for cell in cells:
         kind = kind_of(cell)
         if kind not in KINDS:
             continue
-        key = (kind == "test", cell.marks[kind])
+        key = (kind in BELOW, cell.marks[kind])
         if key in seen:
             raise cell.refuse(f"duplicate name {key[1]!r}: line {seen[key].line} has it already.")
         seen[key] = cell
-        if kind == "test" and "exercise" not in getattr(seen.get((False, key[1])), "marks", {}):
-            raise cell.refuse(f"no exercise {key[1]!r} stands above this test: name one that does.")
+        if kind in BELOW and BELOW[kind] not in getattr(seen.get((False, key[1])), "marks", {}):
+            raise cell.refuse(f"no {BELOW[kind]} {key[1]!r} stands above this {kind}: name one that does.")
     for (_, name), cell in seen.items():
         if "exercise" in cell.marks and (True, name) not in seen:
             raise cell.refuse(f'exercise {name!r} has no points: add a cell `# %% test="{name}" points=4`.')
+        if "build" in cell.marks and (True, name) not in seen:
+            raise cell.refuse(f'build {name!r} has no asserts: add a cell `# %% check="{name}"`.')
 
 
 def _check_regions(cell: Cell) -> list[Region]:
     regions, kind = find_regions(cell), kind_of(cell)
-    if regions and kind not in ("exercise", "answer"):
+    if regions and kind not in ("exercise", "answer", "build"):
         reason = (
             "a solution in a cell that is no exercise would be released with it: mark the cell or move it."
         )
         raise cell.refuse(reason, regions[0].begin)
-    if not regions and kind in ("exercise", "answer"):
+    if not regions and kind in ("exercise", "answer", "build"):
         raise cell.refuse("it would be released whole: put its solution between SOLUTION markers.")
     if not cell.markdown:
         cell.parse()
-    if kind == "exercise":
+    if kind in ("exercise", "build"):
         check_stub(cell, regions)
-    return regions
+    return [] if kind == "build" else regions  # whose solution the chapter shows
 
 
 def _check_bindings(cells: list[Cell]) -> None:

@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 
 from autograde.authoring.percent import Cell, read_cells, read_text, refuse
 from autograde.authoring.rules import MARKS, check_lesson, check_marks, kind_of
+from autograde.cells import BEGIN, END, grade_id, track_name
 from autograde.errors import CourseError
 from autograde.sandbox.limits import limits_of
 
@@ -89,9 +90,18 @@ def _check_metadata(notebook: NotebookNode) -> None:
 def _expand(cell: NotebookNode, ours: Cell) -> None:
     """Replace the markers by nbgrader's metadata; jupytext's own go."""
     kind = kind_of(ours)
-    cell.source = cell.source.strip("\n")
+    lines = cell.source.strip("\n").split("\n")
+    built = (line for line in lines if line.strip() not in (BEGIN, END))
+    cell.source = "\n".join(built if kind == "build" else lines)
     cell.metadata = nbformat.from_dict({"tags": ["demo"]} if kind == "demo" else {})
+    if title := ours.marks.get("folded"):
+        cell.source = f"# @title {title}\n{cell.source}"  # Colab shows it in the place of the code
+        cell.metadata |= nbformat.from_dict({"jupyter": {"source_hidden": True}, "cellView": "form"})
     if kind in ("", "demo"):
+        return
+    if kind in ("build", "check"):
+        tags = {"tags": ["demo"]} if kind == "check" else {}
+        cell.metadata = nbformat.from_dict({**tags, "genmap": {kind: ours.marks[kind]}})
         return
     name, points = ours.marks[kind], ours.marks.get("points")
     if kind == "test":
@@ -111,10 +121,11 @@ def _metadata(grade_id: str, **given: Any) -> NotebookNode:
 
 def set_ids(cells: list[NotebookNode]) -> None:
     """Ids from the names, else from the sources, so that they are the same in every build."""
-    taken = {cell.metadata.nbgrader.grade_id for cell in cells if "nbgrader" in cell.metadata}
+    named = {id(cell): name for cell in cells if (name := grade_id(cell) or track_name(cell))}
+    taken = set(named.values())
     for cell in cells:
-        if "nbgrader" in cell.metadata:
-            cell.id = cell.metadata.nbgrader.grade_id
+        if id(cell) in named:
+            cell.id = named[id(cell)]
             continue
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         cell.id = next(name for name in _numbered(digest) if name not in taken)

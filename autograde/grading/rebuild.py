@@ -15,7 +15,7 @@ from itertools import takewhile
 from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
-from autograde.cells import grade_id, is_demo, is_locked, scored_cells
+from autograde.cells import build_name, grade_id, is_demo, is_locked, is_of_track, scored_cells
 from autograde.grading.bindings import Stub, bindings, unsolved
 from autograde.grading.recognise import recognise, text_of
 from autograde.pages.attachments import kept
@@ -67,10 +67,10 @@ def _untouched(cell: NotebookNode, stubs: dict[str, str]) -> dict[str, Stub]:
 def rebuild(submitted: NotebookNode, released: NotebookNode) -> Rebuilt:
     """The notebook to grade. Neither argument is changed."""
     notes: list[str] = []
-    known = recognise(submitted.cells, released.cells)
-    parts = [
-        _part(*pair, number, notes) for number, pair in enumerate(zip(submitted.cells, known, strict=True))
-    ]
+    cells = [cell for cell in submitted.cells if not is_of_track(cell)]
+    known = recognise(cells, released.cells)
+    parts = [_part(*pair, number, notes) for number, pair in enumerate(zip(cells, known, strict=True))]
+    _set_builds_apart(parts)
     _put_back(released.cells, parts, notes)
     _take_answers(parts, notes)
     stubs = {
@@ -98,6 +98,17 @@ def _part(submitted: NotebookNode, release: NotebookNode | None, number: int, no
     elif text_of(submitted) != release.source:
         notes.append(f"cell {grade_id(release)!r} had been changed: the release's is used")
     return _Part(cell, release)
+
+
+def _set_builds_apart(parts: list[_Part]) -> None:
+    """What a learner built instead of the chapter's comes before that, which then counts: points are the
+    exercises' alone, which lean on the chapter."""
+    for part in list(parts):
+        name = build_name(part.release) if part.release is not None else None
+        if name and part.release is not None and part.cell.source != part.release.source:
+            own = new_code_cell(part.cell.source)
+            own.id, part.cell.source = f"own-build-{name}", part.release.source
+            parts.insert(parts.index(part), _Part(own, None))
 
 
 def _own(submitted: NotebookNode, number: int) -> NotebookNode:

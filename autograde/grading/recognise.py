@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from nbformat import NotebookNode
 
-from autograde.cells import grade_id, is_demo, is_locked
+from autograde.cells import build_name, grade_id, is_demo, is_locked
 from autograde.grading.bindings import bindings, defined
 
 ALIKE = 0.6  # share of tokens: a demo cell without its id that was edited has more, another cell less
@@ -58,9 +58,9 @@ class _Search:
         return ((index, cell) for index, cell in enumerate(self.released) if index not in self.taken)
 
     def _by_grade_id(self) -> None:
-        places = {name: index for index, cell in enumerate(self.released) if (name := grade_id(cell))}
+        places = {name: index for index, cell in enumerate(self.released) if (name := _name(cell))}
         for index, cell in self._free():
-            release = places.get(grade_id(cell) or "")
+            release = places.get(_name(cell))
             if release is not None and release not in self.taken:
                 self._take(index, release)
 
@@ -118,6 +118,12 @@ class _Search:
             free = self.known[index] is None and release not in self.taken
             if free and _matcher(self.submitted[index], self.released[release]).ratio() >= ALIKE:
                 self._take(index, release)
+
+
+def _name(cell: NotebookNode) -> str:
+    """What tells a cell with points, or one that builds, from all others; "" of any other."""
+    built = build_name(cell)
+    return grade_id(cell) or (f"build {built}" if built else "")
 
 
 def _alike(cell: NotebookNode, release: NotebookNode) -> bool:

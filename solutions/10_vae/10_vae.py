@@ -162,15 +162,28 @@ plt.show()
 # The network will put out $\log\sigma^2$, which may be any number.
 
 
-# %%
+# %% build="kl-and-draw"
 def kl_to_prior(mu, log_var):
     """KL(N(mu, exp(log_var)) || N(0, 1)) of each coordinate in nats: same shape as mu."""
+    ### BEGIN SOLUTION
     return 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
+    ### END SOLUTION
 
 
 def reparameterise(mu, log_var, eps):
     """z = mu + sigma eps, with eps from N(0, 1): a draw from q, and smooth in mu and log_var."""
+    ### BEGIN SOLUTION
     return mu + (0.5 * log_var).exp() * eps
+    ### END SOLUTION
+
+
+# %% check="kl-and-draw"
+got = kl_to_prior(torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, math.log(4.0)]))
+assert torch.allclose(got, torch.tensor([0, 0.5, 1.5 - math.log(2.0)])), (
+    f"N(0, 1) is no distance away, N(1, 1) half a nat, N(0, 4) 0.807 nats; not {got.tolist()}"
+)
+got = reparameterise(torch.ones(2), torch.full((2,), math.log(4.0)), torch.tensor([1.0, -1.0]))
+assert torch.allclose(got, torch.tensor([3.0, -1.0])), f"sigma = 2: 1 and -1 of it from 1, not {got.tolist()}"
 
 
 # %% [markdown]
@@ -313,6 +326,7 @@ def mlp(*sizes):
     return nn.Sequential(*layers[:-1])
 
 
+# %% build="elbo"
 class LineVAE(nn.Module):
     """One hidden number for a point of the plane, with a learned noise."""
 
@@ -323,9 +337,22 @@ class LineVAE(nn.Module):
 
     def elbo(self, x, eps):
         """Reconstruction and KL in nats: x (N, 2), eps (N, 1) -> two of (N,)."""
+        ### BEGIN SOLUTION
         mu, log_var = self.encoder(x).chunk(2, dim=1)
         z = reparameterise(mu, log_var, eps)
         return log_normal(x, self.decoder(z), self.log_s2).sum(dim=1), kl_to_prior(mu, log_var).sum(dim=1)
+        ### END SOLUTION
+
+
+# %% check="elbo"
+fresh, four = LineVAE(), curve_sample(4, seed=1)
+reconstruction, kl = fresh.elbo(four, torch.zeros(4, 1))
+assert reconstruction.shape == kl.shape == (4,), "a number for each point: a sum over its coordinates"
+mu, log_var = fresh.encoder(four).chunk(2, dim=1)
+assert torch.allclose(reconstruction, log_normal(four, fresh.decoder(mu), fresh.log_s2).sum(dim=1)), (
+    "with eps = 0 the draw is the mean, and the first part is log p(x | z) there, noise s^2 and all"
+)
+assert torch.allclose(kl, kl_to_prior(mu, log_var).sum(dim=1)), "the second part is what q costs"
 
 
 # %% tags=["demo"]
@@ -414,10 +441,19 @@ plt.show()
 # \text{ELBO} = \mathcal L_1 \le \mathcal L_2 \le \dots \le \log p(x) .$$
 
 
-# %%
+# %% build="importance-bound"
 def iwae(log_w):
     """log of the mean of the weights, in nats: log_w (k, N), k draws of each x -> (N,)."""
+    ### BEGIN SOLUTION
     return torch.logsumexp(log_w, dim=0) - math.log(len(log_w))
+    ### END SOLUTION
+
+
+# %% check="importance-bound"
+got = iwae(torch.tensor([[0.0, -1_000.0], [math.log(3.0), -1_000.0]]))
+assert torch.allclose(got, torch.tensor([math.log(2.0), -1_000.0])), (
+    f"weights 1 and 3 have the mean 2; weights of exp(-1000) have it in log space; not {got.tolist()}"
+)
 
 
 # %% [markdown]
@@ -539,9 +575,10 @@ def log_bernoulli(x, logits):
 # it.
 
 
-# %%
+# %% build="training-step"
 def training_step(net, optimiser, x, c, eps, beta=1.0):
     """One step up the ELBO (of beta-VAE, if beta is not 1): reconstruction and KL in nats, on the device."""
+    ### BEGIN SOLUTION
     mu, log_var = net.encode(x, c)
     logits = net.decode(reparameterise(mu, log_var, eps), c)
     reconstruction = log_bernoulli(x, logits).mean()
@@ -550,8 +587,19 @@ def training_step(net, optimiser, x, c, eps, beta=1.0):
     (beta * kl - reconstruction).backward()
     optimiser.step()
     return reconstruction.detach(), kl.detach()
+    ### END SOLUTION
 
 
+# %% check="training-step"
+small, few, e_few = ConditionalVAE(4, 2).to(device), (x_train[:8], c_train[:8]), noise(8, 2, seed=1)
+descent, elbos = torch.optim.SGD(small.parameters(), lr=1e-5), []
+for _ in range(2):
+    reconstruction, kl = training_step(small, descent, *few, e_few)
+    elbos.append((reconstruction - kl).item())
+assert reconstruction.shape == () and not reconstruction.requires_grad, "two numbers of the batch, detached"
+assert elbos[1] > elbos[0], f"a small step, with the same noise, raises the ELBO; not so {elbos}"
+
+# %%
 def adam(net, rate):
     """AdamW, all parameters in one kernel where PyTorch can."""
     return torch.optim.AdamW(net.parameters(), lr=rate, fused=device.type in ("cpu", "cuda"))

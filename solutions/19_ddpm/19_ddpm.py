@@ -124,10 +124,21 @@ def along(values, x):
     return values.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
+# %% build="noisy-picture"
 def q_sample(schedule, x_0, t, eps):
     """x_t = alpha_t x_0 + sigma_t eps, a draw of q(x_t | x_0): (B, ...), (B,), (B, ...) -> (B, ...)."""
+    ### BEGIN SOLUTION
     alpha, sigma = alpha_sigma(schedule, t)
     return along(alpha, x_0) * x_0 + along(sigma, x_0) * eps
+    ### END SOLUTION
+
+
+# %% check="noisy-picture"
+x_0, eps, t = torch.ones(3, 2), torch.full((3, 2), 2.0), torch.tensor([0.0, 0.5, 1.0])
+got, half = q_sample(cosine_schedule(T), x_0, t, eps), cosine_schedule(T)[T // 2]
+assert torch.allclose(got[0], x_0[0]), "at t = 0 there is no noise"
+assert torch.allclose(got[1].double(), half.sqrt() + 2 * (1 - half).sqrt()), "half way both parts are there"
+assert torch.allclose(got[2], eps[2], atol=1e-3), "at t = 1 there is nothing else"
 
 
 # %%
@@ -230,9 +241,10 @@ plt.show()
 # With $s = (k-1)/T$ and $t = k/T$ these are equations 6 and 7 of DDPM.
 
 
-# %%
+# %% build="posterior"
 def posterior(alpha_s, sigma_s, alpha_t, sigma_t):
     """q(x_s | x_t, x_0) = N(a x_t + b x_0, c^2 I) for s < t: the numbers or tensors a, b, c."""
+    ### BEGIN SOLUTION
     alpha_ts = alpha_t / alpha_s
     var_ts = (sigma_t**2 - (alpha_ts * sigma_s) ** 2).clamp(min=0)
     return (
@@ -240,6 +252,15 @@ def posterior(alpha_s, sigma_s, alpha_t, sigma_t):
         alpha_s * var_ts / sigma_t**2,
         sigma_s * var_ts.sqrt() / sigma_t,
     )
+    ### END SOLUTION
+
+
+# %% check="posterior"
+alpha_s, sigma_s, alpha_t, sigma_t = torch.tensor([0.8, 0.6, 0.28, 0.96], dtype=torch.float64)
+a, b, c = posterior(alpha_s, sigma_s, alpha_t, sigma_t)
+assert torch.isclose(a * alpha_t + b, alpha_s), "x_t has the mean alpha_t x_0; then x_s must have alpha_s x_0"
+assert torch.isclose((a * sigma_t) ** 2 + c**2, sigma_s**2), "and the variance sigma_s^2, x_t's share too"
+assert a > 0 and b > 0 and c < sigma_s, "both pull, and who knows x_t, too, knows more"
 
 
 # %% [markdown]
@@ -354,31 +375,58 @@ def denoise(net, x, t, y, guidance, schedule, clip):
     return x_0, (x - alpha * x_0) / sigma
 
 
+# %% build="ddim"
 @torch.no_grad()
 def ddim(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0):
     """From noise x at ts[0] down to ts[-1], without new noise; ts (S + 1,) falls, to 0 at the end."""
+    ### BEGIN SOLUTION
     for t, s in itertools.pairwise(ts):
         x_0, eps = denoise(net, x, t, y, guidance, schedule, clip)
         alpha, sigma = alpha_sigma(schedule, s)
         x = alpha * x_0 + sigma * eps
     return x
+    ### END SOLUTION
 
 
-# %%
+# %% build="ancestral"
 @torch.no_grad()
 def ancestral(net, x, ts, y, guidance=1.0, schedule=COSINE, clip=1.0, generator=None):
     """The same, with a draw from the posterior at every step; its randomness is the CPU generator's."""
+    ### BEGIN SOLUTION
     for t, s in itertools.pairwise(ts):
         x_0, _ = denoise(net, x, t, y, guidance, schedule, clip)
         a, b, c = posterior(*alpha_sigma(schedule, s), *alpha_sigma(schedule, t))
         z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         x = a * x + b * x_0 + c * z
     return x
+    ### END SOLUTION
 
 
+# %%
 def time_grid(steps, end=1.0):
     """steps + 1 times from `end` down to 0, each a whole number of 1/T."""
     return (torch.linspace(end, 0, steps + 1, device=device) * T).round() / T
+
+
+# %% check="ddim"
+def all_half(x, t, y):
+    """v of a network that always sees the picture 1/2: (alpha x_t - 1/2) / sigma."""
+    alpha, sigma = (along(v, x) for v in alpha_sigma(COSINE, t))
+    return (alpha * x - 0.5) / sigma
+
+
+start, seen = torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(0)).to(device), time_grid(5)
+y = torch.zeros(6, dtype=torch.long, device=device)
+assert torch.allclose(ddim(all_half, start, seen, y), torch.full_like(start, 0.5)), "it ends at the picture"
+alpha, sigma = alpha_sigma(COSINE, seen[3])
+way = ddim(all_half, start, seen[:4], y)
+assert torch.allclose(way, (alpha * 0.5 + sigma * start).to(way.dtype), atol=1e-3), "and keeps its noise"
+
+# %% check="ancestral"
+ends = [ancestral(all_half, start, seen, y, generator=torch.Generator().manual_seed(k)) for k in (1, 2)]
+assert torch.allclose(ends[0], torch.full_like(start, 0.5), atol=1e-5), "at s = 0 the posterior adds no noise"
+ways = [ancestral(all_half, start, seen[:4], y, generator=torch.Generator().manual_seed(k)) for k in (1, 2)]
+assert (ways[0] - ways[1]).abs().max() > 0.05, "on the way there is fresh noise at every step"
 
 
 # %% [markdown]
@@ -593,15 +641,35 @@ def stratified_times(n, generator, place):
     return ((u * T).floor() + 1).clamp(max=T) / T
 
 
+# %% build="loss"
 def loss_v(net, x_0, y, generator, schedule=COSINE, drop=0.1):
     """Mean of |v_theta - v|^2 over pixels and batch; a label is dropped with probability `drop`."""
+    ### BEGIN SOLUTION
     t = stratified_times(len(x_0), generator, x_0.device)
     eps = torch.randn(x_0.shape, generator=generator, device=x_0.device)
     alpha, sigma = (along(v, x_0) for v in alpha_sigma(schedule, t))
     dropped = torch.rand(len(y), generator=generator, device=y.device) < drop
     v = net(alpha * x_0 + sigma * eps, t, torch.where(dropped, CLASSES, y))
     return F.mse_loss(v.float(), alpha * eps - sigma * x_0)
+    ### END SOLUTION
 
+
+# %% check="loss"
+def all_black(x, t, y):
+    """v of a network that knows that every picture is 0: then x_t = sigma eps, and v = alpha eps."""
+    labels.append(y)
+    alpha, sigma = (along(v, x) for v in alpha_sigma(COSINE, t))
+    return alpha * x / sigma
+
+
+g, labels, black = torch.Generator(device).manual_seed(0), [], torch.zeros(400, 1, 2, 2, device=device)
+y = torch.arange(400, device=device) % CLASSES
+assert loss_v(all_black, black, y, g) < 1e-6, "who knows the picture knows v"
+assert loss_v(all_black, black + 1, y, g) > 0.1, "another picture has another v"
+kept = labels[0] == y
+assert 0.8 < kept.float().mean() < 0.98 and (labels[0][~kept] == CLASSES).all(), "a tenth of labels goes"
+
+# %%
 
 def update(net, ema, optimizer, x_0, y, generator, decay):
     """One step of training, and of the average of the weights; the loss, on its device."""

@@ -18,6 +18,7 @@ SUM, QUOTIENT = "    total = np.sum(np.asarray(w, dtype=float))\n", "    return 
 STUB = LESSON[LESSON.index("def weighted_mean") : LESSON.index(BEGIN)]
 REGION = BEGIN + SUM + QUOTIENT + END
 RUBRIC = "# ### BEGIN SOLUTION\n# It minimises the sum of the squared distances.\n# ### END SOLUTION\n"
+BUILD = '# %% build="centring"<<<\ndef twice(x):\n' + BEGIN + "    return 2 * x\n" + END
 LONG = "\n\n".join(f"x = {n}  # so" for n in range(22))
 YAML = {"# ---\n# j": "# ---<<<\n# j"}
 Changes = dict[str, str]
@@ -69,6 +70,22 @@ MARKS = [
     ("same exercise", "duplicate name 'weighted-mean'", {SECOND: EXERCISE + "<<<"}),
     ("same test", "duplicate name 'weighted-mean'", {SECOND_TEST: TEST + "<<<"}),
     ("answer named as exercise", "duplicate name", {ANSWER: ANSWER.replace("why", "weighted") + "<<<"}),
+    (
+        "build without a region",
+        "between SOLUTION markers",
+        {DEMO: '# %% build="centring"<<<\n\n# %% check="centring"\n\n' + DEMO},
+    ),
+    ("build in Markdown", "is a code cell", {ANSWER: '# %% [markdown] build="centring"<<<\n\n' + ANSWER}),
+    ("check of nothing", "no build 'centring' stands above", {DEMO: '# %% check="centring"<<<'}),
+    ("check of an exercise", "duplicate name", {SECOND: '# %% check="weighted-mean"<<<\n\n' + SECOND}),
+    ("build without asserts", "has no asserts", {DEMO: BUILD + "\n" + DEMO}),
+    ("build with points", "points stand on the test", {DEMO: BUILD.replace("<<<", " points=3<<<") + DEMO}),
+    ("build that is a demo", "a demo is not graded", {DEMO: DEMO + ' build="centring"<<<'}),
+    ("folded exercise", "only code of the chapter", {EXERCISE: EXERCISE + ' folded="Mine"<<<'}),
+    ("folded test", "only code of the chapter", {TEST: TEST + ' folded="Theirs"<<<'}),
+    ("folded prose", "only code of the chapter", {ANSWER: '# %% [markdown] folded="Proof"<<<\n\n' + ANSWER}),
+    ("folded without a title", "folded=''", {DEMO: DEMO + ' folded=""<<<'}),
+    ("folded by True", "folded=True", {DEMO: DEMO + " folded=true<<<"}),
     ("malformed name", "malformed name 'Weighted_Mean'", {EXERCISE: '# %% exercise="Weighted_Mean"<<<'}),
     ("empty name", "malformed name ''", {ANSWER: ANSWER.replace("why-mean", "") + "<<<"}),
     ("number as name", "malformed name 3", {EXERCISE: "# %% exercise=3<<<"}),

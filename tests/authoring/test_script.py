@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nbgrader.nbgraderformat import MetadataValidator
-from small_course import LESSON, NAME, course, write_course
+from small_course import LESSON, NAME, change, course, write_course
 
 from autograde.authoring.percent import read_cells
 from autograde.authoring.rules import hidden_exercises
@@ -72,6 +72,16 @@ def test_notebook(course: Course) -> None:
     assert flags[5][2] == {**blank, "grade": True, "solution": True, "points": 2.5, "grade_id": "why-mean"}
     assert notebook.cells[0].source == "# Means\nThe mean is $\\\\bar x$."
     assert notebook.cells[4].source.startswith("# test weighted-mean: 12 points\nassert ")
+
+
+def test_a_folded_cell_opens_folded_and_runs_as_it_is(course: Course) -> None:
+    before = read_lesson(course.source(NAME))
+    change(course, DEMO, DEMO + ' folded="What it prints"')
+    cells = read_lesson(course.source(NAME)).cells
+    (folded,) = (cell for cell in cells if "cellView" in cell.metadata)
+    plain = next(cell for cell in before.cells if cell.metadata == {"tags": ["demo"]})
+    assert folded.source == "# @title What it prints\n" + plain.source
+    assert folded.metadata == {"tags": ["demo"], "jupyter": {"source_hidden": True}, "cellView": "form"}
 
 
 def test_ids_are_unique_and_stay(course: Course) -> None:
