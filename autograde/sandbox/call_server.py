@@ -41,7 +41,7 @@ class CallServer:
                 raise
             return wire.dumps({"error": self._describe(error)}, self._keep)
 
-    def _done(self, op: str, arguments: dict[str, Any]) -> tuple[Any, list[dict[str, str]]]:
+    def _done(self, op: str, arguments: dict[str, Any]) -> tuple[Any, list[str]]:
         if op != "call":
             return getattr(self, "do_" + op)(**arguments), []
         given = arguments["args"], arguments["kwargs"]

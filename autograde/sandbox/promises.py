@@ -27,15 +27,17 @@ MAX_DEPTH = 16
 MT19937_BYTES = 625 * 4  # 624 words and the place in them: mt19937_state of NumPy's mt19937.h
 
 
-def look(*arguments: Any) -> dict[str, str]:
-    """What is promised, as texts that differ where it does; nothing where it cannot be seen.
+def look(*arguments: Any) -> str:
+    """What is promised, a line for each promise in the order of SAID, which differs where it does.
 
-    A learner may have changed what this asks, NumPy's functions or an argument of a class of one's own.
+    A line is empty, or all are missing, where it cannot be seen: a learner may have changed what this asks,
+    NumPy's functions or an argument of a class of one's own. One text crosses the line faster than its parts.
     """
     try:
-        return _seen(arguments)
+        found = _seen(arguments)
+        return "\n".join(found.get(name, "") for name in SAID)
     except Exception:
-        return {}
+        return ""
 
 
 def _seen(arguments: tuple[Any, ...]) -> dict[str, str]:
@@ -50,9 +52,12 @@ def _seen(arguments: tuple[Any, ...]) -> dict[str, str]:
 
 def broken(before: object, after: object) -> set[str]:
     """Which promises two looks, which may be forged, differ in: torch may be imported between the two."""
-    if not isinstance(before, dict) or not isinstance(after, dict):
+    if type(before) is not str or type(after) is not str:
         return set()
-    return {name for name in SAID if name in before and name in after and before[name] != after[name]}
+    first, second = (text.split("\n", len(SAID)) for text in (before, after))
+    if not len(first) == len(second) == len(SAID):
+        return set()
+    return {name for name, a, b in zip(SAID, first, second, strict=True) if a and b and a != b}
 
 
 def _digest(value: Any) -> str:
