@@ -599,6 +599,7 @@ for _ in range(2):
 assert reconstruction.shape == () and not reconstruction.requires_grad, "two numbers of the batch, detached"
 assert elbos[1] > elbos[0], f"a small step, with the same noise, raises the ELBO; not so {elbos}"
 
+
 # %%
 def adam(net, rate):
     """AdamW, all parameters in one kernel where PyTorch can."""

@@ -671,6 +671,7 @@ assert 0.8 < kept.float().mean() < 0.98 and (labels[0][~kept] == CLASSES).all(),
 
 # %%
 
+
 def update(net, ema, optimizer, x_0, y, generator, decay):
     """One step of training, and of the average of the weights; the loss, on its device."""
     with torch.autocast(x_0.device.type, torch.bfloat16, enabled=S.bf16):
