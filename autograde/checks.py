@@ -26,10 +26,10 @@ def array(value: Any, shape: tuple[int, ...] | None = None, finite: bool = True)
     Raises Unusable where it is none of these, has another shape than `shape` (None: any), or, unless
     `finite` is False, holds NaN or an infinity. With `finite=False` infinities pass, NaN never does.
     """
-    result = _numeric(value)
+    result = numeric(value)
     if shape is not None and result.shape != tuple(shape):
         wanted = f"an array of shape {tuple(shape)}" if shape else "one number"
-        raise Unusable(f"{_shaped(value, result.shape, shape)} where {wanted} was expected")
+        raise Unusable(f"{shaped(value, result.shape, shape)} where {wanted} was expected")
     if result.size == 0 and 0 not in (shape or ()):
         raise Unusable("an empty array")  # of which everything would hold
     return _checked(result, finite)
@@ -43,13 +43,13 @@ def number(value: Any, finite: bool = True) -> float:
     if isinstance(value, bool | complex):
         raise Unusable("a value that is no real number")
     if isinstance(value, list | tuple):
-        raise Unusable(f"{_kind(value)} where one number was expected")
+        raise Unusable(f"{described(value)} where one number was expected")
     try:
-        result = np.asarray(float(value)) if isinstance(value, int) else _numeric(value)
+        result = np.asarray(float(value)) if isinstance(value, int) else numeric(value)
     except OverflowError:
         raise Unusable("a number that is too large for a float") from None
     if result.size != 1:
-        raise Unusable(f"{_shaped(value, result.shape, ())} where one number was expected")
+        raise Unusable(f"{shaped(value, result.shape, ())} where one number was expected")
     if result.dtype.kind not in "iuf":
         raise Unusable("a value that is no real number")
     return float(_checked(result, finite).reshape(()))
@@ -98,9 +98,9 @@ def parts(value: Any, n: int) -> list[Any]:
     elif isinstance(value, list | tuple) or (hasattr(value, "shape") and value.shape):
         found = list(value)
     else:
-        raise Unusable(f"{_kind(value)} where {expected}")
+        raise Unusable(f"{described(value)} where {expected}")
     if len(found) != n:
-        raise Unusable(f"{_kind(value)} of {_count(len(found))} where {expected}")
+        raise Unusable(f"{described(value)} of {_count(len(found))} where {expected}")
     return found
 
 
@@ -109,7 +109,7 @@ def entries(value: Any) -> dict[Any, Any]:
     if isinstance(value, Handle):
         value = _there(value, ENTRIES, "an object where a dict was expected")
     if type(value) is not dict:
-        raise Unusable(f"{_kind(value)} where a dict was expected")
+        raise Unusable(f"{described(value)} where a dict was expected")
     return value
 
 
@@ -121,16 +121,16 @@ def listed(value: Any, kind: type) -> list[Any]:
     if isinstance(value, Handle):
         value = _there(value, UNPACK, f"an object where a list of {kind.__name__} was expected", MOST_ITEMS)
     if not isinstance(value, list | tuple):
-        raise Unusable(f"{_kind(value)} where a list of {kind.__name__} was expected")
+        raise Unusable(f"{described(value)} where a list of {kind.__name__} was expected")
     if any(type(item) is not kind for item in value):
-        raise Unusable(f"{_kind(value)} that holds something else than {kind.__name__}")
+        raise Unusable(f"{described(value)} that holds something else than {kind.__name__}")
     return list(value)
 
 
 def string(value: Any) -> str:
     """`value`, a str. Raises Unusable for anything else."""
     if type(value) is not str:
-        raise Unusable(f"{_kind(value)} where a text (str) was expected")
+        raise Unusable(f"{described(value)} where a text (str) was expected")
     return value
 
 
@@ -146,7 +146,7 @@ def gradient(student: Student, function: Handle, wrt: int, *args: Any) -> Any:
 def _require_tensor(value: Any) -> None:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
-        raise Unusable(f"{_kind(value)} where a tensor was expected")
+        raise Unusable(f"{described(value)} where a tensor was expected")
 
 
 def _there(value: Handle, source: str, refusal: str, *args: Any) -> Any:
@@ -159,7 +159,8 @@ def _there(value: Handle, source: str, refusal: str, *args: Any) -> Any:
         raise
 
 
-def _numeric(value: Any) -> np.ndarray:
+def numeric(value: Any) -> np.ndarray:
+    """`value`, numbers in whatever holds them, as a NumPy array. Raises Unusable for anything else."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         wide = value.double() if value.dtype == torch.bfloat16 else value
@@ -167,13 +168,13 @@ def _numeric(value: Any) -> np.ndarray:
     if isinstance(value, Handle) or not isinstance(
         value, numbers.Number | list | tuple | np.ndarray | np.generic
     ):
-        raise Unusable(f"{_kind(value)} where numbers were expected")
+        raise Unusable(f"{described(value)} where numbers were expected")
     try:
         result = np.asarray(value)
     except (ValueError, OverflowError) as error:
-        raise Unusable(f"{_kind(value)} that is no array: ragged, or its numbers are too large") from error
+        raise Unusable(f"{described(value)} that is ragged, or whose numbers are too large") from error
     if result.dtype.kind not in "biufc":
-        raise Unusable(f"{_kind(value)} that holds something else than numbers")
+        raise Unusable(f"{described(value)} that holds something else than numbers")
     return result
 
 
@@ -183,21 +184,21 @@ def _checked(result: np.ndarray, finite: bool) -> np.ndarray:
     return result
 
 
-def _shaped(value: Any, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+def shaped(value: Any, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
     """What came, with its shape; sizes that nobody expects stay out, for they could carry an input out."""
     if not shape:
         return "one number"
     if len(shape) > len(expected) + 2:
-        return f"{_kind(value)} with too many axes"
+        return f"{described(value)} with too many axes"
     sizes = [str(size) if size in (1, *expected) else "?" for size in shape]
-    return f"{_kind(value)} of shape ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+    return f"{described(value)} of shape ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
 def _count(number: int) -> str:
     return str(number) if number <= MOST_PARTS else "many"
 
 
-def _kind(value: Any) -> str:
+def described(value: Any) -> str:
     """What came, in words."""
     if value is None:
         return "nothing (None)"

@@ -12,13 +12,13 @@ FLOORS = {
     "genmap": (
         ("arrays", "device"),
         ("plot", "progress"),
-        ("data", "metrics", "board", "taxonomy", "selfcheck", "lab"),
+        ("data", "metrics", "board", "taxonomy", "selfcheck", "lab", "diagram"),
         ("features",),
     ),
     "autograde": (
         ("errors", "atomic_write", "cells", "notebooks", "course"),
         ("sandbox",),
-        ("judging", "checks"),
+        ("judging", "checks", "relations"),
         ("pages",),
         ("grading",),
         ("authoring", "report"),

@@ -5,6 +5,7 @@ answer costs its own cell and its tests.
 """
 
 import gc
+import math
 import os
 import sys
 import tempfile
@@ -33,9 +34,10 @@ from autograde.sandbox.workers import forked_map
 
 EXPECTED_FULL = frozenset(["reference", "right"])
 EXPECTED_NOTHING = frozenset(["blank", "trivial"])
-SEEDS = {"reference": 20, "right": 10, "wrong": 3, "blank": 1, "trivial": 1, "mutant": 3}
+SEEDS = {"wrong": 3, "blank": 1, "trivial": 1, "mutant": 3}
+RIGHT_SEEDS = 200  # of an exercise: its right answers share them, and each has inputs of its own
 SHORT = {"trivial": 2.0, "mutant": 2.0}  # seconds of a call: what is changed or pasted in may run for long
-CANDIDATE_SECONDS = 60.0  # for one answer with all its seeds
+CANDIDATE_SECONDS = 600.0  # for one answer with all its seeds, on a machine that is busy with others
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,6 @@ class Candidate:
     name: str
     source: str | None = None
     fails: str | None = None
-
-    @property
-    def seeds(self) -> int:
-        """How often it is judged."""
-        return SEEDS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -120,8 +117,8 @@ def judged(
 
     The chapter's names are IPython's. Raises CourseError, HiddenTestError.
     """
-    most = seeds or max(SEEDS.values())
-    plugin = Judge(_nobody, secret, [f"seed {n}" for n in range(most)])
+    often = {each: seeds or _often(each, candidates) for each in candidates}
+    plugin = Judge(_nobody, secret, [f"seed {n}" for n in range(max(often.values(), default=0))])
     items: list[Candidate | None] = [None] * (beside is not None) + list(candidates)
     found: list[tuple[int | None, Any]] = []
     raised: list[Exception] = []
@@ -131,7 +128,7 @@ def judged(
             sys.stderr = sys.__stderr__  # pytest's judge keeps silent; a fault of our own shall not
             if candidate is None:
                 return beside() if beside else None
-            return _judge(lesson, candidate, plugin, session, seeds or candidate.seeds)
+            return _judge(lesson, candidate, plugin, session, often[candidate])
 
         gc.freeze()  # so that a fork's garbage collector leaves the shared pages alone
         try:
@@ -149,6 +146,14 @@ def judged(
     for number, outcome in found:
         rows = number is not None and isinstance(outcome, list)
         yield number, [read_outcomes(tests) for tests in outcome] if rows else outcome
+
+
+def _often(candidate: Candidate, candidates: list[Candidate]) -> int:
+    """How many seeds it is judged with."""
+    if candidate.kind not in EXPECTED_FULL:
+        return SEEDS[candidate.kind]
+    right = [each for each in candidates if each.kind in EXPECTED_FULL]
+    return math.ceil(RIGHT_SEEDS / sum(each.exercise == candidate.exercise for each in right))
 
 
 def _nobody(question: str) -> str:
@@ -169,6 +174,8 @@ def _judge(lesson: Lesson, candidate: Candidate, plugin: Judge, session: pytest.
         error = run_cell(shell, candidate.source)
         if error is not None:
             return f"does not run: its cell raises {type(error).__name__}: {error}"
+    if candidate.kind in EXPECTED_FULL:
+        plugin.secret += candidate.name.encode()  # for inputs of its own
     limit = SHORT.get(candidate.kind, lesson.limits.call)
     plugin.ask = in_process(shell.user_ns, limit)
     verdicts = plugin.judge_collected(session, candidate.exercise, seeds)

@@ -1,8 +1,8 @@
 """Is every exercise's test fair and sharp? The matrix of answers against hidden tests, for one lesson.
 
-Fair: the reference scores full with 20 seeds, and once more through the kernel; every other right answer does
-with 10. Sharp: the blank and every trivial answer score nothing, with one seed; every listed wrong
-answer fails the test that it names and loses at least half, with 3 seeds.
+Fair: the reference and every other right answer of an exercise score full, with 200 seeds that they share;
+the reference does once more through the kernel. Sharp: the blank and every trivial answer score nothing, with
+one seed; every listed wrong answer fails the test that it names and loses at least half, with 3 seeds.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ from autograde.grading import submission_files, term
 from autograde.grading.released import read_released
 
 # What hidden tests read beside their own file. The grader imports none of it: it brings NumPy.
-CHECKS = Path(__file__).parents[1] / "checks.py"
+CHECKS = [Path(__file__).parents[1] / name for name in ("checks.py", "relations.py")]
 FACTS = "genmap.facts"  # the package with the course's data
 
 
@@ -65,7 +65,7 @@ def _by_exercise(path: Path) -> dict[str, str]:
     """Digests of the hidden tests by exercise, under "" of what all share; comments do not count."""
     facts = importlib.util.find_spec(FACTS)
     folders = [Path(folder) for folder in facts.submodule_search_locations or []] if facts else []
-    files = [CHECKS, *sorted(path for folder in folders for path in folder.glob("*.toml"))]
+    files = [*CHECKS, *sorted(path for folder in folders for path in folder.glob("*.toml"))]
     return _parsed(path.read_bytes(), _digest(*files))
 
 

@@ -287,7 +287,7 @@ def widths(rng, n=6):
     return rng.permutation(np.geomspace(2e-3, 20, n) * rng.uniform(0.8, 1.2, n))
 
 
-@pytest.mark.exercise("bandwidth", weight=2)
+@pytest.mark.exercise("bandwidth", weight=2, returns={"loo_bandwidth": "any, like 0 (H,)"})
 def test_each_point_left_out(student, rng):
     """The scores, in the order of the candidates, are those of models fitted N times, each time on all
     points but one: all N - 1 kernels count, each with the normaliser of D dimensions; the mean over points
@@ -403,7 +403,7 @@ def near_ten_thousand(rng, D):
     return as_tensors((x, points, rng.uniform(0.1, 0.3, 60), rng.uniform(1, 5, 60)), torch.float32)
 
 
-@pytest.mark.exercise("log-kde", weight=1)
+@pytest.mark.exercise("log-kde", weight=1, returns={"log_adaptive_kde": "tensor like 0 (M,)"})
 def test_integrates_to_one(student, rng):
     """The exponential of the answer integrates to 1 over the plane, whatever the bandwidths and the weights:
     look at the normaliser of each bump and at the sum of the weights, which may be very small."""
@@ -641,7 +641,7 @@ FIELDS = ("domain", "model", "density", "sampling", "source", *TEXTS)
 EVERYDAY = ("image", "picture", "photo", "film", "video", "speech", "music", "text")
 
 
-@pytest.mark.exercise("triage", weight=1)
+@pytest.mark.exercise("triage", weight=1, returns={"my_triage": "str"})
 def test_complete(student, rng):
     """All five questions are answered for one model of a domain of your own: the texts are ten words or
     more and say different things, density and sampling are words of the lists, and the source is an

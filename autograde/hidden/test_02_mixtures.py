@@ -91,7 +91,9 @@ def check_tied(found, x, r, w):
     assert found[2] == pytest.approx(Sigma, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.exercise("tied-m-step", weight=2)
+@pytest.mark.exercise(
+    "tied-m-step", weight=2, returns={"tied_m_step": "float64 (K,), float64 (K, D), float64 (D, D)"}
+)
 def test_weighted_sums(student, rng):
     """Shares, means and the one covariance are the weighted sums in float64, wherever the data lie, however
     closely, and in any dimension."""
@@ -150,7 +152,9 @@ def test_parameters(student, rng):
     """The charge is the number of free parameters of each shape, for any K and D, times log N: shares, means
     and covariances. With K = 1 full and tied are the same, and a single sample charges nothing."""
     for D in (1, 2, int(rng.integers(5, 70))):
-        fits = [(str(s), int(k), float(rng.normal() - D)) for s in SHAPES for k in rng.integers(1, 30, 3)]
+        fits = [
+            (str(s), int(k), -D - abs(float(rng.normal()))) for s in SHAPES for k in rng.integers(1, 30, 3)
+        ]
         check_bic(student, [*fits, ("full", 1, -5.0), ("tied", 1, -5.0)], int(rng.integers(50, 5_000)), D)
         check_bic(student, [(shape, K, -2.0 - i) for i, (shape, K, _) in enumerate(fits)], 1, D)
 
@@ -297,7 +301,7 @@ def check_draws(student, x, model, seed, n=130):
         assert stats.kstest(below, "uniform").pvalue > 1e-9
 
 
-@pytest.mark.exercise("missing", weight=1)
+@pytest.mark.exercise("missing", weight=1, returns={"e_step_missing": "(N, K), (N,)", "fill_in": "(N, D)"})
 def test_observed_part(student, rng):
     """Responsibilities and log density are those of the observed coordinates alone: each component's
     marginal, with the normaliser of as many dimensions as were observed. Rows with no hole, and with nothing
@@ -380,7 +384,7 @@ def check_coin(found, x, log_pi, theta, alpha):
     assert found[1] == pytest.approx((r.T @ x + alpha) / (r.sum(0)[:, None] + 2 * alpha), abs=1e-9)
 
 
-@pytest.mark.exercise("repair", weight=2)
+@pytest.mark.exercise("repair", weight=2, returns={"coin_step": "(K,), (K, D), (N,)"})
 def test_one_step(student, rng):
     """One step on thousands of pixels: log p under the old parameters; each component's new coins count its
     own pictures only, and its share is the mean of its responsibilities."""

@@ -8,6 +8,14 @@ import pytest
 import torch
 
 from autograde.checks import array, booleans, gradient, listed, number, parts
+from autograde.relations import any_level, both_types, rows_alone, strided
+
+CLEAR = 1e-4  # the gap below which the digits of float32 might take one token for another
+
+
+def about(value):
+    """To the digits that the exercises' text asks for."""
+    return pytest.approx(value, rel=1e-5, abs=1e-5)
 
 
 def ids(value):
@@ -21,18 +29,16 @@ def real(value):
 # --- packed: the oracle walks through the row and writes down who belongs together ---
 
 
-def rows_of(rng, B, T, returning=False):
-    """Names and prompts of B rows of documents, padded at the end."""
-    names, prompts = np.full((B, T), -1), np.zeros((B, T), dtype=bool)
+def rows_of(rng, B, T):
+    """Names, too large for a float, and prompts of B rows of documents, with padding anywhere."""
+    names, prompts, pool = np.full((B, T), -1), np.zeros((B, T), dtype=bool), {-1, *range(2**60, 2**60 + 3)}
     for b in range(B):
         at, last = 0, -1
-        end = T if b == 0 else int(rng.integers(1, T + 1))
-        while at < end:
-            n = min(int(rng.integers(1, 5)), end - at)
-            pool = [i for i in (range(2) if returning else range(50)) if i != last]
-            last = int(rng.choice(pool))
+        while at < T:
+            n = min(int(rng.integers(1, 5)), T - at)
+            last = int(rng.choice(sorted(pool - {last})))
             names[b, at : at + n] = last
-            prompts[b, at : at + int(rng.integers(0, n + 1))] = True
+            prompts[b, at : at + int(rng.integers(0, n + 1))] = last != -1
             at += n
     return names, prompts
 
@@ -64,14 +70,16 @@ def check_packed(student, names, prompts):
     assert (array(positions, wanted[1].shape) == wanted[1]).all()
 
 
-@pytest.mark.exercise("packed", weight=2)
+@pytest.mark.exercise("packed", weight=1, returns={"packed": "bool (B, T, T), (B, T)"})
 def test_documents(student, rng):
     """Without prompts, every token sees what came before it in its own document and itself; positions count
-    from 0 in each document; padding sees itself. For several rows, for one, and for rows of one token."""
+    from 0 in each document; a name that comes back after another document is a new document; padding, between
+    documents or at the end, sees itself. For several rows, for one, and for rows of one token."""
     for B, T in ((4, 13), (1, 9), (3, 1)):
         names, prompts = rows_of(rng, B, T)
         check_packed(student, names, prompts & False)
-    check_packed(student, np.array([[7, 7, 8, 8, -1, -1]]), np.zeros((1, 6), dtype=bool))
+    names = np.repeat([[7, -1, 7, 8, 7, -1]], [2, 3, 12, 2, 2, 2], axis=1)
+    check_packed(student, names, names == 0)
 
 
 @pytest.mark.exercise("packed", weight=1)
@@ -83,61 +91,60 @@ def test_prompts(student, rng):
     check_packed(student, np.array([[1, 1, 1, 2, 2, 2]]), np.array([[True] * 2 + [False] + [True] * 3]))
 
 
-@pytest.mark.exercise("packed", weight=1)
-def test_names_that_return(student, rng):
-    """A document's name that comes back after another document is a new document."""
-    names, prompts = rows_of(rng, 4, 16, returning=True)
-    check_packed(student, names, prompts)
-    check_packed(student, np.array([[0, 0, 1, 0, 0]]), np.zeros((1, 5), dtype=bool))
-
-
 # --- typical: the oracle sorts a Python list ---
 
 
-def typical_by_hand(logits, mass):
-    out = np.zeros_like(logits)
-    for b, row in enumerate(logits):
-        p = np.exp(row - row.max())
-        p /= p.sum()
-        H = -sum(x * math.log(x) for x in p if x > 0)
-        alive = [i for i in range(len(p)) if p[i] > 0]
-        total = 0.0
-        for i in sorted(alive, key=lambda i: (round(abs(-math.log(p[i]) - H), 9), i)):
-            out[b, i] = p[i]
-            total += p[i]
-            if total >= mass:
-                break
-        out[b] /= out[b].sum()
-    return out
+def most_typical(row, mass):
+    """The distribution of one row, and the smallest gap that decides it: of two distances, or of a mass."""
+    p = np.exp(row - row.max())
+    p /= p.sum()
+    H = -sum(x * math.log(x) for x in p if x > 0)
+    far = {i: round(abs(-math.log(x) - H), 9) for i, x in enumerate(p) if x > 0}
+    order = sorted(far, key=lambda i: (far[i], i))
+    reached = np.cumsum(p[order])
+    kept = order[: 1 + int((reached < mass).sum())]
+    out = np.zeros_like(p)
+    out[kept] = p[kept] / p[kept].sum()
+    return out, min([*np.diff([far[i] for i in order]), *np.abs(reached - mass)])
 
 
 def check_typical(student, logits, mass):
     got = array(student.typical(real(logits), mass), logits.shape)
-    assert got == pytest.approx(typical_by_hand(logits, mass), abs=1e-7)
+    assert got == about(np.array([most_typical(row, mass)[0] for row in logits]))
 
 
-@pytest.mark.exercise("typical", weight=2)
+def clear_logits(draw, *masses):
+    """What `draw` returns, drawn until no set turns on a rounding."""
+    while True:
+        logits = draw()
+        if all(most_typical(row, mass)[1] > CLEAR for row in logits for mass in masses):
+            return logits
+
+
+@pytest.mark.exercise("typical", weight=1, returns={"typical": "(B, V)"})
 def test_typical_set(student, rng):
     """The tokens kept are the smallest set, nearest to the entropy first, whose mass reaches mu; their
-    probabilities keep their proportions. For several rows and for one, for small and large mu."""
+    probabilities keep their proportions. For several rows, thousands of nats apart, and for one, for small
+    and large mu, in float32 and float64."""
     for shape in ((4, 12), (1, 30), (3, 5)):
         for mass in (0.05, float(rng.uniform(0.2, 0.8)), 0.95):
-            check_typical(student, 2 * rng.normal(size=shape) + 5 * rng.normal(), mass)
+            logits = clear_logits(lambda: rng.integers(-999, 999, shape) / 256, mass)  # noqa: B023
+            check_typical(student, logits, mass)
+    rows_alone(lambda v: student.typical(v, 0.95), real(logits), apart=3_000.0, rel=1e-5, abs=1e-5)
+    both_types(lambda v: student.typical(v, 0.95), real(logits), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.exercise("typical", weight=1)
-def test_impossible_tokens(student, rng):
-    """Tokens whose logit is minus infinity are never kept, add nothing to the entropy, and make no NaN."""
-    logits = rng.normal(size=(3, 9))
-    logits[0, :4], logits[1, 5], logits[2, 1:] = -np.inf, -np.inf, -np.inf
+def test_limits(student, rng):
+    """Tokens whose logit is minus infinity are never kept, add nothing to the entropy, and make no NaN, and
+    neither do tokens too improbable for a float. Of tokens that are equally far from the entropy, those with
+    smaller indices are kept, however many they are. A set that has exactly the mass has reached it."""
+    gone = np.zeros((3, 9))
+    gone[0, :4], gone[1, 5], gone[2, 1:], gone[:2, 6] = -np.inf, -np.inf, -np.inf, -900
+    logits = clear_logits(lambda: rng.integers(-500, 500, (3, 9)) / 256 + gone, 0.3, 0.9)
     for mass in (0.3, 0.9):
         check_typical(student, logits, mass)
-
-
-@pytest.mark.exercise("typical", weight=1)
-def test_equally_far(student, rng):
-    """Of tokens that are equally far from the entropy, those with smaller indices are kept, however many they
-    are. A set that has exactly the mass has reached it."""
+    any_level(lambda c: student.typical(real(logits + c), 0.9), levels=(-2e4, 2e4), rel=1e-5, abs=1e-5)
     for n, mass in ((8, 0.3), (10, 0.55), (300, 0.301), (2, 0.5)):
         check_typical(student, np.zeros((2, n)), mass)
     logits = np.where(rng.permutation(12) < 3, 3.0, 0.0)[None] + np.array([[0.0], [7.0]])
@@ -161,8 +168,7 @@ def grouped_by_hand(q, k, v, mask):
 
 
 def heads(rng, B, H, G, T, S, d, scale=1.0):
-    shapes = (B, H, T, d), (B, G, S, d), (B, G, S, d)
-    return [scale * rng.normal(size=shape) for shape in shapes]
+    return [scale * rng.normal(size=size) for size in ((B, H, T, d), (B, G, S, d), (B, G, S, d))]
 
 
 def check_grouped(student, q, k, v, mask):
@@ -170,32 +176,31 @@ def check_grouped(student, q, k, v, mask):
     assert array(got, q.shape) == pytest.approx(grouped_by_hand(q, k, v, mask), rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.exercise("grouped", weight=2)
+@pytest.mark.exercise("grouped", weight=1, returns={"grouped_attention": "(B, H, T, d)"})
 def test_groups(student, rng):
     """Neighbouring query heads share a head of keys and values, for any number of groups, also one and as
-    many as heads, where queries and keys differ in number. Matches are divided by the root of the width."""
+    many as heads, where queries and keys differ in number. Matches are divided by the root of the width, and
+    may be very large. In float32 and float64, in any memory layout."""
     for B, H, G, T, S, d in ((2, 6, 3, 4, 5, 8), (1, 4, 1, 3, 3, 2), (2, 4, 4, 1, 6, 5), (1, 6, 2, 5, 2, 3)):
         mask = rng.random((B, T, S)) < 0.6
         mask[:, :, 0] |= ~mask.any(-1)
-        check_grouped(student, *heads(rng, B, H, G, T, S, d), mask)
+        for scale in (1.0, 1e5):
+            check_grouped(student, *heads(rng, B, H, G, T, S, d, scale), mask)
+    given = *map(real, heads(rng, B, H, G, T, S, d)), torch.tensor(mask)
+    for relation in (both_types, strided):
+        relation(student.grouped_attention, *given, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.exercise("grouped", weight=1)
 def test_empty_rows(student, rng):
     """Rows that may look at nothing are 0, and the others are as if those were not there. So for very large
-    matches, and where a whole example is masked."""
+    matches, and where a whole example is masked. No gradient is NaN there, and what nobody looks at has the
+    gradient 0; the rest is the slope of the output."""
     mask = rng.random((3, 5, 4)) < 0.5
     mask[0, 2], mask[1] = False, False
     for scale in (1.0, 30.0):
         check_grouped(student, *heads(rng, 3, 4, 2, 5, 4, 6, scale), mask)
-
-
-@pytest.mark.exercise("grouped", weight=2)
-def test_gradient_of_empty_rows(student, rng):
-    """No gradient is NaN where a row may look at nothing, and what nobody looks at has the gradient 0; the
-    rest is the slope of the output."""
-    mask = np.array([[[True, False, True], [False, False, False], [True, True, False]]])
-    mask = np.concatenate([mask, mask & False])
+    mask = np.array([[[True, False, True], [False] * 3, [True, True, False]], [[False] * 3] * 3])
     q, k, v = heads(rng, 2, 2, 1, 3, 3, 4)
     grads = [
         array(gradient(student, student.grouped_attention, n, real(q), real(k), real(v), torch.tensor(mask)))
@@ -216,23 +221,22 @@ def toy(x):
     import torch
     assert x.ndim == 2 and 1 <= x.shape[1] <= {context}
     h = torch.cumsum(torch.sin(1.0 + x.double() * {a}), dim=1)
-    return torch.stack([torch.cos(h * (i + 1) + {a}) for i in range({V})], dim=2)
+    return 20 * torch.stack([torch.cos(h * (i + 1) + {a}) for i in range({V})], dim=2)
 """
 
 
 def toy_logits(x, a, V):
     h = np.cumsum(np.sin(1.0 + x * a))
-    return np.stack([np.cos(h * (i + 1) + a) for i in range(V)], axis=1)
+    return 20 * np.stack([np.cos(h * (i + 1) + a) for i in range(V)], axis=1)
 
 
 def strided_by_hand(tokens, lengths, context, stride, a, V):
     """Each token from the first window that holds it as a target."""
+    windows = [toy_logits(tokens[b : b + context], a, V) for b in range(0, len(tokens), stride)]
     bits = 0.0
     for n in range(1, len(tokens)):
-        begin = 0
-        while begin + context < n:
-            begin += stride
-        row = toy_logits(tokens[begin:n], a, V)[-1]
+        first = max(0, math.ceil((n - context) / stride))
+        row = windows[first][n - 1 - first * stride]
         bits -= (row[tokens[n]] - np.log(np.exp(row).sum())) / math.log(2)
     return bits / lengths[1:].sum()
 
@@ -241,30 +245,33 @@ def check_strided(student, rng, N, context, stride, V=5):
     tokens, lengths, a = rng.integers(0, V, N), rng.integers(1, 6, N), float(rng.uniform(0.5, 1.5))
     toy = student.define(TOY.format(context=context, a=a, V=V))
     got = number(student.strided_bits(toy, ids(tokens), ids(lengths), context, stride))
-    assert got == pytest.approx(strided_by_hand(tokens, lengths, context, stride, a, V), rel=1e-6)
+    assert got == about(strided_by_hand(tokens, lengths, context, stride, a, V))
 
 
 @pytest.mark.exercise("strided", weight=1)
-def test_side_by_side(student, rng):
-    """With a stride as long as the context, and a text that fits, windows stand side by side; the sum is over
-    bytes, and the logits are not normalised."""
-    check_strided(student, rng, 13, 4, 4)
-    check_strided(student, rng, 21, 5, 5)
-
-
-@pytest.mark.exercise("strided", weight=3)
 def test_overlapping(student, rng):
     """Where windows overlap, each token is scored once, by the first window that has it as a target, so with
-    the most context there is at this stride; no window is longer than the context. At any stride, also 1."""
+    the most context there is at this stride; no window is longer than the context. At any stride, also 1, and
+    for windows of more than a thousand improbable tokens."""
     for context, stride in ((6, 1), (6, 2), (5, 3), (7, 6)):
         check_strided(student, rng, int(rng.integers(20, 40)), context, stride)
+    check_strided(student, rng, 1_200, 1_100, 90)
 
 
-@pytest.mark.exercise("strided", weight=2)
+@pytest.mark.exercise("strided", weight=1)
 def test_ends_of_the_text(student, rng):
     """The last window is cut at the end of the text, a text may be shorter than a window, or have two tokens,
-    and token 0 is neither scored nor are its bytes counted."""
-    for N, context, stride in ((2, 8, 3), (5, 8, 8), (9, 8, 5), (12, 4, 3), (11, 4, 4), (8, 1, 1)):
+    and token 0 is neither scored nor are its bytes counted. Windows may stand side by side; the sum is over
+    bytes, and the logits are not normalised."""
+    for N, context, stride in (
+        (2, 8, 3),
+        (5, 8, 8),
+        (9, 8, 5),
+        (12, 4, 3),
+        (11, 4, 4),
+        (21, 5, 5),
+        (8, 1, 1),
+    ):
         check_strided(student, rng, N, context, stride)
 
 
@@ -338,7 +345,7 @@ def check_steps(student, rng, batches, max_norm=1e6, rounds=1, V=6):
     table, losses = parts(drive(student.repaired_step, real(start), given, max_norm, rate, rounds), 2)
     wanted = steps_by_hand(start, batches, max_norm, rate, rounds)
     assert array(table, start.shape) - start == pytest.approx(wanted[0] - start, rel=2e-5, abs=1e-8)
-    assert array(losses, (rounds,)) == pytest.approx(np.array(wanted[1]), rel=1e-6)
+    assert array(losses, (rounds,)) == about(np.array(wanted[1]))
 
 
 @pytest.mark.exercise("repair", weight=2, changes=["torch-random"])
@@ -346,24 +353,24 @@ def test_one_batch(student, rng):
     """One step on one batch is a step down the mean loss over its real targets, each guessed from the token
     before it; a gradient that was there before changes nothing; the loss that comes back is that mean."""
     for rows, T in ((4, 7), (1, 2), (2, 12)):
-        check_steps(student, rng, [texts(rng, rows, T, 6)])
+        for most in (1e6, 0.02):
+            check_steps(student, rng, [texts(rng, rows, T, 6)], most)
 
 
 @pytest.mark.exercise("repair", weight=2)
 def test_uneven_batches(student, rng):
     """Batches with different numbers of real targets, or with none, give the step and the loss of all targets
     in one batch."""
-    check_steps(student, rng, [texts(rng, 5, 9, 6), texts(rng, 1, 3, 6)])
-    check_steps(
-        student, rng, [texts(rng, 2, 4, 6), texts(rng, 2, 5, 6, empty=2), texts(rng, 3, 8, 6, empty=1)]
-    )
+    for most in (1e6, 0.02):
+        check_steps(student, rng, [texts(rng, 5, 9, 6), texts(rng, 1, 3, 6)], most)
+        batches = [texts(rng, 2, 4, 6), texts(rng, 2, 5, 6, empty=2), texts(rng, 3, 8, 6, empty=1)]
+        check_steps(student, rng, batches, most)
 
 
 @pytest.mark.exercise("repair", weight=2)
 def test_clipped_once(student, rng):
     """The norm of the whole gradient is clipped, once; several steps in a row stay independent."""
     batches = [texts(rng, 2, 6, 6), texts(rng, 1, 5, 6), texts(rng, 3, 4, 6)]
-    check_steps(student, rng, batches, max_norm=float(rng.uniform(0.005, 0.02)))
     check_steps(student, rng, batches, max_norm=0.05, rounds=3)
     check_steps(student, rng, batches, rounds=3)
 
@@ -391,55 +398,48 @@ def answer_of(student, text, table):
     return listed(best, bytes), number(log_best), number(log_total)
 
 
-@pytest.mark.exercise("cuts", weight=2)
+@pytest.mark.exercise("cuts", weight=1)
 def test_best_cut(student, rng):
     """The cut spells the text, its log-probability is the sum of its tokens', and no other cut has more. A
-    likely token at the end does not make up for an unlikely beginning."""
+    likely token at the end does not make up for an unlikely beginning; a token may be as long as the text.
+    Thousands of bytes are no harm. A text that no cut spells raises ValueError, also where a beginning of it
+    can be spelled."""
     for n in (1, 5, 9):
         table = token_table(rng, b"xyz", 3, 0.6)
         text = bytes(rng.choice(list(b"xyz"), n).tolist())
         best, log_best, _ = answer_of(student, text, table)
         assert b"".join(best) == text
-        assert log_best == pytest.approx(sum(table[token] for token in best))
-        assert log_best == pytest.approx(max(sum(map(table.get, cut)) for cut in all_cuts(text, table)))
+        assert log_best == about(sum(table[token] for token in best))
+        assert log_best == about(max(sum(map(table.get, cut)) for cut in all_cuts(text, table)))
     table = {b"a": -1.0, b"b": -6.0, b"c": -1.0, b"ab": -5.0, b"bc": -2.0}
-    assert answer_of(student, b"abc", table)[:2] == ([b"a", b"bc"], pytest.approx(-3.0))
+    assert answer_of(student, b"abc", table)[:2] == ([b"a", b"bc"], about(-3.0))
+    text = bytes(rng.permutation(40).tolist())
+    assert answer_of(student, text, {text: -3.0}) == ([text], about(-3.0), about(-3.0))
+    assert answer_of(student, b"a" * 3_000, {b"a": -4.0})[:2] == ([b"a"] * 3_000, about(-12_000.0))
+    for text in (b"a", b"aab", b"\x9f\x00"):
+        student.raises(ValueError, student.cuts, text, {b"aa": -1.0, b"\xf0\x9f": -2.0, b"\x00": -0.5})
 
 
-@pytest.mark.exercise("cuts", weight=2)
+@pytest.mark.exercise("cuts", weight=1)
 def test_sum_over_cuts(student, rng):
     """The log-probability of the text is that of the sum over all its cuts. A long text neither underflows
-    nor takes long."""
+    nor takes long. Beginnings that lead nowhere, and any bytes, do no harm."""
     for n in (2, 9):
         table = token_table(rng, b"ab", 4, 0.7)
         text = bytes(rng.choice(list(b"ab"), n).tolist())
         logs = [sum(map(table.get, cut)) for cut in all_cuts(text, table)]
-        total = answer_of(student, text, table)[2]
-        assert total == pytest.approx(np.logaddexp.reduce(logs), rel=1e-5)
+        assert answer_of(student, text, table)[2] == about(np.logaddexp.reduce(logs))
     one, two = float(rng.uniform(-9, -5)), float(rng.uniform(-12, -8))
     logs = [0.0, one]
     for _ in range(399):
         logs.append(np.logaddexp(logs[-1] + one, logs[-2] + two))
-    total = answer_of(student, b"a" * 400, {b"a": one, b"aa": two})[2]
-    assert total == pytest.approx(logs[-1], rel=1e-5)
-
-
-@pytest.mark.exercise("cuts", weight=2)
-def test_dead_ends(student, rng):
-    """A text that no cut spells raises ValueError, also where a beginning of it can be spelled. Beginnings
-    that lead nowhere, tokens as long as the text, and any bytes, do no harm."""
+    assert answer_of(student, b"a" * 400, {b"a": one, b"aa": two})[2] == about(logs[-1])
+    assert answer_of(student, b"a" * 3_000, {b"a": -4.0})[2] == about(-12_000.0)
     table = {b"aa": -1.0, b"aaa": -float(rng.uniform(1.6, 3)), b"\xf0\x9f": -2.0, b"\x00": -0.5}
-    student.raises(ValueError, student.cuts, b"a", table)
-    student.raises(ValueError, student.cuts, b"aab", table)
-    student.raises(ValueError, student.cuts, b"\x9f\x00", table)
     best, log_best, log_total = answer_of(student, b"aaaaa", table)
-    assert sorted(best) == [b"aa", b"aaa"] and log_best == pytest.approx(-1 + table[b"aaa"])
-    assert log_total == pytest.approx(log_best + math.log(2))
-    assert answer_of(student, b"\xf0\x9f\x00", table)[:2] == ([b"\xf0\x9f", b"\x00"], pytest.approx(-2.5))
-    whole = answer_of(student, b"abc", {b"abc": -3.0})
-    assert whole == ([b"abc"], pytest.approx(-3.0), pytest.approx(-3.0))
-    text = bytes(rng.permutation(40).tolist())
-    assert answer_of(student, text, {text: -3.0})[0] == [text]
+    assert sorted(best) == [b"aa", b"aaa"] and log_best == about(-1 + table[b"aaa"])
+    assert log_total == about(log_best + math.log(2))
+    assert answer_of(student, b"\xf0\x9f\x00", table) == ([b"\xf0\x9f", b"\x00"], about(-2.5), about(-2.5))
 
 
 # --- beam: the table of a prefix follows from its tokens; the oracle lists or walks in plain Python ---
@@ -451,7 +451,18 @@ def following(prefixes):
     h = torch.full((len(prefixes),), {a}, dtype=torch.float64)
     for t in range(prefixes.shape[1]):
         h = torch.cos(3.1 * h + prefixes[:, t].double() + {a})
-    return (2.5 * torch.stack([torch.sin(h * (7 + 3 * i) + i) for i in range({V})], dim=1)).log_softmax(1)
+    x = 2.5 * torch.stack([torch.sin(h * (7 + 3 * i) + i) for i in range({V})], dim=1)
+    return x.masked_fill(x == x.amin(1, keepdim=True), -torch.inf).log_softmax(1)
+"""
+
+
+LONG = """  # token 2 is certain at first; then it is the likeliest, and the end, 0, impossible
+def long(prefixes):
+    import math, torch
+    n, t = prefixes.shape
+    x = torch.full((n, 6), math.log((1 - math.exp(-1.25)) / 4) if t else -math.inf, dtype=torch.float64)
+    x[:, 0], x[:, 2] = -math.inf, -1.25 * (t > 0)
+    return x
 """
 
 
@@ -460,12 +471,16 @@ def following(prefix, a, V):
     for token in prefix:
         h = math.cos(3.1 * h + token + a)
     row = np.array([2.5 * math.sin(h * (7 + 3 * i) + i) for i in range(V)])
+    row[row.argmin()] = -np.inf
     return row - np.log(np.exp(row).sum())
 
 
 def beam_by_hand(width, length, end, a, V, hasty=False):
-    """The sequence and its score; hasty: stops as soon as the best that is held is finished."""
-    held = [((), 0.0)]
+    """The sequence, its score, and the smallest gap that decided: to the next that is dropped, to the second.
+
+    hasty: stops as soon as the best that is held is finished.
+    """
+    held, gap = [((), 0.0)], math.inf
     for _ in range(length):
         grown = []
         for prefix, score in held:
@@ -473,17 +488,27 @@ def beam_by_hand(width, length, end, a, V, hasty=False):
                 grown.append((prefix, score))
             else:
                 grown += [((*prefix, i), score + s) for i, s in enumerate(following(prefix, a, V))]
-        held = sorted(grown, key=lambda pair: -pair[1])[:width]
+        grown.sort(key=lambda pair: -pair[1])
+        held = grown[:width]
+        if grown[width:] and grown[width][1] > -math.inf:
+            gap = min(gap, held[-1][1] - grown[width][1])
         done = [pair for pair in held if pair[0][-1] == end]
         if hasty and done:
-            return done[0]
-    return held[0]
+            return *done[0], gap
+    return *held[0], min([gap, *(held[0][1] - score for _, score in held[1:2])])
+
+
+def toys(rng, width, length, end, V):
+    """Toys without end, on which no choice turns on a rounding."""
+    while True:
+        a = float(rng.uniform(0, 3))
+        if beam_by_hand(width, length, end, a, V)[2] > CLEAR:
+            yield a
 
 
 def tempting(rng, width, length, end, V):
     """A toy on which neither greed nor stopping at the first finished prefix finds what the beam finds."""
-    for _ in range(300):
-        a = float(rng.uniform(0, 3))
+    for a in itertools.islice(toys(rng, width, length, end, V), 300):
         found = beam_by_hand(width, length, end, a, V)[0]
         others = beam_by_hand(1, length, end, a, V), beam_by_hand(width, length, end, a, V, hasty=True)
         if all(found != other[0] for other in others):
@@ -496,7 +521,7 @@ def check_beam(student, width, length, end, a, V, also=True):
     found, score = parts(student.beam_search(model, width, length, end), 2)
     wanted = beam_by_hand(width, length, end, a, V)
     assert tuple(array(found, (len(wanted[0]),)).tolist()) == wanted[0]
-    assert number(score) == pytest.approx(wanted[1], rel=1e-5, abs=1e-5)
+    assert number(score) == about(wanted[1])
 
 
 @pytest.mark.exercise("beam", weight=1)
@@ -505,7 +530,8 @@ def test_one_beam(student, rng):
     prefixes that the model is asked about are whole numbers, the empty one too."""
     whole = "not prefixes.is_floating_point()"
     for _ in range(4):
-        check_beam(student, 1, 7, int(rng.integers(0, 3)), float(rng.uniform(0, 3)), 4, whole)
+        end = int(rng.integers(0, 3))
+        check_beam(student, 1, 7, end, next(toys(rng, 1, 7, end, 4)), 4, whole)
 
 
 @pytest.mark.exercise("beam", weight=2)
@@ -513,14 +539,16 @@ def test_wide_enough(student, rng):
     """With a width that holds every sequence it finds the most probable of all that end in the end token or
     have the full length; a finished one is never extended."""
     for length in (1, 3, 4):
-        a, V, end = float(rng.uniform(0, 3)), 3, int(rng.integers(0, 3))
-        check_beam(student, 200, length, end, a, V)
+        end = int(rng.integers(0, 3))
+        check_beam(student, 200, length, end, next(toys(rng, 200, length, end, 3)), 3)
 
 
 @pytest.mark.exercise("beam", weight=3)
 def test_narrow(student, rng):
     """With any width, the prefixes that are kept each round are the most probable, finished ones among them
-    with the score they have."""
+    with the score they have. A token may be impossible; a thousand are not too many, nor too improbable."""
+    found, score = parts(student.beam_search(student.define(LONG), 3, 1_200, 0), 2)
+    assert (array(found, (1_200,)) == 2).all() and number(score) == about(-1.25 * 1_199)
     for width in (2, 3, 5):
         for _ in range(3):
             end = int(rng.integers(0, 4))

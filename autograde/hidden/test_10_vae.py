@@ -1,5 +1,6 @@
 """Hidden tests of lesson 10_vae. A docstring is what the learner reads when its test fails."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from mpmath import mp, mpf
 
 from autograde.checks import array, from_tensor, gradient, number, parts
+from autograde.relations import any_level, any_unit, both_types, gradient_is_slope, rows_alone, strided
 
 
 def tensor(value):
@@ -43,7 +45,7 @@ def kl(student, pair):
     return array(student.kl_normals(*map(tensor, pair)), (len(pair[0]),))
 
 
-@pytest.mark.exercise("kl-normals", weight=2)
+@pytest.mark.exercise("kl-normals", weight=2, returns={"kl_normals": "(N,)"})
 def test_full_covariances(student, rng):
     """The divergence of any two normals with full covariances, in one dimension and in more, for one pair and
     for many; which of the two is q matters."""
@@ -56,28 +58,21 @@ def test_full_covariances(student, rng):
 def test_change_of_units(student, rng):
     """The divergence of equal normals is 0, and a change of units, the same for both, changes nothing; also
     where the determinants leave the range of floats."""
-    for D, scale in ((3, 1.0), (40, 1e-9), (40, 1e9)):
+    for D in (3, 40):
         mu_q, L_q, mu_p, L_p = normal_pair(rng, 3, D)
         L_q, L_p = (0.02 * np.tril(L, -1) + np.eye(D) * np.exp(0.1 * rng.normal(size=D)) for L in (L_q, L_p))
-        plain = kl(student, (mu_q, L_q, mu_p, L_p))
-        assert (plain > 0.01).all()
-        assert kl(student, (scale * mu_q, scale * L_q, scale * mu_p, scale * L_p)) == pytest.approx(
-            plain, rel=1e-6
-        )
-        assert kl(student, (mu_q, L_q, mu_q, L_q)) == pytest.approx(np.zeros(3), abs=1e-6)
+        for pair in ((mu_q, L_q, mu_p, L_p), (mu_q, L_q, mu_q, L_q)):
+            assert kl(student, pair) == pytest.approx(kl_reference(*pair), rel=1e-6, abs=1e-6)
+            any_unit(lambda c: student.kl_normals(*(tensor(c * v) for v in pair)), rel=1e-6, abs=1e-6)  # noqa: B023
 
 
 @pytest.mark.exercise("kl-normals", weight=1)
 def test_memory_layout(student, rng):
-    """Means and factors that are not contiguous in memory give the same."""
-    mu_q, L_q, mu_p, L_p = normal_pair(rng, 4, 3)
-    got = student.kl_normals(
-        tensor(np.repeat(mu_q, 2, 0))[::2],
-        tensor(L_q.transpose(0, 2, 1)).mT,
-        tensor(mu_p.T).T,
-        tensor(L_p.transpose(2, 1, 0)).permute(2, 1, 0),
-    )
-    assert array(got, (4,)) == pytest.approx(kl_reference(mu_q, L_q, mu_p, L_p), rel=1e-8)
+    """Means and factors that are not contiguous in memory give the same, and so does each pair alone."""
+    pair = normal_pair(rng, 4, 3)
+    assert kl(student, pair) == pytest.approx(kl_reference(*pair), rel=1e-8)
+    for relation in (strided, rows_alone):
+        relation(student.kl_normals, *map(tensor, pair), rel=1e-8, abs=1e-8)
 
 
 # --- laplace: the oracle is the inverse of the distribution function, with sixty digits ---
@@ -102,14 +97,16 @@ def check_laplace(student, mu, s, u):
     assert array(log_q, mu.shape) == pytest.approx(-np.abs(t) - s - math.log(2), rel=1e-8, abs=1e-8)
 
 
-@pytest.mark.exercise("laplace", weight=2)
+@pytest.mark.exercise("laplace", weight=2, returns={"draw_laplace": "shape 0, shape 0"})
 def test_inverse_of_the_distribution_function(student, rng):
     """z is the number below which the Laplace distribution has the mass u, for every centre and width, and
-    log q is its log density there; in any shape."""
+    log q is its log density there; in any shape and memory layout."""
     for n in (1, 50):
         check_laplace(student, *laplace_problem(rng, n))
     mu, s, u = laplace_problem(rng, 12)
-    check_laplace(student, mu.reshape(3, 4), s.reshape(3, 4), u.reshape(3, 4))
+    grid = [v.reshape(3, 4) for v in (mu, s, u)]
+    check_laplace(student, *grid)
+    strided(lambda *v: parts(student.draw_laplace(*v), 2), *map(tensor, grid), rel=1e-8, abs=1e-8)
     check_laplace(student, mu, np.repeat([-300.0, -40, 40, 300], 3), u)
 
 
@@ -121,24 +118,21 @@ def test_tails(student, rng):
     check_laplace(student, mu, s, u)
 
 
-GRADIENT = (
-    "def pull(f, mu, s, u, g, wrt):\n    import torch\n"
-    "    a = [v.clone().requires_grad_() for v in (mu, s)]\n    z, log_q = f(*a, u)\n"
-    "    return torch.autograd.grad((g * z).sum() if wrt < 2 else (g * log_q).sum(), a[wrt % 2])[0]"
-)
+WEIGHED = "def weighed(f, mu, s, u, g, part):\n    return g * list(f(mu, s, u))[part]"
 
 
 @pytest.mark.exercise("laplace", weight=2)
 def test_gradients(student, rng):
     """Gradients reach the centre and the width through z, as finite differences say, and the width
     through log q."""
-    mu, s, u = laplace_problem(rng, 20)
-    g, pull = rng.normal(size=20), student.define(GRADIENT)
-    for part in parts(student.draw_laplace(*map(tensor, (mu, s, u))), 2):
-        from_tensor(part, (20,))
-    for wrt, wanted in ((0, g), (1, g * np.exp(s) * deviations(u)), (3, -g)):
-        got = pull(student.draw_laplace, *map(tensor, (mu, s, u, g)), wrt)
-        assert array(got, (20,)) == pytest.approx(wanted, rel=1e-7, abs=1e-8)
+    problem = laplace_problem(rng, 20)
+    check_laplace(student, *problem)
+    given, g = [*map(tensor, problem)], tensor(rng.normal(size=20))
+    for found in parts(student.draw_laplace(*given), 2):
+        from_tensor(found, (20,))
+    for wrt, part in ((1, 0), (2, 0), (2, 1)):
+        weighed = student.define(WEIGHED)
+        gradient_is_slope(weighed, wrt, student.draw_laplace, *given, g, part, rng=rng, rel=1e-6)
 
 
 # --- grey-levels: the oracle is the definition, with sixty digits or more ---
@@ -159,7 +153,7 @@ def check_levels(student, x, m, s, K):
     assert got.ravel() == pytest.approx(np.array(wanted), rel=1e-7, abs=1e-9)
 
 
-@pytest.mark.exercise("grey-levels", weight=2)
+@pytest.mark.exercise("grey-levels", weight=2, returns={"log_levels": "shape 0"})
 def test_levels_add_up(student, rng):
     """The probabilities of all levels add up to 1, for any number of levels from two on, and wherever the
     mean lies; each is the mass between its two edges."""
@@ -175,47 +169,34 @@ def test_levels_add_up(student, rng):
 
 @pytest.mark.exercise("grey-levels", weight=1)
 def test_far_and_wide(student, rng):
-    """Hundreds of scales from the mean, on either side and at either end, and for scales a billion levels
-    wide and far wider, the logarithm is finite and has its digits."""
+    """Hundreds of scales from the mean, on either side and at either end, for scales a billion levels wide
+    and far wider, and for scales a millionth of a level wide, the logarithm is finite and has its digits."""
     K = 256
     x = np.array([0.0, 255.0, 17.0, 200.0, 100.0, 100.0, 0.0, 255.0])
     m = np.array([250.0, 3.0, 240.0, 20.0, 90.0, 110.0, 300.0, -300.0]) + rng.uniform(-1, 1, 8)
     for s in (-1.0, 0.0, rng.uniform(18, 22), 40.0, 100.0):
         check_levels(student, x, m, np.full(8, s), K)
+    s = np.array([-7.2, -8.2, -11.0, -14.0])
+    check_levels(student, np.full(4, 100.0), 100.5 + rng.uniform(2, 20, 4) * np.exp(s), s, K)
 
 
 @pytest.mark.exercise("grey-levels", weight=2)
 def test_gradient_is_finite(student, rng):
     """The gradient in mean and scale is that of finite differences, and finite far out in the tails; the
-    shape may be any."""
+    shape may be any, and so may the memory layout."""
     K = 17
     x = rng.integers(0, K, (4, 5)).astype(float)
     x[0, :2] = 0, K - 1
-    m, s = rng.uniform(0, K, (4, 5)), rng.uniform(-0.5, 1.5, (4, 5))
-    h = 1e-4
-    for wrt, shift in ((1, (h, 0)), (2, (0, h))):
-        got = array(gradient(student, student.log_levels, wrt, tensor(x), tensor(m), tensor(s), K), (4, 5))
-        ends = [
-            [
-                exact_level(*v, K)
-                for v in zip(x.ravel(), (m + e * shift[0]).ravel(), (s + e * shift[1]).ravel(), strict=True)
-            ]
-            for e in (1, -1)
-        ]
-        wanted = (np.array(ends[0]) - np.array(ends[1])) / (2 * h)
-        assert got.ravel() == pytest.approx(wanted, rel=1e-5, abs=1e-5)
-        far = (
-            np.array([0.0, 16.0, 8.0, 8.0]),
-            np.array([2e3, -2e3, 2e3, -2e3]) + rng.uniform(-1, 1, 4),
-            np.zeros(4),
-        )
+    given = [*map(tensor, (x, rng.uniform(0, K, (4, 5)), rng.uniform(-0.5, 1.5, (4, 5))))]
+    check_levels(student, *(v.numpy() for v in given), K)
+    strided(lambda *v: student.log_levels(*v, K), *given, rel=1e-7, abs=1e-9)
+    far = np.array([0.0, 16, 8, 8]), np.array([2e3, -2e3, 2e3, -2e3]) + rng.uniform(-1, 1, 4), np.zeros(4)
+    distance = far[0] + np.array([0.5, -0.5, 0.5, -0.5]) - far[1]
+    for wrt, wanted in ((1, np.sign(distance)), (2, np.abs(distance))):
+        gradient_is_slope(student.log_levels, wrt, *given, K, rng=rng, rel=1e-5)
         steep = array(gradient(student, student.log_levels, wrt, *map(tensor, far), K), (4,))
-        distance = far[0] + np.array([0.5, -0.5, 0.5, -0.5]) - far[1]
-        if wrt == 1:
-            assert steep == pytest.approx(np.sign(distance), rel=1e-6)
-        else:
-            assert steep[:2] == pytest.approx(np.abs(distance[:2]), rel=1e-6)
-            assert np.isfinite(steep).all()
+        exact = slice(2 if wrt == 2 else 4)  # between the ends the scale has a slope of its own
+        assert steep[exact] == pytest.approx(wanted[exact], rel=1e-6)
 
 
 # --- jackknife: the oracle leaves out one after the other, with exact exponents ---
@@ -236,7 +217,7 @@ def check_jackknife(student, log_w):
     assert got == pytest.approx(np.array(wanted), rel=1e-9, abs=1e-7)
 
 
-@pytest.mark.exercise("jackknife", weight=2)
+@pytest.mark.exercise("jackknife", weight=2, returns={"jackknife": "(N,)"})
 def test_leave_one_out(student, rng):
     """It is k times the bound of all, less k - 1 times the mean of the bounds without one; each column for
     itself, for two draws and for many."""
@@ -246,12 +227,15 @@ def test_leave_one_out(student, rng):
 
 @pytest.mark.exercise("jackknife", weight=2)
 def test_one_weight_dominates(student, rng):
-    """One weight may outweigh all others by hundreds of nats, and all may be huge or tiny; some may be 0."""
+    """One weight may outweigh all others by hundreds of nats, and all may be huge or tiny; some may be 0. A
+    column does not feel the others, thousands of nats away. The memory layout may be any."""
     log_w = rng.normal(size=(7, 6))
     log_w[rng.integers(7), :3] += rng.uniform(60, 900, 3)
     log_w[rng.integers(7), 3:] += 40
-    for shift in (0, 5_000, -5_000):
-        check_jackknife(student, log_w + shift)
+    check_jackknife(student, log_w)
+    any_level(lambda c: student.jackknife(tensor(log_w + c)), 1, rel=1e-9, abs=1e-7)
+    rows_alone(lambda w: student.jackknife(w.T), tensor(log_w.T), apart=3_000.0, rel=1e-9, abs=1e-7)
+    strided(student.jackknife, tensor(log_w), rel=1e-9, abs=1e-7)
     log_w[rng.integers(7), 4:] = -np.inf
     check_jackknife(student, log_w)
 
@@ -290,16 +274,20 @@ def check_arc(student, a, b, t, rel=1e-7):
     assert angle(got, b) == pytest.approx((1 - t) * whole, rel=rel, abs=1e-14)
 
 
-@pytest.mark.exercise("slerp", weight=2)
+@pytest.mark.exercise("slerp", weight=2, returns={"slerp_batch": "(N, D)"})
 def test_even_pace(student, rng):
     """The angle to a grows evenly with t and that to b falls evenly; the length changes linearly; each row
-    has its own t, and vectors have different lengths."""
+    has its own t, and vectors have different lengths, tiny or huge; in any memory layout."""
     for N, D in ((1, 2), (20, 3), (10, 16)):
         a, b = (rng.normal(size=(N, D)) * rng.uniform(0.1, 30, (N, 1)) for _ in range(2))
         t = rng.uniform(0.02, 0.98, N)
         check_arc(student, a, b, t)
         assert arc(student, a, b, np.zeros(N)) == pytest.approx(a, rel=1e-9, abs=1e-9)
         assert arc(student, a, b, np.ones(N)) == pytest.approx(b, rel=1e-9, abs=1e-9)
+    a, b, t = map(tensor, (a, b, t))
+    any_unit(lambda c: student.slerp_batch(c * a, c * b, t), 1, (1e-90, 1e90), rel=1e-9, abs=1e-9)
+    for relation in (strided, rows_alone):
+        relation(student.slerp_batch, a, b, t, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.exercise("slerp", weight=1)
@@ -319,27 +307,26 @@ def test_nearly_parallel(student, rng):
         assert slope / tiny == pytest.approx(t, rel=1e-3)
 
 
+def directions(D):
+    """Every axis, up and down, and every diagonal."""
+    return np.concatenate([np.eye(D), -np.eye(D), [*itertools.product((1.0, -1.0), repeat=D)]])
+
+
 @pytest.mark.exercise("slerp", weight=1)
 def test_opposite_and_zero(student, rng):
-    """Opposite vectors are joined by a half circle at an even pace, also along an axis, up or down; a zero
-    vector takes the other's direction, however short that is, and two give zero. Rows beside them do not feel
-    it."""
-    a, b = rng.normal(size=(2, 16, 4))
-    b[0] = -2 * a[0]
-    a[8:] = np.concatenate([np.eye(4), -np.eye(4)])
-    b[8:] = -a[8:]
-    a[2], b[3], a[4], b[4] = 0, 0, 0, 0
-    a[5], b[5], a[6], b[6] = 0, 1e-6 * b[5], 1e-6 * a[6], 0
-    t = rng.uniform(0.2, 0.8, 16)
-    got = arc(student, a, b, t)
-    for from_zero, to_zero in ((2, 3), (5, 6)):
-        assert got[from_zero] == pytest.approx(t[from_zero] * b[from_zero])
-        assert got[to_zero] == pytest.approx((1 - t[to_zero]) * a[to_zero])
-    assert (got[4] == 0).all()
-    usual = [0, 1, *range(7, 16)]
-    assert angle(a[usual], got[usual]) == pytest.approx(t[usual] * angle(a[usual], b[usual]), rel=1e-6)
-    lengths = (1 - t) * np.linalg.norm(a, axis=1) + t * np.linalg.norm(b, axis=1)
-    assert np.linalg.norm(got, axis=1) == pytest.approx(lengths)
+    """Opposite vectors are joined by a half circle at an even pace, also along an axis, up or down, and along
+    a diagonal; a zero vector takes the other's direction, however short that is, and two give zero. Rows
+    beside them do not feel it."""
+    for D in (2, 3, 4):
+        a = np.concatenate([rng.normal(size=(2, D)), directions(D)])
+        b = np.concatenate([rng.normal(size=(1, D)), -2 * a[1:]])
+        check_arc(student, a, b, rng.uniform(0.2, 0.8, len(a)))
+    (a, b), t = rng.normal(size=(2, 7, 4)), rng.uniform(0.2, 0.8, (7, 1))
+    a[:3], b[2:5] = 0, 0  # both of them in the row between
+    size = np.array([1.0, 1e-90, 1, 1e-90, 1, 1, 1])[:, None]
+    got = arc(student, size * a, size * b, t[:, 0]) / size
+    assert got[:5] == pytest.approx(((1 - t) * a + t * b)[:5], abs=1e-14) and (got[2] == 0).all()
+    rows_alone(student.slerp_batch, *map(tensor, (a, b, t[:, 0])), rel=1e-9, abs=1e-9)
 
 
 # --- repair: the oracle is Bernoulli and normal by NumPy, in float64 ---
@@ -373,9 +360,13 @@ def check_loss(student, problem):
 def test_value(student, rng):
     """The loss is the mean over the batch of -ELBO: sums over all pixels and all coordinates, and z drawn
     with the deviation that the log variance says, however small or large it is; for one picture and for many,
-    flat or not."""
+    flat or not, in any memory layout, and in float32, too."""
     for shape, D in (((1, 5), 2), ((6, 1, 4, 4), 3), ((4, 30), 1)):
         check_loss(student, loss_problem(rng, shape, D))
+    problem = [*map(tensor, loss_problem(rng, (6, 1, 4, 4), 3))]
+    loss = lambda *v: number(student.define(DECODER)(student.vae_loss, *v))  # noqa: E731
+    strided(loss, *problem, rel=1e-8)
+    both_types(loss, *problem, rel=1e-5)
     x, mu, log_var, W, eps = loss_problem(rng, (3, 5), 2)
     for v in (-70.0, 40, 70):  # the decoder is as steep as the deviation is small
         check_loss(student, (x, 0 * mu, np.full_like(log_var, v), math.exp(-v / 2) * W, eps))
@@ -392,19 +383,9 @@ def test_sure_decoders(student, rng):
 @pytest.mark.exercise("repair", weight=1)
 def test_descends(student, rng):
     """Its gradient in mean and log variance is that of finite differences."""
-    x, mu, log_var, W, eps = loss_problem(rng, (3, 8), 2)
-    from_tensor(student.define(DECODER)(student.vae_loss, *map(tensor, (x, mu, log_var, W, eps))))
-    loss = student.define(
-        "def slope(loss, wrt, x, mu, log_var, W, eps):\n    import torch\n"
-        "    a = [v.clone().requires_grad_() for v in (mu, log_var)]\n"
-        "    return torch.autograd.grad(loss(x, *a, lambda z: z @ W, eps), a[wrt])[0]"
-    )
-    for wrt in (0, 1):
-        got = array(loss(student.vae_loss, wrt, *map(tensor, (x, mu, log_var, W, eps))), mu.shape)
-        for i in np.ndindex(*mu.shape):
-            ends = []
-            for h in (1e-5, -1e-5):
-                moved = [mu.copy(), log_var.copy()]
-                moved[wrt][i] += h
-                ends.append(wanted_loss(x, *moved, W, eps))
-            assert got[i] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-5)
+    problem = loss_problem(rng, (3, 8), 2)
+    check_loss(student, problem)
+    from_tensor(student.define(DECODER)(student.vae_loss, *map(tensor, problem)))
+    for wrt in (2, 3):
+        loss = student.define(DECODER)
+        gradient_is_slope(loss, wrt, student.vae_loss, *map(tensor, problem), rng=rng, rel=1e-5)

@@ -9,10 +9,20 @@ import torch
 from torch.nn import functional as F
 
 from autograde.checks import array, gradient, number, parts
+from autograde.relations import (
+    any_level,
+    any_order,
+    any_unit,
+    both_types,
+    generator_decides,
+    gradient_is_slope,
+    rows_alone,
+    strided,
+)
 
 
-def tensor(value):
-    return torch.tensor(np.asarray(value), dtype=torch.float64)
+def tensor(value, dtype=torch.float64):
+    return torch.tensor(np.asarray(value), dtype=dtype)
 
 
 # --- coverage: the oracle measures distances point by point, with the inverse of each covariance ---
@@ -56,11 +66,17 @@ def check_report(student, x, mu, L, pi, radius):
 
 @pytest.mark.exercise("coverage", weight=3)
 def test_any_mixture(student, rng):
-    """Modes of any shape, size and share, in any dimension: the distance is that of each mode's covariance,
-    and a point counts only for the mode from which it is least distant."""
-    for K, D in ((5, 2), (8, 3), (3, 1), (1, 4)):
+    """Modes of any shape, size and share, in any dimension, unit, order and memory layout: the distance is
+    that of each mode's covariance, and a point counts only for the mode from which it is least distant."""
+    for K, D in ((3, 1), (1, 4), (20, 2), (8, 3)):
         mu, L, pi = modes(rng, K, D)
-        check_report(student, points(rng, mu, L, 150), mu, L, pi, float(rng.uniform(1, 2.5)))
+        x, radius = points(rng, mu, L, 150), float(rng.uniform(1, 2.5))
+        check_report(student, x, mu, L, pi, radius)
+    found = lambda *given: parts(student.mode_report(*given, radius), 3)  # noqa: E731
+    x, mu, L, pi = map(tensor, (x, mu, L, pi))
+    any_unit(lambda c: found(c * x, c * mu, c * L, pi), rel=1e-6)
+    any_order(lambda k: found(x, mu[k], L[k], pi[k]), K, rng, (), rel=1e-6, abs=1e-6)
+    strided(found, x, mu, L, pi, rel=1e-6)
 
 
 @pytest.mark.exercise("coverage", weight=2)
@@ -89,13 +105,10 @@ def test_uneven_shares(student, rng):
 @pytest.mark.exercise("coverage", weight=1)
 def test_no_good_point(student, rng):
     """Without a good point no mode is covered, no point is good, and KL is infinite; one good point is enough
-    for numbers. Tensors need not be contiguous."""
+    for numbers."""
     mu, L, pi = modes(rng, 4, 3)
     check_report(student, mu + 1e5, mu, L, pi, 3.0)
     check_report(student, np.concatenate([mu[2:3], mu + 1e5]), mu, L, pi, 3.0)
-    x = points(rng, mu, L, 40)
-    found = parts(student.mode_report(tensor(x.T).T, tensor(mu.T).T, tensor(L), tensor(pi), 2.0), 3)
-    assert [number(v) for v in found] == pytest.approx(report(x, mu, L, pi, 2.0), abs=1e-6)
 
 
 # --- prejudice: the oracle builds the best discriminator from known densities, then asks for them back ---
@@ -112,21 +125,27 @@ def best_logit(log_r, n_p, n_q, s):
 def test_known_ratio(student, rng):
     """From the logit of the best discriminator of two known densities comes their log ratio, exactly: for any
     numbers of real and made samples, one included, with and without smoothing, of any strength, for logits
-    of any shape."""
+    of any shape and memory layout."""
     for s in (0.0, 0.1, float(rng.uniform(0.02, 0.3)), 0.99):
         for shape, most in (((7,), 500), ((1,), 500), ((3, 4), 2)):
             n_p, n_q = int(rng.integers(1, most)), int(rng.integers(1, 500))
             log_r = rng.uniform(-6, 4, shape)
-            found = student.log_ratio(tensor(best_logit(log_r, n_p, n_q, s)), n_p, n_q, s)
+            logit = tensor(best_logit(log_r, n_p, n_q, s))
+            found = student.log_ratio(logit, n_p, n_q, s)
             assert array(found, shape) == pytest.approx(log_r, abs=1e-7)
+    strided(lambda v: student.log_ratio(v, n_p, n_q, s), logit, rel=0, abs=1e-7)
 
 
 @pytest.mark.exercise("prejudice", weight=2)
 def test_extreme_logits(student, rng):
     """Logits of hundreds and thousands, of either sign, lose nothing: without smoothing all differences stay,
-    with it they stay below the ceiling. At the ceiling and above, the answer is inf, and never NaN."""
+    with it they stay below the ceiling. At the ceiling and above, the answer is inf, and never NaN; each
+    logit for itself."""
     far = np.concatenate([-rng.uniform(300, 3_000, 5), rng.uniform(300, 3_000, 5)])
     n_p, n_q, s = 20, int(rng.integers(30, 90)), float(rng.uniform(0.05, 0.3))
+    any_level(lambda c: student.log_ratio(tensor(far + c), n_p, n_q, 0.0), 1, rel=0, abs=1e-6)
+    for smoothing in (0.0, s):
+        rows_alone(lambda v: student.log_ratio(v, n_p, n_q, smoothing), tensor(far), rel=0, abs=1e-6)  # noqa: B023
     found = array(student.log_ratio(tensor(far), n_p, n_q, 0.0), (10,))
     assert found == pytest.approx(far + math.log(n_q / n_p), abs=1e-6)
     found = array(student.log_ratio(tensor(far), n_p, n_q, s), (10,), finite=False)
@@ -170,10 +189,15 @@ SLOPES = {
 
 
 def counted(rng):
-    """Counts of real and of made samples over some outcomes, the divergences' exact inputs."""
+    """Counts of real and of made samples over some outcomes, with their ratio: the divergences' exact inputs.
+
+    Made ones are more; then the two exchanged.
+    """
     K = int(rng.integers(3, 7))
     n_p, n_q = rng.integers(1, 12, K), rng.integers(1, 12, K)
-    return n_p, n_q, (n_p / n_p.sum()) / (n_q / n_q.sum())
+    n_q[0] += n_p.sum()
+    r = (n_p / n_p.sum()) / (n_q / n_q.sum())
+    return (n_p, n_q, r), (n_q, n_p, 1 / r)
 
 
 def bound(student, name, v, n_p, n_q):
@@ -182,22 +206,23 @@ def bound(student, name, v, n_p, n_q):
     return number(found)
 
 
-@pytest.mark.exercise("f-gan", weight=2)
+@pytest.mark.exercise("f-gan", weight=2, returns={"f_bound": "tensor"})
 def test_tight_at_the_true_ratio(student, rng):
-    """At the true log ratio the bound is the divergence itself, for all four judges, and for real and made
-    samples of different number."""
-    for name, f in DIVERGENCES.items():
-        n_p, n_q, r = counted(rng)
+    """At the true log ratio the bound is the divergence itself, for all four judges, and for more real than
+    made samples and fewer; in float32, too."""
+    for (name, f), (n_p, n_q, r) in itertools.product(DIVERGENCES.items(), counted(rng)):
         wanted = (n_q / n_q.sum() * f(r)).sum()
         assert bound(student, name, np.log(r), n_p, n_q) == pytest.approx(wanted, abs=1e-9)
+    for name in DIVERGENCES:
+        outputs = [tensor(np.repeat(np.log(r), n)) for n in (n_p, n_q)]
+        both_types(lambda *v: number(student.f_bound(name, *v)), *outputs, rel=1e-4, abs=1e-4)  # noqa: B023
 
 
 @pytest.mark.exercise("f-gan", weight=2)
 def test_bound_elsewhere(student, rng):
     """Any other guess gives less, by exactly what the conjugate says: with T = f'(e^v) it is the mean of T
     over the real samples less the mean of f*(T) over the made ones, however far off the guess is."""
-    for name, f in DIVERGENCES.items():
-        n_p, n_q, r = counted(rng)
+    for (name, f), (n_p, n_q, r) in zip(DIVERGENCES.items(), 2 * counted(rng), strict=True):
         v = np.log(r) + rng.normal(size=len(r))
         u, step = np.exp(v), 1e-5
         T = (f(u * (1 + step)) - f(u * (1 - step))) / (2 * step * u)
@@ -213,25 +238,16 @@ def test_bound_elsewhere(student, rng):
 
 @pytest.mark.exercise("f-gan", weight=1)
 def test_gradient(student, rng):
-    """The bound can be climbed: its gradients by the outputs on real samples and on made ones cancel at the
-    true ratio and point towards it elsewhere."""
-    for name in DIVERGENCES:
-        n_p, n_q, r = counted(rng)
+    """The bound can be climbed: it is highest at the true ratio, and its gradients by the outputs on real
+    samples and on made ones are those of finite differences."""
+    for (name, f), (n_p, n_q, r) in zip(DIVERGENCES.items(), 2 * counted(rng), strict=True):
+        best = (n_q / n_q.sum() * f(r)).sum()
         for shift in (0.0, 0.3, -0.3):
-            v = [tensor(np.repeat(np.log(r) + shift, n)) for n in (n_p, n_q)]
-            slopes = [
-                array(gradient(student, student.value(student.f_bound), i, name, *v), (len(v[i - 1]),))
-                for i in (1, 2)
-            ]
-            whole = sum(
-                np.bincount(np.repeat(np.arange(len(r)), n), slope, len(r))
-                for n, slope in zip((n_p, n_q), slopes, strict=True)
-            )
-            assert (
-                whole == pytest.approx(0, abs=1e-9)
-                if shift == 0
-                else (np.sign(whole) == -np.sign(shift)).all()
-            )
+            below = best - bound(student, name, np.log(r) + shift, n_p, n_q)
+            assert below > 1e-6 if shift else abs(below) < 1e-9
+        outputs = [tensor(np.repeat(np.log(r) + 0.3, n)) for n in (n_p, n_q)]
+        for wrt in (1, 2):
+            gradient_is_slope(student.f_bound, wrt, name, *outputs, rng=rng, rel=1e-6)
 
 
 @pytest.mark.exercise("f-gan", weight=1)
@@ -266,10 +282,12 @@ def check_norm(student, rng, weight, side, stride, padding, rounds=200, slack=0.
 @pytest.mark.exercise("conv-norm", weight=2)
 def test_overlapping_kernels(student, rng):
     """The norm is that of the layer as a matrix from pictures to pictures, the border of zeros included:
-    kernels of one, three and four pixels, channels of any number."""
+    kernels of one, three and four pixels, channels of any number, in any memory layout."""
     for C_out, C_in, k, side, padding in ((3, 2, 3, 6, 1), (1, 1, 4, 7, 0), (2, 3, 1, 5, 0), (2, 1, 3, 5, 2)):
         weight = rng.normal(size=(C_out, C_in, k, k)) + 0.7
         check_norm(student, rng, weight, side, 1, padding)
+    norm = lambda w: student.conv_norm(w, side, 1, padding, 20, student.generator(1))  # noqa: E731
+    strided(norm, tensor(weight), rel=1e-6)
 
 
 @pytest.mark.exercise("conv-norm", weight=2)
@@ -299,9 +317,10 @@ def test_scale(student, rng):
 PLANES = """
 def critic(x, y):
     import torch
-    directions = torch.tensor({directions}, dtype=torch.float64)
-    return {scale} * (x.flatten(1) * directions[y]).sum(dim=1)
+    directions = torch.tensor({directions}, dtype=torch.{kind})
+    return (x.flatten(1)[:, None] @ directions[y][:, :, None]).flatten()
 """
+PICTURES = (9, (1, 4, 4)), (1, (2, 1, 1)), (6, (3, 2, 5))
 BOWL = """
 def critic(x, y):
     import torch
@@ -313,47 +332,39 @@ def total(scale, penalty, real, fake, y, generator):
 """
 
 
-def penalty(student, critic, real, fake, y, seed):
-    handle = student.define(critic)
-    found = student.one_sided_penalty(
-        handle, tensor(real), tensor(fake), torch.tensor(y), student.generator(seed)
-    )
-    return number(found)
-
-
-@pytest.mark.exercise("penalty", weight=2)
+@pytest.mark.exercise("penalty", weight=2, returns={"one_sided_penalty": "tensor"})
 def test_planes(student, rng):
     """A critic that is a plane for each class has the slope of its class everywhere: only what is above 1 is
-    punished, by its square, and the mean is over all pictures. Pictures of any shape, a batch of one."""
-    for B, shape in ((9, (1, 4, 4)), (6, (3, 2, 5)), (1, (2, 1, 1))):
+    punished, by its square, and the mean is over all pictures. Pictures of any shape and memory layout, of
+    float64 and float32, a batch of one."""
+    for (B, shape), (kind, rel) in itertools.product(PICTURES, (("float64", 1e-6), ("float32", 1e-4))):
         norms = rng.permutation([rng.uniform(0.2, 0.9), rng.uniform(1.1, 1.4), rng.uniform(3, 6)])
         directions = rng.normal(size=(3, math.prod(shape)))
         directions *= norms[:, None] / np.linalg.norm(directions, axis=1, keepdims=True)
-        y, (real, fake) = rng.permutation(np.arange(B) % 3), rng.normal(size=(2, B, *shape))
-        source = PLANES.format(directions=directions.tolist(), scale=1.0)
-        got = penalty(student, source, real, fake, y, rng.integers(2**31))
-        assert got == pytest.approx((np.maximum(norms[y] - 1, 0) ** 2).mean(), rel=1e-6, abs=1e-9)
+        critic = student.define(PLANES.format(directions=directions.tolist(), kind=kind))
+        y, g = torch.tensor(rng.permutation(np.arange(B) % 3)), student.generator(rng.integers(2**31))
+        found = lambda *v: number(student.one_sided_penalty(critic, *v, y, g))  # noqa: B023, E731
+        pictures = [tensor(v, getattr(torch, kind)) for v in rng.normal(size=(2, B, *shape))]
+        wanted = (np.maximum(norms[y] - 1, 0) ** 2).mean()
+        assert found(*pictures) == pytest.approx(wanted, rel=rel, abs=rel / 1_000)
+    strided(found, *pictures, rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.exercise("penalty", weight=2)
 def test_between(student, rng):
-    """The slope is taken on the line from made to real, evenly along it, one place for each picture: on a
-    bowl the penalty follows from where the places lie. Made and real themselves are not enough."""
-    B, steep = 3_000, float(rng.uniform(2, 4))
-    u = rng.normal(size=(1, 2, 4, 4))
-    u /= np.linalg.norm(u)
+    """The slope is taken on the line from made to real, evenly along it, one place for each picture, all from
+    the generator: on a bowl the penalty follows from where the places lie. Made and real themselves are not
+    enough."""
+    B, steep, u = 3_000, float(rng.uniform(2, 4)), rng.normal(size=(1, 2, 4, 4))
     a, b = float(rng.uniform(0.9, 1.5)), -float(rng.uniform(0.1, 0.6))
-    got = penalty(
-        student,
-        BOWL.format(steep=[steep]),
-        a * u.repeat(B, 0),
-        b * u.repeat(B, 0),
-        np.zeros(B, int),
-        rng.integers(2**31),
-    )
+    line = [tensor(end * u.repeat(B, 0) / np.linalg.norm(u)) for end in (a, b)]
+    bowl, y = student.define(BOWL.format(steep=[steep])), torch.zeros(B, dtype=torch.long)
+    got = number(student.one_sided_penalty(bowl, *line, y, student.generator(rng.integers(2**31))))
     eps = (np.arange(100_000) + 0.5) / 100_000
     values = np.maximum(steep * np.abs(eps * a + (1 - eps) * b) - 1, 0) ** 2
     assert got == pytest.approx(values.mean(), abs=6 * values.std() / math.sqrt(B))
+    few = [v[:100] for v in (*line, y)]
+    generator_decides(lambda g: student.one_sided_penalty(bowl, *few, g), student.generator, rng)
 
 
 @pytest.mark.exercise("penalty", weight=2)
@@ -362,24 +373,21 @@ def test_weights_learn(student, rng):
     slope is 0 or below 1."""
     u, y = rng.normal(size=(2, 1, 3, 3)), torch.zeros(2, dtype=torch.long)
     norm = np.linalg.norm(u.reshape(2, -1), axis=1)
+    total, judge = student.define(TOTAL), student.one_sided_penalty
     for scale in (0.0, 0.5 / norm.max(), float(rng.uniform(2, 3) / norm.min())):
-        total, judge, g = (
-            student.define(TOTAL),
-            student.value(student.one_sided_penalty),
-            student.generator(1),
-        )
-        slope = gradient(student, total, 0, tensor([scale]), judge, tensor(u), tensor(u), y, g)
+        given = tensor([scale]), judge, tensor(u), tensor(u), y, student.generator(1)
         wanted = (2 * norm * np.maximum(scale * norm - 1, 0)).mean()
-        assert array(slope, (1,)) == pytest.approx(np.array([wanted]), rel=1e-6, abs=1e-9)
+        assert array(gradient(student, total, 0, *given), (1,)) == pytest.approx([wanted], rel=1e-6, abs=1e-9)
 
 
 # --- repair: the oracle is the algebra of two linear players ---
 
 
+RATES = [0.3, 0.5]
 RUN = """
 def run(step, start, x, z, rates):
     import torch
-    G, D = torch.nn.Linear(2, 2).double(), torch.nn.Linear(2, 1).double()
+    G, D = torch.nn.Linear(2, 2).to(x.dtype), torch.nn.Linear(2, 1).to(x.dtype)
     with torch.no_grad():
         for weight, value in zip([*G.parameters(), *D.parameters()], start):
             weight.copy_(value)
@@ -390,7 +398,7 @@ def run(step, start, x, z, rates):
 
 
 def sigmoid(v):
-    return 1 / (1 + np.exp(-v))
+    return np.exp(-np.logaddexp(0, -v))
 
 
 def play(A, b, w, c, x, z, rates):
@@ -408,32 +416,43 @@ def play(A, b, w, c, x, z, rates):
     return losses, A, b, w, c
 
 
-def check_play(student, rng, steps, B, scale=1.0):
-    start = [rng.normal(size=s) for s in ((2, 2), (2,), (1, 2), (1,))]
-    start[2] = scale * start[2]
-    x, z, rates = rng.normal(size=(steps, B, 2)) + 1, rng.normal(size=(steps, B, 2)), [0.3, 0.5]
-    step = student.value(student.simultaneous_step)
-    found = parts(student.define(RUN)(step, [tensor(v) for v in start], tensor(x), tensor(z), rates), 5)
-    for got, wanted in zip(found, play(*start, x, z, rates), strict=True):
-        assert array(got, np.shape(wanted)) == pytest.approx(np.array(wanted), rel=1e-7, abs=1e-9)
+def a_game(rng, steps, B, scale=1.0):
+    """Weights to start from, that of the discriminator times `scale`; real points and noise for each step."""
+    A, b, w, c = (rng.normal(size=s) for s in ((2, 2), (2,), (1, 2), (1,)))
+    return [A, b, scale * w, c], rng.normal(size=(steps, B, 2)) + 1, rng.normal(size=(steps, B, 2))
+
+
+def played(student, x, z, *start):
+    return parts(student.define(RUN)(student.simultaneous_step, [*start], x, z, RATES), 5)
+
+
+def check_play(student, start, x, z, abs=1e-9):
+    found = played(student, *map(tensor, (x, z, *start)))
+    for got, wanted in zip(found, play(*start, x, z, RATES), strict=True):
+        assert array(got, np.shape(wanted)) == pytest.approx(np.array(wanted), rel=1e-7, abs=abs)
 
 
 @pytest.mark.exercise("repair", weight=2, changes=["torch-random"])
 def test_one_step(student, rng):
     """One step moves each player by the gradient of its own loss alone, both at the weights before either
-    moved. The losses are means, in nats."""
+    moved. The losses are means, in nats. In float32, too, and in any memory layout."""
     for B in (1, 7, 64):
-        check_play(student, rng, 1, B)
+        check_play(student, *a_game(rng, 1, B))
+    start, x, z = a_game(rng, 1, 5)
+    for relation, rel in ((both_types, 1e-4), (strided, 1e-9)):
+        relation(lambda *v: played(student, *v), *map(tensor, (x, z, *start)), rel=rel, abs=rel)
 
 
-@pytest.mark.exercise("repair", weight=2)
+@pytest.mark.exercise("repair", weight=3)
 def test_many_steps(student, rng):
     """Step after step nothing is left over: no gradient of an earlier step or of the other player's loss."""
     for B in (5, 16):
-        check_play(student, rng, 6, B)
+        check_play(student, *a_game(rng, 6, B))
 
 
 @pytest.mark.exercise("repair", weight=1)
 def test_huge_logits(student, rng):
-    """Logits of thousands give finite losses and the right steps."""
-    check_play(student, rng, 2, 8, scale=2_000.0)
+    """Logits of thousands, of either sign, give finite losses and the right steps."""
+    (A, b, w, c), x, z = a_game(rng, 1, 8, scale=2_000.0)
+    for sign in (1, -1):
+        check_play(student, [A, b, sign * w, c], x, z, abs=1e-6)

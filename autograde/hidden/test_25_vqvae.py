@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autograde.checks import array, from_tensor, gradient, number, parts, whole_numbers
+from autograde.relations import any_unit, rows_alone, strided, within_memory
 
 
 def tensor(value, dtype=torch.float64):
@@ -35,23 +36,25 @@ def check_message(student, train, test, K, a):
     return bits, above
 
 
-@pytest.mark.exercise("message", weight=2)
-def test_lengths_add_up(student, rng):
+@pytest.mark.exercise("message", weight=1)
+@pytest.mark.parametrize(
+    ("K", "shape", "a"), [(5, (40,), 1.0), (30, (6, 4, 4), 0.25), (2, (1,), 3.0), (3, (), 0.5)]
+)
+def test_lengths_add_up(student, rng, K, shape, a):
     """The cost is the mean length of the words of the test codes, with words made from the training
-    codes, for any a, and codes that come as a list, as pictures of codes, or in a non-contiguous
-    tensor."""
-    for K, shape, a in ((5, (40,), 1.0), (30, (6, 4, 4), 0.25), (2, (1,), 3.0)):
-        train, test = rng.integers(K, size=(50,)), rng.integers(K, size=shape)
-        check_message(student, train, test, K, a)
-    train, test = rng.integers(9, size=(8, 30)), rng.integers(9, size=(10, 16))
-    bits, _ = parts(student.message_bits(whole(train).T, whole(test).T, 9, 0.5), 2)
-    assert number(bits) == pytest.approx(np.mean(lengths(train, 9, 0.5)[test]), rel=1e-5)
+    codes, for any a, and codes that come as a list, as pictures of codes or alone, in any memory layout."""
+    train, test = rng.integers(K, size=(5, 10)), rng.integers(K, size=shape)
+    check_message(student, train, test, K, a)
+    bits = lambda *codes: parts(student.message_bits(*codes, K, a), 2)  # noqa: E731
+    strided(bits, whole(train), whole(test), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.exercise("message", weight=1)
-def test_never_below_its_own_entropy(student, rng):
+def test_missing_codes(student, rng):
     """Words made for this very message cost its entropy, to the digits of a short message of one code or two;
-    words made for another cost more, never less. Codes that nobody uses change nothing when a is 0."""
+    words made for another cost more, never less. Codes that nobody uses change nothing when a is 0. A test
+    code that training never showed then costs infinitely many bits, and finitely many else, however small a
+    is."""
     for codes, entropy in (([2], 0), ([0, 3], 1)):
         assert check_message(student, codes, codes, 5, 0.0) == pytest.approx((entropy, 0), abs=1e-7)
     test = rng.choice(12, size=400, p=rng.dirichlet(np.ones(12)))
@@ -60,15 +63,9 @@ def test_never_below_its_own_entropy(student, rng):
     train = np.concatenate([test, rng.integers(12, size=300), np.full(200, 3)])
     _, above = check_message(student, train, test, 12, 0.0)
     assert above > 0
-
-
-@pytest.mark.exercise("message", weight=1)
-def test_unseen_codes(student, rng):
-    """A test code that training never showed costs infinitely many bits if a is 0, and finitely many else,
-    however small a is."""
     train, test = rng.integers(3, size=30), np.append(rng.integers(3, size=10), 4)
-    bits, above = parts(student.message_bits(whole(train), whole(test), 6, 0.0), 2)
-    assert number(bits, finite=False) == math.inf and number(above, finite=False) == math.inf
+    both = parts(student.message_bits(whole(train), whole(test), 6, 0.0), 2)
+    assert [number(bits, finite=False) for bits in both] == [math.inf, math.inf]
     for a in (0.01, 1e-60):
         check_message(student, train, test, 6, a)
 
@@ -85,186 +82,166 @@ def product(student, z, books, exact=False):
     return whole_numbers(k, (len(z),), exact), array(q, z.shape)
 
 
-@pytest.mark.exercise("product", weight=2)
-def test_nearest_of_all_combinations(student, rng):
+@pytest.mark.exercise("product", weight=1, returns={"product_nearest": "int64 (N,), (N, D)"})
+@pytest.mark.parametrize("sizes", [((3, 2), (5, 1), (2, 3)), ((4, 2), (1, 1), (3, 2)), ((6, 1),)])
+def test_nearest_of_all_combinations(student, rng, sizes):
     """The combination is the nearest of all, and its number its place in the list of all, for books of
-    unequal sizes and widths."""
-    for N, sizes in ((7, ((3, 2), (5, 1), (2, 3))), (1, ((4, 2), (3, 2))), (20, ((6, 1),))):
-        books = [3 * rng.normal(size=size) * rng.uniform(0.2, 2, size=(size[0], 1)) for size in sizes]
-        z = 2 * rng.normal(size=(N, sum(D for _, D in sizes)))
-        every = combinations(books)
-        wanted = ((z[:, None] - every) ** 2).sum(axis=2).argmin(axis=1)
-        k, q = product(student, z, books)
-        assert (k == wanted).all()
-        assert q == pytest.approx(every[wanted], rel=1e-6)
+    unequal sizes and widths, in any unit and memory layout, and for one vector. Books whose widths do not add
+    up to that of the vectors are refused with ValueError, too few and too many."""
+    books = [3 * rng.normal(size=size) * rng.uniform(0.2, 2, size=(size[0], 1)) for size in sizes]
+    z = 2 * rng.normal(size=(20, sum(D for _, D in sizes)))
+    every = combinations(books)
+    wanted = ((z[:, None] - every) ** 2).sum(axis=2).argmin(axis=1)
+    k, q = product(student, z, books)
+    assert (k == wanted).all()
+    assert q == pytest.approx(every[wanted], rel=1e-6)
+    z, *books = map(tensor, (z, *books))
+    answer = lambda z, *books: parts(student.product_nearest(z, list(books)), 2)  # noqa: E731
+    strided(answer, z, *books, rel=1e-6)
+    rows_alone(lambda z: answer(z, *books), z, rel=1e-6)
+    any_unit(lambda c: answer(c * z, *(c * book for book in books)), (0, 1), rel=1e-6)
+    for other in (z[:, 1:], torch.cat([z, z[:, :1]], dim=1)):
+        student.raises(ValueError, student.product_nearest, other, books)
 
 
 @pytest.mark.exercise("product", weight=1)
 def test_too_many_to_list(student, rng):
-    """Seven books of 250 codes make more combinations than memory holds; the digits of the number lead
+    """Seven books of 450 codes make more combinations than memory holds; the digits of the number lead
     back to the codes that were put together."""
-    books = [rng.normal(size=(250, 2)) for _ in range(7)]
-    chosen = rng.integers(250, size=(6, 7))
+    books = [rng.normal(size=(450, 2)) for _ in range(7)]
+    chosen = rng.integers(450, size=(6, 7))
     z = np.concatenate([book[chosen[:, m]] for m, book in enumerate(books)], axis=1)
     k, q = product(student, z + 1e-9 * rng.normal(size=z.shape), books, exact=True)
     assert q == pytest.approx(z, abs=1e-6)
-    assert k.tolist() == [sum(int(d) * 250 ** (6 - m) for m, d in enumerate(row)) for row in chosen]
+    assert k.tolist() == [sum(int(d) * 450 ** (6 - m) for m, d in enumerate(row)) for row in chosen]
 
 
-@pytest.mark.exercise("product", weight=1)
-def test_widths_must_fit(student, rng):
-    """Books whose widths do not add up to that of the vectors are refused with ValueError, too few and
-    too many; books that fit are not."""
-    books = [rng.normal(size=(4, 2)), rng.normal(size=(3, 3))]
-    for D in (4, 6):
-        student.raises(
-            ValueError, student.product_nearest, tensor(rng.normal(size=(3, D))), [tensor(b) for b in books]
-        )
-    chosen = rng.integers(3, size=5)
-    z = np.concatenate([books[0][chosen], books[1][chosen]], axis=1)
-    assert product(student, z, books)[0].tolist() == (3 * chosen + chosen).tolist()
+# --- fsq-number: the oracle draws the levels, and counts the first coordinate fastest ---
+
+LARGE = (1_000, 7, 999, 900, 101, 8, 1_000, 99)  # more points than memory, or a float, holds
+GRIDS = pytest.mark.parametrize(
+    "levels", [(3,), (4,), (4, 3), (3, 4, 5), (8, 6, 5), (5, 3, 3, 6), (7, 5, 5, 5, 5), LARGE]
+)
+SHAPES = (), (1,), (200,), (2, 3, 4)
 
 
-# --- fsq-number: the oracle lists the whole grid, the first coordinate fastest ---
+def places(rng, levels, shape):
+    """Points of the grid (*shape, d) and their numbers."""
+    digits = [rng.integers(L, size=shape) for L in levels]
+    points = [(digit - L // 2) / (L // 2) for digit, L in zip(digits, levels, strict=True)]
+    number = sum(digit * math.prod(levels[:i]) for i, digit in enumerate(digits))
+    return np.stack(points, axis=-1), np.asarray(number)
 
 
-def grid(levels):
-    axes = [np.array([(i - L // 2) / (L // 2) for i in range(L)]) for L in levels]
-    return np.array([point[::-1] for point in itertools.product(*axes[::-1])])
+@pytest.mark.exercise("fsq-number", weight=1, returns={"fsq_number": "int64", "fsq_point": "float64"})
+@GRIDS
+def test_grid_to_numbers(student, rng, levels):
+    """The grid's points in order, the first coordinate fastest, have the numbers 0, 1, 2 and so on, to the
+    last digit: for odd and even and mixed levels and grids with far more points than memory holds, for one
+    point, a batch, or pictures of them, off by a millionth, in float32 and float64, in any memory layout."""
+    for shape in SHAPES:
+        points, k = places(rng, levels, shape)
+        off = points + rng.uniform(-1e-6, 1e-6, size=points.shape)
+        for dtype in (torch.float32, torch.float64):
+            found = whole_numbers(student.fsq_number(tensor(off, dtype), levels), shape)
+            assert (found == k).all()
+    strided(lambda q: student.fsq_number(q, levels), tensor(off), rel=0)
 
 
-LEVELS = ((3,), (4,), (4, 3), (3, 4, 5), (8, 6, 5), (5, 3, 3, 6))
-
-
-@pytest.mark.exercise("fsq-number", weight=3)
-def test_grid_to_numbers(student, rng):
-    """The grid's points in order, the first coordinate fastest, have the numbers 0, 1, 2 and so on, for
-    odd and even and mixed levels, one point or a batch of pictures, in float32 that is off by a
-    millionth."""
-    for levels in LEVELS:
-        points = grid(levels)
-        order = rng.permutation(len(points))
-        off = points[order] + rng.uniform(-1e-6, 1e-6, size=points.shape)
-        found = whole_numbers(student.fsq_number(tensor(off, torch.float32), levels), (len(points),))
-        assert (found == order).all()
-    points = grid((4, 5, 3))
-    pick = rng.integers(60, size=(2, 3, 4))
-    assert (whole_numbers(student.fsq_number(tensor(points[pick]), (4, 5, 3)), pick.shape) == pick).all()
-
-
-@pytest.mark.exercise("fsq-number", weight=2)
-def test_numbers_to_grid(student, rng):
-    """Numbers lead back to their points, for odd and even and mixed levels, in any shape, to the digits of
-    float64."""
-    for levels in LEVELS:
-        points = grid(levels)
-        found = array(student.fsq_point(whole(np.arange(len(points))), levels), points.shape)
+@pytest.mark.exercise("fsq-number", weight=1)
+@GRIDS
+def test_numbers_to_grid(student, rng, levels):
+    """Numbers lead back to their points, for odd and even and mixed levels and very large grids, in any shape
+    and memory layout, to the digits of float64. A number below 0, or as large as the number of points,
+    anywhere in the batch, is refused with ValueError. The largest that there is, is not."""
+    size = math.prod(levels)
+    for shape in SHAPES:
+        points, k = places(rng, levels, shape)
+        k[(-1,) * k.ndim], points[(-1,) * k.ndim] = size - 1, [(L - 1 - L // 2) / (L // 2) for L in levels]
+        found = array(student.fsq_point(whole(k), levels), points.shape)
         assert found == pytest.approx(points, abs=1e-12)
-    pick = rng.integers(60, size=(3, 1, 5))
-    found = array(student.fsq_point(whole(pick), (4, 5, 3)), (3, 1, 5, 3))
-    assert found == pytest.approx(grid((4, 5, 3))[pick], abs=1e-6)
-
-
-@pytest.mark.exercise("fsq-number", weight=1)
-def test_outside_the_grid(student, rng):
-    """A number below 0, or as large as the number of points, anywhere in the batch, is refused with
-    ValueError. The largest that there is, is not."""
-    for levels in ((3,), (4, 5), (7, 5, 5, 5, 5)):
-        size = math.prod(levels)
         for bad in (-1, size, size + int(rng.integers(1, 100))):
-            k = rng.integers(size, size=(2, 3))
-            k[rng.integers(2), rng.integers(3)] = bad
+            k[(0,) * k.ndim] = bad
             student.raises(ValueError, student.fsq_point, whole(k), levels)
-        last = array(student.fsq_point(whole([size - 1]), levels), (1, len(levels)))
-        assert last == pytest.approx(np.array([[(L - 1 - L // 2) / (L // 2) for L in levels]]))
-
-
-@pytest.mark.exercise("fsq-number", weight=1)
-def test_large_grids(student, rng):
-    """Numbers are right to the last digit, there and back, also on a grid with far more points than memory
-    holds."""
-    levels = (1_000, 7, 999, 900, 101, 8)
-    digits = np.stack([rng.integers(L, size=20) for L in levels])
-    half = np.array(levels) // 2
-    points = (digits.T - half) / half
-    k = [sum(int(d) * math.prod(levels[:i]) for i, d in enumerate(row)) for row in digits.T]
-    off = tensor(points + rng.uniform(-1e-6, 1e-6, size=points.shape), torch.float32)
-    assert whole_numbers(student.fsq_number(off, levels), (20,)).tolist() == k
-    assert array(student.fsq_point(whole(k), levels), (20, 6)) == pytest.approx(points, abs=1e-9)
+    strided(lambda k: student.fsq_point(k, levels), whole(k % size), rel=0)
 
 
 # --- rotation: the oracle builds R from a basis of the plane ---
 
 
-def rotation(z, q):
-    """lambda R as a matrix: turns z to q in their plane, the identity elsewhere."""
+def turned_back(z, q, pull):
+    """The transpose of lambda R times pull: R turns z to q in their plane, and is the identity elsewhere."""
     a = z / np.linalg.norm(z)
     across = q - (q @ a) * a
     size = np.linalg.norm(across)
-    R = np.eye(len(z))
     if size > 1e-12 * np.linalg.norm(q):
         b = across / size
         cos, sin = (q @ a) / np.linalg.norm(q), size / np.linalg.norm(q)
-        R += (cos - 1) * (np.outer(a, a) + np.outer(b, b)) + sin * (np.outer(b, a) - np.outer(a, b))
-    return np.linalg.norm(q) / np.linalg.norm(z) * R
+        at_a, at_b = a @ pull, b @ pull
+        pull = pull + ((cos - 1) * at_a + sin * at_b) * a + ((cos - 1) * at_b - sin * at_a) * b
+    return np.linalg.norm(q) / np.linalg.norm(z) * pull
 
 
-WEIGHED = (
-    "def weighed(z, q, pull, answer):\n    import torch\n    with torch.enable_grad():\n"
-    "        return answer(z, q) * pull + 0 * q"
-)
+def nearly_opposite(rng, z):
+    """A vector of z's length whose direction is a thousandth to two from the opposite of z's."""
+    away = rng.normal(size=z.shape)
+    away -= (away @ z) / (z @ z) * z
+    return rng.uniform(1e-3, 2e-3) * np.linalg.norm(z) / np.linalg.norm(away) * away - z
 
 
-def pulled(student, z, q, pull, wrt=0):
-    """The gradient with respect to z (or, wrt=1, to q), when that at q is `pull`."""
-    from_tensor(student.rotate_through(tensor(z), tensor(q)), z.shape)
-    return student.grad(
-        student.define(WEIGHED), wrt, tensor(z), tensor(q), tensor(pull), student.rotate_through
-    )
+PULLED = """
+def pulled(z, q, pull, answer):
+    import torch
+    with torch.enable_grad():
+        given = [v.clone().requires_grad_() for v in (z, q)]
+        loss = (answer(*given) * pull).sum()
+        return torch.autograd.grad(loss, given, allow_unused=True, materialize_grads=True)
+"""
+MOST = 9  # rows that are compared
 
 
-@pytest.mark.exercise("rotation", weight=3)
-def test_gradient_is_turned(student, rng):
-    """The gradient is that at q, turned back by the rotation that takes the direction of z to that of
-    q, and scaled by the ratio of the lengths; forwards the value is q. In two and more dimensions, one
-    vector and many, also where the two are nearly opposite, or z is very short."""
-    for N, D in ((6, 2), (1, 3), (9, 7)):
-        z, q, pull = rng.normal(size=(3, N, D)) * np.exp(rng.normal(size=(3, N, 1)))
-        q[0] = 1e-3 * q[0] - z[0]
-        z[1:2] *= 1e-6
-        assert array(student.rotate_through(tensor(z), tensor(q)), (N, D)) == pytest.approx(
-            q, rel=1e-6, abs=1e-12
-        )
-        wanted = np.stack(
-            [rotation(*pair).T @ g for pair, g in zip(zip(z, q, strict=True), pull, strict=True)]
-        )
-        assert array(pulled(student, z, q, pull), (N, D)) == pytest.approx(wanted, rel=1e-6, abs=1e-5)
+def check_rotation(student, z, q, pull, wanted):
+    """The value, and the gradients at z and at q, when that at the result is `pull`."""
+    rotate, given = student.rotate_through, [*map(tensor, (z, q, pull))]
+    value = from_tensor(rotate(*given[:2]), z.shape)
+    off, size_z, size_q = (np.linalg.norm(v, axis=1) for v in (value - q, z, q))
+    assert (off <= 1e-6 * size_q + 1e-14 * size_z).all()
+    at_z, at_q = parts(within_memory(student.define(PULLED), *given, rotate, megabytes=300), 2)
+    assert not array(at_q, z.shape).any()
+    off = np.linalg.norm((array(at_z, z.shape) - wanted)[:MOST], axis=1)
+    assert (off <= 1e-6 * np.linalg.norm(wanted[:MOST], axis=1)).all()
+
+
+@pytest.mark.exercise("rotation", weight=1, returns={"rotate_through": "(N, D)"})
+@pytest.mark.parametrize(("N", "D"), [(6, 2), (1, 3), (9, 7), (2, 12_000), (12_000, 2)])
+def test_gradient_is_turned(student, rng, N, D):
+    """The gradient is that at q, turned back by the rotation that takes the direction of z to that of q, and
+    scaled by the ratio of the lengths; none reaches q; forwards the value is q. In two and more dimensions,
+    one vector and many, also where the two are nearly opposite, or one is very short or very long, within
+    memory that grows like N D."""
+    z, q, pull = rng.normal(size=(3, N, D)) * np.exp(rng.normal(size=(3, N, 1)))
+    cos = (z * q).sum(axis=1) / (np.linalg.norm(z, axis=1) * np.linalg.norm(q, axis=1))
+    q[cos < -0.999] *= -1
+    q[0] = nearly_opposite(rng, z[0])
+    z *= 10.0 ** np.resize([0, -9, 0, 0, -9, -9], (N, 1))
+    q *= 10.0 ** np.resize([0, 0, -9, 9, -9, 9], (N, 1))
+    rows = zip(z[:MOST], q[:MOST], pull[:MOST], strict=True)
+    check_rotation(student, z, q, pull, np.resize([turned_back(*row) for row in rows], (N, D)))
 
 
 @pytest.mark.exercise("rotation", weight=1)
-def test_nothing_reaches_the_code(student, rng):
-    """No gradient reaches q, and that at z does depend on where z lies in the cell: two vectors with
-    one code feel one pull differently."""
-    z, q, pull = rng.normal(size=(2, 4)), np.repeat(rng.normal(size=(1, 4)), 2, axis=0), np.ones((2, 4))
-    assert not array(pulled(student, z, q, pull, wrt=1), (2, 4)).any()
-    at_z = array(pulled(student, z, q, pull), (2, 4))
-    wanted = np.stack([rotation(a, b).T @ g for a, b, g in zip(z, q, pull, strict=True)])
-    assert at_z == pytest.approx(wanted, rel=1e-6, abs=1e-9)
-
-
-@pytest.mark.exercise("rotation", weight=4)
 def test_no_rotation(student, rng):
     """Where z or q is 0, or they point in opposite ways, the gradient goes straight through, for these
-    rows only. Where they point the same way it is scaled by the ratio of the lengths. Nothing is
-    NaN."""
-    z = rng.integers(1, 5, size=(5, 3)).astype(float)
-    q = np.stack([z[0] * 0, -2 * z[1], 3 * z[2], z[3] + 1, z[4]])
-    z[4] = 0
-    pull = rng.normal(size=(5, 3))
-    assert array(student.rotate_through(tensor(z), tensor(q)), (5, 3)) == pytest.approx(q, abs=1e-12)
-    got = array(pulled(student, z, q, pull), (5, 3))
-    wanted = np.stack([pull[0], pull[1], 3 * pull[2], rotation(z[3], q[3]).T @ pull[3], pull[4]])
-    assert got == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+    rows only. Where they point the same way it is scaled by the ratio of the lengths. Nothing is NaN, and
+    the memory layout does not matter."""
+    z = rng.integers(1, 5, size=(6, 3)).astype(float)
+    q = np.stack([z[0] * 0, -2 * z[1], 3 * z[2], z[3] + 1, z[4], 0 * z[5]])
+    z[4:] = 0
+    pull = rng.normal(size=(6, 3))
+    wanted = np.stack([pull[0], pull[1], 3 * pull[2], turned_back(z[3], q[3], pull[3]), *pull[4:]])
+    check_rotation(student, z, q, pull, wanted)
+    gradients = lambda *v: parts(student.define(PULLED)(*v, student.rotate_through), 2)  # noqa: E731
+    strided(gradients, *map(tensor, (z, q, pull)), rel=1e-6, abs=1e-6)
 
 
 # --- beam: the oracles are the greedy search, the exhaustive search, and for two stages a list ---
@@ -293,27 +270,27 @@ def search(z, books, width):
     return kept[0][0]
 
 
+WIDTHS = [((5, 3, 4, 2), 1), ((1, 2, 6, 3), 1), ((4, 1, 5, 1), 1), *(((12, 4, 5, 2), w) for w in (2, 3, 7))]
+
+
+@pytest.mark.exercise("beam", weight=1, returns={"beam_rvq": "int64 (N, S), (N,)"})
+@pytest.mark.parametrize(("shape", "width"), WIDTHS)
+def test_any_width(student, rng, shape, width):
+    """The spelling is the one that survives when the best so far are kept at every stage, for widths below
+    and above the size of a book; with a width of 1 it is the residual quantisation of section 6. The error is
+    that of the spelling. The unit and the memory layout do not matter, nor do other vectors."""
+    N, S, K, D = shape
+    z, books = 2 * rng.normal(size=(N, D)), rng.normal(size=(S, K, D))
+    k, _ = beam(student, z, books, width)
+    assert k.tolist() == [list(search(row, books, width)) for row in z]
+    z, books = tensor(z), tensor(books)
+    answer = lambda z, books: parts(student.beam_rvq(z, books, width), 2)  # noqa: E731
+    any_unit(lambda c: answer(c * z, c * books), (0, 2), rel=1e-6, abs=1e-9)
+    rows_alone(lambda z: answer(z, books), z, rel=1e-6, abs=1e-9)
+    strided(answer, z, books, rel=1e-6, abs=1e-9)
+
+
 @pytest.mark.exercise("beam", weight=1)
-def test_one_is_greedy(student, rng):
-    """With a width of 1 it is the residual quantisation of section 6, and the error is that of the
-    spelling."""
-    for N, S, K, D in ((5, 3, 4, 2), (1, 2, 6, 3), (4, 1, 5, 1)):
-        z, books = 2 * rng.normal(size=(N, D)), rng.normal(size=(S, K, D))
-        k, _ = beam(student, z, books, 1)
-        assert k.tolist() == [list(search(row, books, 1)) for row in z]
-
-
-@pytest.mark.exercise("beam", weight=2)
-def test_widths_between(student, rng):
-    """With any width, the spelling is the one that survives when the best so far are kept at every
-    stage: for widths below and above the size of a book."""
-    for width in (2, 3, 7):
-        z, books = 2 * rng.normal(size=(12, 2)), rng.normal(size=(4, 5, 2))
-        k, _ = beam(student, z, books, width)
-        assert k.tolist() == [list(search(row, books, width)) for row in z]
-
-
-@pytest.mark.exercise("beam", weight=2)
 def test_wide_is_exhaustive(student, rng):
     """A beam as wide as there are spellings, or wider, finds the best of all; its error is nowhere
     above the greedy one, and below it somewhere."""
@@ -360,39 +337,30 @@ def expected(z, codes, W, x, beta):
 def check_repair(student, rng, shape, which):
     given = case(rng, *shape)
     wanted = expected(*given)
-    z, codes, W, x = (tensor(v) for v in given[:4])
-    loss = number(student.define(LOSS)(z, codes, W, x, given[4], student.repaired_loss))
-    assert loss == pytest.approx(wanted[0], rel=1e-6)
+    *tensors, beta = *map(tensor, given[:4]), given[4]
+    loss = student.define(LOSS)
+    assert number(loss(*tensors, beta, student.repaired_loss)) == pytest.approx(wanted[0], rel=1e-6)
     for i in which:
-        got = array(
-            gradient(student, student.define(LOSS), i, z, codes, W, x, given[4], student.repaired_loss),
-            wanted[i + 1].shape,
-        )
-        assert got == pytest.approx(wanted[i + 1], rel=1e-6, abs=1e-9)
+        found = gradient(student, loss, i, *tensors, beta, student.repaired_loss)
+        assert array(found, wanted[i + 1].shape) == pytest.approx(wanted[i + 1], rel=1e-6, abs=1e-9)
+    strided(lambda *v: loss(*v, beta, student.repaired_loss), *tensors, rel=1e-6)
 
 
-SHAPES = ((6, 4, 3, 2), (1, 3, 2, 5), (30, 8, 2, 1))
+CASES = pytest.mark.parametrize("shape", [(6, 4, 3, 2), (1, 3, 2, 5), (30, 8, 2, 1), (4, 1, 1, 1)])
 
 
-@pytest.mark.exercise("repair", weight=2)
-def test_what_the_encoder_feels(student, rng):
-    """The loss has its value, computed with the nearest codes; the encoder's vectors feel the decoder's
-    error straight through the rounding, and beta times the pull towards their codes."""
-    for shape in SHAPES:
-        check_repair(student, rng, shape, (0,))
+@pytest.mark.exercise("repair", weight=1)
+@CASES
+def test_what_the_encoder_feels(student, rng, shape):
+    """The loss has its value, computed with the nearest codes, in any memory layout; the encoder's vectors
+    feel the decoder's error straight through the rounding, and beta times the pull towards their codes."""
+    check_repair(student, rng, shape, (0,))
 
 
-@pytest.mark.exercise("repair", weight=2)
-def test_what_the_codes_feel(student, rng):
-    """The codes feel the code book term alone: the pull of the vectors that chose them, whatever beta
-    is, and nothing of the decoder. A code that nobody chose feels nothing."""
-    for shape in SHAPES:
-        check_repair(student, rng, shape, (1,))
-
-
-@pytest.mark.exercise("repair", weight=2)
-def test_what_the_decoder_feels(student, rng):
-    """The decoder learns from the rounded vectors, as it will meet them later, with codes of very unequal
-    lengths."""
-    for shape in SHAPES:
-        check_repair(student, rng, shape, (2,))
+@pytest.mark.exercise("repair", weight=1)
+@CASES
+def test_what_codes_and_decoder_feel(student, rng, shape):
+    """The codes feel the code book term alone: the pull of the vectors that chose them, whatever beta is, and
+    nothing of the decoder. A code that nobody chose feels nothing. The decoder learns from the rounded
+    vectors, as it will meet them later, with codes of very unequal lengths."""
+    check_repair(student, rng, shape, (1, 2))

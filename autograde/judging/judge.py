@@ -13,21 +13,26 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from autograde.errors import Died, StudentError, TimedOut
+from autograde.judging import results
 from autograde.judging.student import Ask, Student
 from autograde.judging.verdict import PROMISE, HiddenTestError, Outcome, Verdict
 from autograde.sandbox import promises
 
 MAX_LOST_CALLS = 2  # deaths or time-outs of one exercise
-PROMISED = "An answer leaves its arguments and the settings of the process as they are."
+PROMISED = (
+    "An answer leaves its arguments and the settings of the process as they are, "
+    "and what it returns is of the type and shape that its statement says."
+)
 PROMISE_SHARE = 0.1  # of the points that the answer has otherwise, the same everywhere
 UNUSED = "warnings threadexception skipping setuponly setupplan tmpdir stepwise junitxml doctest pastebin"
 OPTIONS = [
@@ -75,10 +80,12 @@ class Judge:
     lost: dict[tuple[int, str], list[StudentError]] = field(default_factory=dict)
     broken: dict[tuple[int, str], set[str]] = field(default_factory=dict)  # promises: seed and exercise
     changes: dict[str, frozenset[str]] = field(default_factory=dict)  # what an exercise may change
+    returns: dict[str, results.Promised] = field(default_factory=dict)  # by exercise: what it returns
+    returned: dict[tuple[int, str], str] = field(default_factory=dict)  # what else came: seed and exercise
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Declare the marker."""
-        config.addinivalue_line("markers", "exercise(name, weight=1, changes=()): what a hidden test judges")
+        config.addinivalue_line("markers", "exercise(name, weight=1, changes=(), returns={}): what it judges")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Every test runs once for each seed."""
@@ -123,7 +130,13 @@ class Judge:
     @functools.cached_property
     def answers(self) -> Student:
         """One for all tests: it knows whether there is anything to forget."""
-        return Student(self.ask, self.lines)
+        return Student(self.ask, self.lines, self._hear)
+
+    def _hear(self, name: str, arguments: Sequence[Any], value: Any) -> None:
+        """Remember the first result of an exercise that is none of those that its statement says."""
+        seed, exercise = self.current[0], self.tests[self.current].exercise
+        if found := results.fault(self.returns[exercise], name, arguments, value):
+            self.returned.setdefault((seed, exercise), found)
 
     @pytest.fixture
     def rng(self) -> np.random.Generator:
@@ -153,16 +166,24 @@ class Judge:
         if strange := {"skip", "skipif", "xfail"} & {each.name for each in item.iter_markers()}:
             self.errors.append(f"{item.name} is marked {min(strange)}: a hidden test always runs")
             return False
-        sentence, weight = " ".join(function.__doc__.split()), mark.kwargs.get("weight", 1)
-        changes, good = frozenset(mark.kwargs.get("changes", ())), isinstance(weight, int | float)
-        known = not set(mark.kwargs) - {"weight", "changes"} and not changes - promises.SAID.keys()
-        if not known or not good or not 0 < weight < math.inf:
-            may = f"`changes` of {', '.join(promises.SAID)}"
-            self.errors.append(f"{item.name} needs a positive number as its weight, {may}, and nothing else")
+        try:
+            self._take(mark.args[0], mark.kwargs)
+        except ValueError as error:
+            self.errors.append(f"{item.name} {error}")
             return False
-        self.changes[mark.args[0]] = self.changes.get(mark.args[0], frozenset()) | changes
-        self.tests.setdefault(self._key(item), _Test(mark.args[0], weight, sentence))
+        sentence = " ".join(function.__doc__.split())
+        self.tests.setdefault(self._key(item), _Test(mark.args[0], mark.kwargs.get("weight", 1), sentence))
         return True
+
+    def _take(self, exercise: str, marked: Mapping[str, Any]) -> None:
+        """Take over what a marker says of its exercise. Raises ValueError."""
+        weight, changes = marked.get("weight", 1), frozenset(marked.get("changes", ()))
+        known = not set(marked) - {"weight", "changes", "returns"} and not changes - promises.SAID.keys()
+        if not known or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            may = f"`changes` of {', '.join(promises.SAID)}, `returns`"
+            raise ValueError(f"needs a positive number as its weight, {may}, and nothing else")
+        self.changes[exercise] = self.changes.get(exercise, frozenset()) | changes
+        results.merge(self.returns.setdefault(exercise, {}), marked.get("returns", {}))
 
     @staticmethod
     def _key(item: pytest.Item) -> tuple[int, str]:
@@ -203,17 +224,19 @@ class Judge:
             message = "" if passed else f"{test.sentence} {test.reason}".strip()
             outcome = Outcome(name, test.weight, passed, test.sentence, message)
             verdicts[seed].setdefault(test.exercise, []).append(outcome)
-        for (seed, exercise), broken in self.broken.items():
-            outcomes = verdicts[seed][exercise]
-            outcomes.append(_promise(broken, math.fsum(outcome.weight for outcome in outcomes)))
+        for seed, exercise in self.broken.keys() | self.returned.keys():
+            outcomes, key = verdicts[seed][exercise], (seed, exercise)
+            weight = math.fsum(outcome.weight for outcome in outcomes)
+            outcomes.append(_promise(self.broken.get(key, set()), self.returned.get(key, ""), weight))
         return verdicts
 
 
-def _promise(broken: set[str], weight: float) -> Outcome:
+def _promise(changed: set[str], returned: str, weight: float) -> Outcome:
     """What takes PROMISE_SHARE off, beside tests of so much weight."""
-    named = ", ".join(said for name, said in promises.SAID.items() if name in broken)
+    named = ", ".join(said for name, said in promises.SAID.items() if name in changed)
+    reasons = [f"Yours changed {named}."] * bool(named) + [returned] * bool(returned)
     own = weight * PROMISE_SHARE / (1 - PROMISE_SHARE)
-    return Outcome(PROMISE, own, False, PROMISED, f"{PROMISED} Yours changed {named}.")
+    return Outcome(PROMISE, own, False, PROMISED, " ".join([PROMISED, *reasons]))
 
 
 def judge(

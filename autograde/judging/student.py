@@ -5,7 +5,7 @@ stays there; the test holds a Handle on it. One protocol; the transport is a fun
 that raises Died, TimedOut or Unusable: sandbox/session.py for the kernel, in_process.py for the same process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from autograde.errors import UNANSWERED, StudentError, Unusable
@@ -13,6 +13,7 @@ from autograde.sandbox import promises, wire
 from autograde.sandbox.framing import WireError
 
 Ask = Callable[[str], str]
+Hear = Callable[[str, Sequence[Any], Any], None]  # the name of a function, its arguments, its result
 
 # Exceptions that are named in feedback. Every name more lets an answer tell its author more of its inputs.
 SHOWN = frozenset(
@@ -70,7 +71,10 @@ class Handle:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the object on the learner's side returns for these arguments."""
-        return self._student._ask("call", **self._place(), args=args, kwargs=kwargs)
+        value = self._student._ask("call", **self._place(), args=args, kwargs=kwargs)
+        if self._name and not self._path:
+            self._student._hear(self._target, args, value)
+        return value
 
     def _place(self) -> dict[str, Any]:
         target = self._target if self._name else Handle(self._student, self._target)
@@ -91,10 +95,11 @@ class Student:
 
     lines: whether an error names the line that it was raised in. That is for one's own work: the number of a
     line may be an input that was to stay hidden.
+    hear: is told what each function that is called by its name returned.
     """
 
-    def __init__(self, ask: Ask, lines: bool = False) -> None:
-        self._transport, self._lines, self._keeps = ask, lines, False
+    def __init__(self, ask: Ask, lines: bool = False, hear: Hear = lambda *_: None) -> None:
+        self._transport, self._lines, self._hear, self._keeps = ask, lines, hear, False
         self._broken: set[str] = set()  # promises, since they were last `taken`
 
     def __getattr__(self, name: str) -> Handle:

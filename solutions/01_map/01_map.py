@@ -1356,6 +1356,8 @@ right = torch.tensor([-2.337877066409, -2.451582705289], dtype=torch.float64)
 assert torch.allclose(scores, right, rtol=1e-10, atol=1e-12), (
     f"two points 1 apart: one kernel each, and float64's digits, {right.tolist()}, not {scores.tolist()}"
 )
+single = torch.as_tensor(loo_bandwidth(pair.float(), torch.tensor([1.0, 0.5]))[1])
+assert single.dtype == torch.float32, f"points in float32 have scores in float32, not {single.dtype}"
 toy_points = torch.tensor(x_train[:400, None])
 chosen, scores = loo_bandwidth(toy_points, torch.tensor([0.01, 0.2, 3.0], dtype=torch.float64))
 assert scores.shape == (3,), "one score for each candidate"

@@ -1474,7 +1474,8 @@ for k, t, f in zip(lengths, times, flops, strict=True):
 # comes from further tests of the same properties on other inputs.
 #
 # Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
-# A number may be Python's own or a tensor that holds one; several results come as a tuple.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple. Numbers are to be right to
+# five digits.
 
 # %% [markdown]
 # ### 1 · Packed documents (easy, 25 minutes)

@@ -1337,6 +1337,7 @@ corners = torch.tensor([[-1.0, -1.0], [0.5, 1.0], [-0.5, -1.0], [-1.0, 0.0]])
 assert fsq_number(corners, (4, 3)).tolist() == [0, 11, 1, 4], (
     "4 levels are -1, -0.5, 0, 0.5, and 3 are -1, 0, 1; one step of the second coordinate counts 4"
 )
+assert fsq_number(corners, (4, 3)).dtype == torch.int64, "numbers of places are int64"
 assert torch.allclose(fsq_point(torch.tensor([0, 11, 1, 4]), (4, 3)), corners.double()), "and back"
 assert abs(fsq_point(torch.tensor(4), (7,)).item() - 1 / 3) < 1e-12, "in float64: a third, to its last digits"
 assert fsq_number(torch.tensor([0.4999999]), (5,)).item() == 3, (
@@ -1365,7 +1366,8 @@ except ValueError:
 def rotate_through(z, q):
     """q, with the gradient of lambda R z with respect to z and none to q: (N, D), (N, D) -> (N, D).
 
-    Cost and memory grow like N D: no D x D matrices. Nothing is NaN, in value or gradient.
+    Directions within 1e-4 of opposite may count as opposite. Cost and memory grow like N D: no D x D
+    matrices. Nothing is NaN, in value or gradient.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -1432,6 +1434,7 @@ got, left = beam_rvq(torch.tensor([[4.9]], dtype=torch.float64), trap, 1)
 assert got.tolist() == [[0, 0]] and math.isclose(left.item(), 4.9**2), "greedy: 0 is nearer to 4.9 than 10 is"
 got, left = beam_rvq(torch.tensor([[4.9]], dtype=torch.float64), trap, 2)
 assert got.tolist() == [[1, 1]] and math.isclose(left.item(), 1.1**2), "two candidates: 10 - 4 = 6 is better"
+assert got.dtype == torch.int64, "numbers of codes are int64"
 got, left = beam_rvq(torch.tensor([[4.9], [0.3]], dtype=torch.float64), trap, 100)
 assert got.tolist() == [[1, 1], [0, 0]] and left.shape == (2,), "more candidates than spellings: all of them"
 

@@ -62,6 +62,20 @@ def test_a_good_lesson_has_no_problems(course):
     assert counts["trivial"][0] == counts["trivial"][1] >= 7
 
 
+BY_CHANCE = '''
+
+@pytest.mark.exercise("weighted-mean")
+def test_by_chance(student, rng):
+    """The mean is that of the definition."""
+    assert student.weighted_mean([0.0, 1.0], [1.0, 3.0]) == 0.75 and rng.integers(60) != 0
+'''
+
+
+def test_what_fails_once_in_sixty_times_is_found(course):
+    problems = verified(course, answer_file(), hidden=small_course.HIDDEN + BY_CHANCE)["problems"]
+    assert problems and all("fails test_by_chance" in line for line in problems)
+
+
 def test_bad_answers_are_found(course, monkeypatch):
     monkeypatch.setattr("autograde.authoring.candidates.CANDIDATE_SECONDS", 15)
     answers = answer_file()

@@ -1,5 +1,6 @@
 """The judge: weights, seeds, reasons; in process and in a process of its own; it fails closed."""
 
+import itertools
 import os
 import signal
 import time
@@ -126,6 +127,53 @@ def test_what_an_exercise_may_change_is_no_promise(tests):
     assert passed_share(verdict_of(tests, total=emptied)["sum"]) == pytest.approx(0.9)
 
 
+def returning(tests, *specifications):
+    """The file of tests, with what the answer to "sum" returns told by two of its tests."""
+    text = TESTS
+    for marker, told in zip(('@exercise("sum", weight=3', '@exercise("sum"'), specifications, strict=False):
+        text = text.replace(f"{marker})", f"{marker}, returns={told!r})")
+    tests.write_text(text)
+
+
+def test_a_result_of_another_type_is_a_promise_that_is_broken(tests):
+    returning(tests, {}, {"total": "int64"})
+    assert passed_share(verdict_of(tests)["sum"]) == 1
+    found = verdict_of(tests, total=lambda x: float(sum(x)))["sum"]
+    assert [test.name for test in found if not test.passed] == [PROMISE]
+    assert passed_share(found) == pytest.approx(0.9)
+    assert found[-1].message.endswith(
+        "`total` returned a value of type float where its statement says: int64."
+    )
+    both = verdict_of(tests, total=lambda x: float(emptied(x)))["sum"]
+    assert passed_share(both) == pytest.approx(0.9), "a tenth in all"
+    assert "Yours changed its arguments. `total` returned" in both[-1].message
+    assert passed_share(verdict_of(tests, total=lambda x: 0.0)["sum"]) == pytest.approx(0.9 / 4)
+
+
+def test_a_result_is_promised_by_its_own_exercise(tests):
+    returning(tests, {"note": "int64"}, {"note": "int64"})
+    verdict = verdict_of(tests)
+    assert [passed_share(outcomes) for outcomes in verdict.values()] == [1, 1]
+
+
+def test_a_broken_promise_about_a_result_is_of_its_seed(tests):
+    returning(tests, {"total": "int64"})
+    calls = itertools.chain([float], itertools.repeat(int))
+    found = judge(tests, in_process(namespace(total=lambda x: next(calls)(sum(x))), 1), b"key", ["a", "b"])
+    assert [len(each["sum"]) for each in found] == [3, 2]
+
+
+def test_a_malformed_promise_about_a_result_is_named_with_what_may_be_said(tests):
+    returning(tests, {"total": "float (N)"})
+    with pytest.raises(
+        HiddenTestError, match=r"test_adds.* may not say 'float \(N\)' of a result; a part is"
+    ):
+        verdict_of(tests)
+    returning(tests, {"total": "int64"}, {"total": "float64"})
+    with pytest.raises(HiddenTestError, match=r"test_empty.* says of what total returns something else"):
+        verdict_of(tests)
+
+
 def test_inputs_depend_on_secret_submission_and_test_and_repeat(tests):
     def inputs(secret: bytes, seeds: list[str]) -> list[int]:
         seen: list[int] = []
@@ -161,7 +209,8 @@ def test_only_the_exercises_asked_for_are_judged(tests):
         "",
         "@exercise('a')\ndef test_x(no_such_fixture):\n    '''Says.'''\n\nraise RuntimeError",
         "@exercise('a', changes=['mood'])\ndef test_x(student):\n    '''Says.'''",
-        "@exercise('a', returns='float')\ndef test_x(student):\n    '''Says.'''",
+        "@exercise('a', returns='int64')\ndef test_x(student):\n    '''Says.'''",
+        "@exercise('a', returns={'f': 'float'})\ndef test_x(student):\n    '''Says.'''",
         "@exercise('a')\n@pytest.mark.skip\ndef test_x(student):\n    '''Says.'''",
         "@exercise('a')\n@pytest.mark.xfail\ndef test_x(student):\n    '''Says.'''",
         "import unittest\n\n\nclass T(unittest.TestCase):\n    def test_y(self):\n        '''Says.'''",
@@ -207,6 +256,12 @@ def test_the_server_outlives_the_folder_that_it_was_started_in(tests, tmp_path, 
 def test_its_own_process_gives_the_same_verdict(server, tests):
     for total in (sum, lambda x: 0, lambda x: 1 / 0):
         assert in_own_process(server, tests, Limits(), total=total) == verdict_of(tests, total=total)
+
+
+def test_its_own_process_holds_results_to_what_is_said_of_them(server, tests):
+    returning(tests, {"total": "int64"})
+    verdict = in_own_process(server, tests, Limits(), total=lambda x: float(sum(x)))
+    assert passed_share(verdict["sum"]) == pytest.approx(0.9)
 
 
 def test_failures_of_the_transport_reach_the_verdict(server, tests):

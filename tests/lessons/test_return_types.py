@@ -17,8 +17,10 @@ from autograde.authoring.definitions import definitions
 from autograde.authoring.trivial_answers import defined_names
 from autograde.cells import scored_cells
 from autograde.course import answers, hidden_tests
+from autograde.judging import results
 from autograde.judging.in_process import in_process
-from autograde.judging.judge import judge
+from autograde.judging.judge import Judge, judge
+from autograde.judging.judge import run as run_tests
 from autograde.judging.verdict import passed_share
 
 Names = dict[str, Any]
@@ -150,6 +152,16 @@ def test_what_the_public_asserts_accept_gets_full_points(chapter, kind):
         if passed_share(tests) < 1
     }
     assert not refused
+
+
+def test_every_result_that_a_marker_promises_is_asked_for(chapter, monkeypatch):
+    """One that no test calls by name would be held to nothing."""
+    lesson, names = chapter[0], dict(chapter[1])
+    asked = set()
+    monkeypatch.setattr(results, "fault", lambda promised, name, *_: asked.add(name))
+    plugin = Judge(in_process(names, lesson.limits.call), b"types", ["a learner"])
+    run_tests(hidden_tests(lesson.name), plugin)
+    assert {name for promised in plugin.returns.values() for name in promised} <= asked
 
 
 def test_the_public_asserts_accept_every_right_answer(chapter):

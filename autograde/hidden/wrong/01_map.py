@@ -151,6 +151,8 @@ replace("scores.argmax()", "scores.argmin()")
 replace("d2.fill_diagonal_(math.inf)", "d2 = d2.sort(dim=1).values[:, 1:51]  # the first is the point itself")
 # %% wrong="bandwidth" fails="test_each_point_left_out" name="sorts the candidates first"
 replace("N, D = points.shape", "N, D = points.shape\ncandidates = candidates.sort().values")
+# %% wrong="bandwidth" fails="promises" name="scores in float64 whatever the points are"
+replace("scores = torch.stack(log_sums)", "scores = torch.stack(log_sums).double()")
 
 
 # %% wrong="bandwidth" fails="test_each_point_left_out" name="one half of the points scores the other"

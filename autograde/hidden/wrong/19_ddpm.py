@@ -1,6 +1,6 @@
 """Wrong and other right answers to lesson 19_ddpm."""
 
-# %% wrong="any-two" fails="test_not_variance_preserving" name="section 3's rotation"
+# %% wrong="any-two" fails="test_every_pair" name="section 3's rotation"
 replace(
     "if (det == 0).any():",
     'det = det.sign() if set(known) == {"x_t", "v"} else det\nif (det == 0).any():',
@@ -15,6 +15,18 @@ replace("along(v, next(iter(known.values())))", "v[:, None]")
 replace("len(known) != 2", 'len(known) != 2 or "x_t" not in known')
 # %% wrong="any-two" fails="test_every_pair" name="swaps the two names"
 replace("x_0, eps = (u", "eps, x_0 = (u")
+# %% wrong="any-two" fails="test_ends_and_refusals" name="refuses alpha = 0 alone, not sigma = 0"
+replace("(det == 0)", '(alpha == 0 if set(known) != {"x_t", "v"} else det == 0)')
+# %% wrong="any-two" fails="test_ends_and_refusals" name="x_t and v taken for enough where both numbers are 0"
+replace("(det == 0).any()", '(det == 0).any() and set(known) != {"x_t", "v"}')
+# %% wrong="any-two" fails="test_every_pair" name="numbers (B,) against alpha (B, 1)"
+replace(
+    "along(v, next(iter(known.values())))", "v.view(-1, *[1] * max(next(iter(known.values())).ndim - 1, 1))"
+)
+# %% wrong="any-two" fails="test_ends_and_refusals" name="a small determinant taken for 0"
+replace("(det == 0)", "(det < 1e-9)")
+# %% wrong="any-two" fails="test_ends_and_refusals" name="an epsilon against division by 0"
+replace("(w * a[0] - u * b[0]) / det", "(w * a[0] - u * b[0]) / (det + 1e-12)")
 
 # %% equivalent="any-two" name="the two that are given, computed again: rounding only"
 replace(" | known", "")
@@ -30,7 +42,7 @@ def any_two(known, alpha, sigma):
     A, values = rows[:, [names.index(name) for name in known]], torch.stack([*known.values()], dim=1)
     if (torch.linalg.det(A) == 0).any():
         raise ValueError("singular")
-    four = rows @ torch.linalg.solve(A, values.flatten(2))
+    four = rows @ torch.linalg.solve(A, values.reshape(len(A), 2, -1))
     return {name: four[:, i].view_as(values[:, 0]) for i, name in enumerate(names)}
 
 
@@ -47,9 +59,9 @@ return ChainMap(known, {name: p * x_0 + q * eps for name, (p, q) in rows.items()
 replace("covariance.fill_diagonal_(0) + torch.diag(sigma**2)", "torch.diag(sigma**2)")
 # %% wrong="two-times" fails="test_covariance_of_any_schedule" name="one and the same eps at all times"
 replace("covariance.fill_diagonal_(0) + torch.diag(sigma**2)", "sigma[:, None] * sigma")
-# %% wrong="two-times" fails="test_covariance_in_any_order" name="takes the times as they come"
+# %% wrong="two-times" fails="test_covariance_of_any_schedule" name="takes the times as they come"
 replace("torch.where(earlier, forward, forward.T)", "forward.triu(1) + forward.triu(1).T")
-# %% wrong="two-times" fails="test_covariance_in_any_order" name="the smaller sigma is earlier"
+# %% wrong="two-times" fails="test_covariance_of_any_schedule" name="the smaller sigma is earlier"
 replace("alpha[:, None] * sigma >= alpha * sigma[:, None]", "sigma[:, None] <= sigma")
 # %% wrong="two-times" fails="test_covariance_at_the_ends" name="0 over 0 at the ends"
 replace(".fill_diagonal_(0) + torch.diag(sigma**2)", "")
@@ -59,6 +71,16 @@ replace("forward, forward.T", "forward.T, forward")
 replace("sigma[:, None] ** 2", "sigma[:, None]")
 # %% wrong="two-times" fails="test_covariance_of_any_schedule" name="adds the picture's own spread"
 replace("torch.diag(sigma**2)", "torch.diag(sigma**2 + alpha**2)")
+
+# %% wrong="two-times" fails="test_covariance_of_any_schedule" name="the smaller alpha is later"
+replace("alpha[:, None] * sigma >= alpha * sigma[:, None]", "alpha[:, None] >= alpha")
+# %% wrong="two-times" fails="test_covariance_at_the_ends" name="an epsilon against division by 0"
+replace("alpha / alpha[:, None]", "alpha / (alpha[:, None] + 1e-12)")
+# %% wrong="two-times" fails="test_covariance_at_the_ends" name="SNR with an epsilon"
+replace(
+    "[:, None] * sigma >= alpha * sigma[:, None]",
+    "[:, None] * (sigma + 1e-8) >= alpha * (sigma + 1e-8)[:, None]",
+)
 
 # %% equivalent="two-times" name="of two times with one SNR either may be the earlier: both give the same"
 replace("sigma >= alpha", "sigma > alpha")
@@ -88,6 +110,10 @@ strike("root[0] = 1.0")
 replace("return new,", "return root,")
 # %% wrong="zero-terminal" fails="test_roots_on_a_line" name="forgets to square the roots"
 replace("root**2", "root")
+# %% wrong="zero-terminal" fails="test_roots_on_a_line" name="a small end taken for 0"
+replace("(root - root[-1])", "(root - (root[-1] if root[-1] > 1e-3 else 0))")
+# %% wrong="zero-terminal" fails="test_betas_give_the_table_back" name="betas no smaller than DDPM's first"
+replace("1 - new[1:] / new[:-1]", "(1 - new[1:] / new[:-1]).clamp(min=1e-4)")
 
 # %% equivalent="zero-terminal" name="the roots are squared, so the sign of their shift is lost"
 replace("(root - root[-1])", "(root[-1] - root)")
@@ -118,6 +144,10 @@ replace("max=math.log(gamma)", "max=gamma")
 replace('kind == "eps"', 'kind in ("eps", "v")')
 # %% wrong="min-snr" fails="test_same_loss" name="errors by their size, not squared"
 replace("F.softplus(log_snr)", "F.softplus(log_snr) / 2")
+# %% wrong="min-snr" fails="test_far_ends" name="log SNR clamped to what single precision holds"
+replace("log_snr.clamp(max=math", "log_snr.clamp(-80, 80).clamp(max=math")
+# %% wrong="min-snr" fails="test_far_ends" name="a floor under the weight"
+replace("log_snr).clamp(max=0).exp()", "log_snr).clamp(max=0).exp().clamp(min=1e-20)")
 
 # %% right="min-snr" name="outside of log space: the smaller of two, by alpha^2 and sigma^2"
 replace("capped.exp()", "log_snr.exp().clamp(max=gamma)")
@@ -142,6 +172,8 @@ replace("(1 + excess)", "(1 + excess / 2)")
 replace("excess - excess.log1p()", "excess.log1p() - excess")
 # %% wrong="best-variance" fails="test_minimum" name="the saving in bits"
 replace("excess.log1p()) / 2", "excess.log1p()) / (2 * math.log(2))")
+# %% wrong="best-variance" fails="test_moments" name="a floor under the deviation"
+replace("(b / c) ** 2", "(b / c.clamp(min=1e-9)) ** 2")
 
 
 # %% right="best-variance" name="the difference of two KL divergences"
@@ -173,6 +205,14 @@ replace(" + variance.sqrt() * z", "")
 replace("alpha_bar[k] / alpha_bar[k - 1]", "alpha_bar[k - 1] / alpha_bar[k - 2]")
 # %% wrong="repair" fails="test_posterior_step" name="beta over 1 - alpha_bar without the root"
 replace("(1 - alpha_bar[k]).sqrt()", "(1 - alpha_bar[k])")
+# %% wrong="repair" fails="test_guided_step" name="the last step without guidance"
+replace("eps_none + w", "(eps_y if k == 1 else eps_none) + w * (k > 1)")
+# %% wrong="repair" fails="test_posterior_step" name="clips what it returns"
+replace("mean + variance.sqrt() * z", "(mean + variance.sqrt() * z).clamp(-10, 10)")
+# %% wrong="repair" fails="test_posterior_step" name="float64, whatever went in"
+replace("mean + variance.sqrt() * z", "mean.double() + variance.sqrt() * z")
+# %% wrong="repair" fails="test_posterior_step" name="a view of what is not contiguous"
+replace("mean + variance.sqrt() * z", "mean + variance.sqrt() * z.view(-1).view(x_k.shape)")
 
 
 # %% right="repair" name="through the picture and section 2's posterior"
@@ -204,6 +244,10 @@ replace("s_s**2 - (to_s * s_r) ** 2", "s_s**2")
 replace("to_s * var_t / both, to_t * var_s / both", "(s_t - s_s) / (s_t - s_r), (s_s - s_r) / (s_t - s_r)")
 # %% wrong="bridge" fails="test_conditional_of_three" name="sigma from alpha"
 replace("alpha.T, sigma.T", "alpha.T, (1 - alpha**2).abs().sqrt().T")
+# %% wrong="bridge" fails="test_conditional_of_three" name="an epsilon against division by 0"
+replace("both = var_t + to_t**2 * var_s", "both = var_t + to_t**2 * var_s + 1e-12")
+# %% wrong="bridge" fails="test_bridge_ends" name="from clean to pure noise, b is 1"
+replace("to_t * var_s / both, (var_s", "to_t * var_s / both + (s_r == 0) * (a_t == 0), (var_s")
 
 # %% right="bridge" name="precisions add up"
 replace("both = var_t + to_t**2 * var_s", "precision = 1 / var_s + to_t**2 / var_t")
