@@ -145,7 +145,7 @@ def test_limits(student, rng):
     for mass in (0.3, 0.9):
         check_typical(student, logits, mass)
     any_level(lambda c: student.typical(real(logits + c), 0.9), levels=(-2e4, 2e4), rel=1e-5, abs=1e-5)
-    for n, mass in ((8, 0.3), (10, 0.55), (300, 0.301), (2, 0.5)):
+    for n, mass in ((8, 0.3), (10, 0.55), (300, 0.301), (300, 0.002), (2, 0.5)):
         check_typical(student, np.zeros((2, n)), mass)
     logits = np.where(rng.permutation(12) < 3, 3.0, 0.0)[None] + np.array([[0.0], [7.0]])
     check_typical(student, logits, 0.4)
@@ -402,7 +402,7 @@ def answer_of(student, text, table):
 def test_best_cut(student, rng):
     """The cut spells the text, its log-probability is the sum of its tokens', and no other cut has more. A
     likely token at the end does not make up for an unlikely beginning; a token may be as long as the text.
-    Thousands of bytes are no harm. A text that no cut spells raises ValueError, also where a beginning of it
+    A thousand bytes are no harm. A text that no cut spells raises ValueError, also where a beginning of it
     can be spelled."""
     for n in (1, 5, 9):
         table = token_table(rng, b"xyz", 3, 0.6)
@@ -415,7 +415,7 @@ def test_best_cut(student, rng):
     assert answer_of(student, b"abc", table)[:2] == ([b"a", b"bc"], about(-3.0))
     text = bytes(rng.permutation(40).tolist())
     assert answer_of(student, text, {text: -3.0}) == ([text], about(-3.0), about(-3.0))
-    assert answer_of(student, b"a" * 3_000, {b"a": -4.0})[:2] == ([b"a"] * 3_000, about(-12_000.0))
+    assert answer_of(student, b"a" * 1_100, {b"a": -10.0})[:2] == ([b"a"] * 1_100, about(-11_000.0))
     for text in (b"a", b"aab", b"\x9f\x00"):
         student.raises(ValueError, student.cuts, text, {b"aa": -1.0, b"\xf0\x9f": -2.0, b"\x00": -0.5})
 
@@ -434,7 +434,7 @@ def test_sum_over_cuts(student, rng):
     for _ in range(399):
         logs.append(np.logaddexp(logs[-1] + one, logs[-2] + two))
     assert answer_of(student, b"a" * 400, {b"a": one, b"aa": two})[2] == about(logs[-1])
-    assert answer_of(student, b"a" * 3_000, {b"a": -4.0})[2] == about(-12_000.0)
+    assert answer_of(student, b"a" * 1_100, {b"a": -10.0})[2] == about(-11_000.0)
     table = {b"aa": -1.0, b"aaa": -float(rng.uniform(1.6, 3)), b"\xf0\x9f": -2.0, b"\x00": -0.5}
     best, log_best, log_total = answer_of(student, b"aaaaa", table)
     assert sorted(best) == [b"aa", b"aaa"] and log_best == about(-1 + table[b"aaa"])
@@ -547,8 +547,8 @@ def test_wide_enough(student, rng):
 def test_narrow(student, rng):
     """With any width, the prefixes that are kept each round are the most probable, finished ones among them
     with the score they have. A token may be impossible; a thousand are not too many, nor too improbable."""
-    found, score = parts(student.beam_search(student.define(LONG), 3, 1_200, 0), 2)
-    assert (array(found, (1_200,)) == 2).all() and number(score) == about(-1.25 * 1_199)
+    found, score = parts(student.beam_search(student.define(LONG), 2, 1_010, 0), 2)
+    assert (array(found, (1_010,)) == 2).all() and number(score) == about(-1.25 * 1_009)
     for width in (2, 3, 5):
         for _ in range(3):
             end = int(rng.integers(0, 4))

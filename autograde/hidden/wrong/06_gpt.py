@@ -4,8 +4,6 @@
 replace("(at - start) * real", "at * real")
 # %% wrong="packed" fails="test_documents" name="padding is a document like any other"
 replace("document != -1", "torch.ones_like(prompt)")
-# %% wrong="packed" fails="test_documents" name="rows of padding are empty"
-replace("(same & allowed) | torch.eye(T, dtype=torch.bool, device=document.device)", "same & allowed")
 # %% wrong="packed" fails="test_documents" name="padding only at the end of a row"
 replace("document != -1", "(document != -1).flip(1).cummax(1).values.flip(1)")
 # %% wrong="packed" fails="test_documents" name="names as floats"
@@ -148,6 +146,8 @@ replace("end])[0]", "end])[-1]")
 replace("lengths[1:].sum().item()", "(lengths[1:].sum().item() + 1e-06)")
 # %% equivalent="strided" name="rounding only: less than a millionth of the logarithm of 2"
 replace("math.log(2)", "math.log(2 + 1e-06)")
+# %% equivalent="strided" name="rounding only: a millionth and a half of the logarithm of 2"
+replace("math.log(2)", "(math.log(2) + 1e-06)")
 
 
 # %% wrong="repair" fails="test_uneven_batches" name="the mean of the means"
