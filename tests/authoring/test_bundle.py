@@ -96,9 +96,15 @@ def regions(text: str) -> str:
     return "\n".join(re.findall(rf"{BEGIN}\n(.*?){END}", text, re.DOTALL))
 
 
+def with_builds(source: str) -> str:
+    """A lesson's source in which what the chapter builds, which it shows, stands between no markers."""
+    cells = re.split(r"(?m)^(?=# %%)", source)
+    return "".join(re.sub(f" *({BEGIN}|{END})\n", "", c) if c.startswith("# %% build=") else c for c in cells)
+
+
 def secrets(course: Course, hidden: list[str]) -> set[str]:
     """The lines of solutions, rubrics, hidden tests and answers that no learner sees anyway."""
-    sources = [path.read_text() for path in course.sources.glob("*/*.py")]
+    sources = [with_builds(path.read_text()) for path in course.sources.glob("*/*.py")]
     inside = "\n".join(map(regions, sources))
     public = re.sub(rf"{BEGIN}\n.*?{END}", "", "\n".join(sources), flags=re.DOTALL)
     known = squeezed(public) | set().union(
