@@ -14,7 +14,8 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_give_what_they_show(name):
+def test_examples_give_what_they_show(monkeypatch, name):
+    monkeypatch.setenv("GENMAP_SETTING", "quick")  # in smoke, a lesson's settings say so
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted and not found.failed
 
