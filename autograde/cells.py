@@ -17,23 +17,14 @@ def grade_id(cell: NotebookNode) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def build_name(cell: NotebookNode) -> str | None:
-    """The name of what a cell builds that the build track leaves to the learner; None of any other."""
+def track_mark(cell: NotebookNode, kind: str) -> str | None:
+    """What the course's own mark of a cell says; None where there is none.
+
+    kind: "build", the name of what it builds; "check", of what it checks; "track", of the one that has it alone.
+    """
     mark = cell.get("metadata", {}).get("genmap")
-    name = mark.get("build") if isinstance(mark, dict) else None
+    name = mark.get(kind) if isinstance(mark, dict) else None
     return name if isinstance(name, str) else None
-
-
-def is_of_track(cell: NotebookNode) -> bool:
-    """Whether only a lesson's build track has a cell: it says what is to be built, or shows it."""
-    mark = cell.get("metadata", {}).get("genmap")
-    return isinstance(mark, dict) and "track" in mark
-
-
-def track_name(cell: NotebookNode) -> str | None:
-    """The id of a cell that builds, or checks what is built."""
-    mark = cell.metadata.get("genmap", {})
-    return next((f"{kind}-{mark[kind]}" for kind in ("build", "check") if kind in mark), None)
 
 
 def is_locked(cell: NotebookNode) -> bool:

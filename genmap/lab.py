@@ -15,6 +15,8 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import quote
 
+BUILD = "build"  # the other track, and its folder in a lesson's
+
 # nbgrader, installed beside the lessons, brings teachers' panels, and a Validate button that stops the server
 # while it runs; JupyterLab asks whether to show its news. A learner needs neither.
 CALM = {
@@ -33,9 +35,6 @@ CALM = {
         }
     },
 }
-
-
-BUILD = "build"  # the other track, and its folder in a lesson's
 
 
 class LabError(Exception):

@@ -3,7 +3,7 @@
 Run as `make quality`, `make quality LESSON=NN_name` or `python -m autograde.authoring.quality [LESSON...]`. A
 lesson's figures are those that it passes to `genmap.board.record`, its claims those that it makes by
 `genmap.board.claim`: where there are any it runs with other seeds, too, and all have to hold each time. The
-notebook that ran first is kept in .grading/quality.
+notebooks that ran are kept in .grading/quality.
 """
 
 import json

@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 from autograde.authoring.percent import Cell, read_cells, read_text, refuse
 from autograde.authoring.rules import MARKS, check_lesson, check_marks, kind_of
-from autograde.cells import BEGIN, END, grade_id, track_name
+from autograde.cells import BEGIN, END, grade_id, track_mark
 from autograde.errors import CourseError
 from autograde.sandbox.limits import limits_of
 
@@ -121,7 +121,7 @@ def _metadata(grade_id: str, **given: Any) -> NotebookNode:
 
 def set_ids(cells: list[NotebookNode]) -> None:
     """Ids from the names, else from the sources, so that they are the same in every build."""
-    named = {id(cell): name for cell in cells if (name := grade_id(cell) or track_name(cell))}
+    named = {id(cell): name for cell in cells if (name := grade_id(cell) or _track_id(cell))}
     taken = set(named.values())
     for cell in cells:
         if id(cell) in named:
@@ -130,6 +130,12 @@ def set_ids(cells: list[NotebookNode]) -> None:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         cell.id = next(name for name in _numbered(digest) if name not in taken)
         taken.add(cell.id)
+
+
+def _track_id(cell: NotebookNode) -> str | None:
+    """Of a cell that builds, or checks what is built."""
+    marks = ((kind, track_mark(cell, kind)) for kind in ("build", "check"))
+    return next((f"{kind}-{name}" for kind, name in marks if name), None)
 
 
 def _numbered(name: str) -> Iterator[str]:

@@ -14,11 +14,11 @@ from nbformat.v4 import new_markdown_cell
 from autograde.authoring.percent import Cell, read_cells
 from autograde.authoring.rules import MARKS
 from autograde.authoring.solution_regions import find_regions
-from autograde.cells import STUB, build_name
+from autograde.cells import STUB, track_mark
 
 TRACK = {"genmap": {"track": "build"}}  # marks what only this track has
 INTRODUCTION = """\
-**The build track.** {count} functions of this chapter are yours to write: {names}. Each raises
+**The build track.** {count} parts of this chapter are yours to write: {names}. Each raises
 `NotImplementedError` until you do. The asserts below it say whether yours works; the chapter's own is folded
 behind *Show me*. What follows runs with what you wrote. Points come from the exercises at the end alone."""
 SHOWN = """\
@@ -52,9 +52,9 @@ def build_track(released: NotebookNode, tasks: dict[str, Task]) -> NotebookNode:
     cells: list[NotebookNode] = []
     for cell in notebook.cells:
         cells.append(cell)
-        if name := build_name(cell):
+        if name := track_mark(cell, "build"):
             cell.source = tasks[name].stub
-        if name := cell.metadata.get("genmap", {}).get("check"):
+        if name := track_mark(cell, "check"):
             cell.metadata.tags = ["demo", "raises-exception"]  # "Run all" goes on to where it is needed
             cells.append(_prose(f"shown-{name}", SHOWN.format(code=tasks[name].solution)))
     names = ", ".join(f"*{name.replace('-', ' ')}*" for name in tasks)

@@ -15,7 +15,7 @@ from itertools import takewhile
 from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
-from autograde.cells import build_name, grade_id, is_demo, is_locked, is_of_track, scored_cells
+from autograde.cells import grade_id, is_demo, is_locked, scored_cells, track_mark
 from autograde.grading.bindings import Stub, bindings, unsolved
 from autograde.grading.recognise import recognise, text_of
 from autograde.pages.attachments import kept
@@ -67,7 +67,7 @@ def _untouched(cell: NotebookNode, stubs: dict[str, str]) -> dict[str, Stub]:
 def rebuild(submitted: NotebookNode, released: NotebookNode) -> Rebuilt:
     """The notebook to grade. Neither argument is changed."""
     notes: list[str] = []
-    cells = [cell for cell in submitted.cells if not is_of_track(cell)]
+    cells = [cell for cell in submitted.cells if not track_mark(cell, "track")]
     known = recognise(cells, released.cells)
     parts = [_part(*pair, number, notes) for number, pair in enumerate(zip(cells, known, strict=True))]
     _set_builds_apart(parts)
@@ -101,11 +101,14 @@ def _part(submitted: NotebookNode, release: NotebookNode | None, number: int, no
 
 
 def _set_builds_apart(parts: list[_Part]) -> None:
-    """What a learner built instead of the chapter's comes before that, which then counts: points are the
-    exercises' alone, which lean on the chapter."""
+    """What a learner built runs before the chapter's own, which then counts.
+
+    So exercises lean on the chapter's, and points are theirs alone.
+    """
     for part in list(parts):
-        name = build_name(part.release) if part.release is not None else None
-        if name and part.release is not None and part.cell.source != part.release.source:
+        if part.release is None or part.cell.source == part.release.source:
+            continue
+        if name := track_mark(part.release, "build"):
             own = new_code_cell(part.cell.source)
             own.id, part.cell.source = f"own-build-{name}", part.release.source
             parts.insert(parts.index(part), _Part(own, None))

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from nbformat import NotebookNode
 
-from autograde.cells import build_name, grade_id, is_demo, is_locked
+from autograde.cells import grade_id, is_demo, is_locked, track_mark
 from autograde.grading.bindings import bindings, defined
 
 ALIKE = 0.6  # share of tokens: a demo cell without its id that was edited has more, another cell less
@@ -122,7 +122,7 @@ class _Search:
 
 def _name(cell: NotebookNode) -> str:
     """What tells a cell with points, or one that builds, from all others; "" of any other."""
-    built = build_name(cell)
+    built = track_mark(cell, "build")
     return grade_id(cell) or (f"build {built}" if built else "")
 
 

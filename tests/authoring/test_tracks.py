@@ -9,7 +9,7 @@ from small_course import LESSON, NAME, change, course
 from autograde.authoring.release import is_release, release
 from autograde.authoring.script import read_lesson
 from autograde.authoring.tracks import tasks
-from autograde.cells import build_name, grade_id
+from autograde.cells import grade_id, track_mark
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.self_study import try_notebook
@@ -49,7 +49,7 @@ def track(course: Course, centred: str | None = None, ids: bool = True) -> nbfor
     notebook = nbformat.read(course.build_track(NAME), 4)
     for cell in notebook.cells:
         cell.source = {**RIGHT, "weighted-mean": LEANING}.get(grade_id(cell) or "", cell.source)
-        if build_name(cell) and centred is not None:
+        if track_mark(cell, "build") and centred is not None:
             cell.source = centred
         if not ids:
             cell.id, cell.metadata = f"other{id(cell)}", {}
