@@ -20,7 +20,7 @@ def grade_id(cell: NotebookNode) -> str | None:
 def track_mark(cell: NotebookNode, kind: str) -> str | None:
     """What the course's own mark of a cell says; None where there is none.
 
-    kind: "build", the name of what it builds; "check", of what it checks; "track", of the one that has it alone.
+    kind: "build", what it builds; "check", what it checks; "track", which track alone has it.
     """
     mark = cell.get("metadata", {}).get("genmap")
     name = mark.get(kind) if isinstance(mark, dict) else None
