@@ -68,10 +68,11 @@ def grade(
         nbformat.validate(released)  # whose schema is compiled once, for every fork
         rebuild(released, released)  # what it reads of the release is kept for every fork
         prestart.settled()
-        chosen = {folder.parent.name for folder in folders}
+        chosen = {folder.parent.name for folder in folders} if students else None
         work = Work(course, lesson, app, again, chosen, alone=jobs == 1)
-        rows = _graded(work, submitted(course, lesson), jobs, done, modules)
-        delayed = [folder for folder in folders if rows[folder.parent.name].delayed]
+        everybody = sorted({*folders, *submitted(course, lesson)})  # a folder may come or go meanwhile
+        rows = _graded(work, everybody, jobs, done, modules)
+        delayed = [folder for folder in everybody if rows[folder.parent.name].delayed]
         # time ran out while others were graded beside it: once more alone, and that counts
         alone = _graded(Work(course, lesson, app, again), delayed, 1, None, modules)
         rows |= {name: replace(row, before=rows[name].before) for name, row in alone.items()}

@@ -56,6 +56,20 @@ def test_a_killed_worker_is_a_row_and_is_graded_next_time(configured, monkeypatc
     assert (configured.grading / "feedback" / "bob" / NAME / f"{NAME}.html").exists()
 
 
+def test_a_folder_that_comes_or_goes_during_the_first_looks_is_a_row(configured, monkeypatch):
+    for student in ("ann", "bob"):
+        hand_in(configured, student, filled(configured, RIGHT))
+
+    def sweep(*_, **__):
+        hand_in(configured, "cid", filled(configured, RIGHT))
+        shutil.rmtree(configured.grading / "submitted" / "bob")
+
+    monkeypatch.setattr(grading_of_a_class, "sweep", sweep)
+    rows = {row.student: row for row in grade(configured, NAME, 2)}
+    assert (rows["ann"].status, rows["cid"].status) == ("graded", "graded")
+    assert rows["bob"].status == "failed" and "bob" in rows["bob"].reason
+
+
 @contextlib.contextmanager
 def small_disk(place: Path, size: str) -> Iterator[None]:
     """A file system with hardly any room, where that may be made."""
