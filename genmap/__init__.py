@@ -1,8 +1,8 @@
-"""What a lesson imports: device and settings here; data, figures, progress, self-check in modules.
+"""What a lesson imports: device, number format, settings here; data, figures, self-check in modules.
 
 There is no model code in this package: models are built in the lessons.
 """
 
-from genmap.device import device, setting, settings
+from genmap.device import autocast, device, grad_scaler, setting, settings
 
-__all__ = ["device", "setting", "settings"]
+__all__ = ["autocast", "device", "grad_scaler", "setting", "settings"]

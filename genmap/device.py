@@ -1,4 +1,4 @@
-"""Where a lesson runs: on which device, at which setting, and whether in a notebook."""
+"""Where a lesson runs: on which device, in which number format, at which setting, whether in a notebook."""
 
 from __future__ import annotations
 
@@ -24,6 +24,37 @@ def device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def number_format(device: torch.device) -> torch.dtype | None:
+    """Return the short floats in which a chip multiplies fastest, or None where float32 stays.
+
+    bfloat16 on CUDA chips that have it, float16 on older ones such as Colab's T4, None on others: short
+    floats gain nothing on a CPU.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return a context in which networks compute in `number_format(device)`; it does nothing for None."""
+    import torch
+
+    short = number_format(device)
+    return torch.autocast(device.type, short or torch.bfloat16, enabled=short is not None)
+
+
+def grad_scaler(device: torch.device) -> torch.amp.GradScaler:
+    """Return torch's scaler of losses for float16, where small gradients vanish; else it is idle.
+
+    A step is `scaler.scale(loss).backward(); scaler.step(optimizer); scaler.update()` on every device.
+    """
+    import torch
+
+    return torch.amp.GradScaler(device.type, enabled=number_format(device) is torch.float16)
 
 
 def setting() -> str:

@@ -29,6 +29,7 @@ from autograde.judging.verdict import PROMISE, HiddenTestError, Outcome, Verdict
 from autograde.sandbox import promises
 
 MAX_LOST_CALLS = 2  # deaths or time-outs of one exercise
+RARELY = 10  # of so many seeds a costly test runs with the first, and what came of it stands for all
 PROMISED = (
     "An answer leaves its arguments and the settings of the process as they are, "
     "and what it returns is of the type and shape that its statement says."
@@ -55,6 +56,7 @@ class _Test:
     exercise: str
     weight: float
     sentence: str
+    costly: bool = False
     seen: int = 0
     passed: bool = True
     reason: str = ""
@@ -85,7 +87,7 @@ class Judge:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Declare the marker."""
-        config.addinivalue_line("markers", "exercise(name, weight=1, changes=(), returns={}): what it judges")
+        config.addinivalue_line("markers", "exercise(name, weight=1, costly=False, changes=(), returns={})")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Every test runs once for each seed."""
@@ -171,16 +173,23 @@ class Judge:
         except ValueError as error:
             self.errors.append(f"{item.name} {error}")
             return False
-        sentence = " ".join(function.__doc__.split())
-        self.tests.setdefault(self._key(item), _Test(mark.args[0], mark.kwargs.get("weight", 1), sentence))
-        return True
+        sentence, key = " ".join(function.__doc__.split()), self._key(item)
+        weight, costly = mark.kwargs.get("weight", 1), mark.kwargs.get("costly", False)
+        self.tests.setdefault(key, _Test(mark.args[0], weight, sentence, costly))
+        return key == self._stands_for(key)
+
+    def _stands_for(self, key: tuple[int, str]) -> tuple[int, str]:
+        """The test whose outcome counts for this one: another seed's where it is costly."""
+        seed, name = key
+        return (seed - seed % RARELY, name) if self.tests[key].costly else key
 
     def _take(self, exercise: str, marked: Mapping[str, Any]) -> None:
         """Take over what a marker says of its exercise. Raises ValueError."""
         weight, changes = marked.get("weight", 1), frozenset(marked.get("changes", ()))
-        known = not set(marked) - {"weight", "changes", "returns"} and not changes - promises.SAID.keys()
+        known = not set(marked) - {"weight", "costly", "changes", "returns"}
+        known &= type(marked.get("costly", True)) is bool and not changes - promises.SAID.keys()
         if not known or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            may = f"`changes` of {', '.join(promises.SAID)}, `returns`"
+            may = f"`costly` as True, `changes` of {', '.join(promises.SAID)}, `returns`"
             raise ValueError(f"needs a positive number as its weight, {may}, and nothing else")
         self.changes[exercise] = self.changes.get(exercise, frozenset()) | changes
         results.merge(self.returns.setdefault(exercise, {}), marked.get("returns", {}))
@@ -219,11 +228,12 @@ class Judge:
     def verdicts(self) -> list[Verdict]:
         """One verdict a seed."""
         verdicts: list[Verdict] = [{} for _ in self.seeds]
-        for (seed, name), test in self.tests.items():
+        for (seed, name), own in self.tests.items():
+            test = self.tests[self._stands_for((seed, name))]
             passed = test.passed and test.seen > 0
             message = "" if passed else f"{test.sentence} {test.reason}".strip()
-            outcome = Outcome(name, test.weight, passed, test.sentence, message)
-            verdicts[seed].setdefault(test.exercise, []).append(outcome)
+            outcome = Outcome(name, own.weight, passed, own.sentence, message)
+            verdicts[seed].setdefault(own.exercise, []).append(outcome)
         for seed, exercise in self.broken.keys() | self.returned.keys():
             outcomes, key = verdicts[seed][exercise], (seed, exercise)
             weight = math.fsum(outcome.weight for outcome in outcomes)

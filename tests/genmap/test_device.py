@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import genmap
+from genmap.device import number_format
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,42 @@ def test_the_environment_decides_over_the_device(monkeypatch, name, cuda):
     have(monkeypatch, cuda=cuda, mps=False)
     monkeypatch.setenv("GENMAP_SETTING", name)
     assert genmap.setting() == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_bf16", "short"),
+    [
+        ("cuda", True, torch.bfloat16),
+        ("cuda", False, torch.float16),
+        ("mps", False, None),
+        ("cpu", True, None),
+    ],
+)
+def test_the_number_format_is_the_chips(monkeypatch, kind, has_bf16, short):
+    asked = {}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.update(how) or has_bf16)
+    device = torch.device(kind)
+    assert number_format(device) is short
+    assert not asked.get("including_emulation", False), "an emulated format is slower than float16"
+    have(monkeypatch, cuda=kind == "cuda", mps=False)  # torch looks before it enables a scaler
+    assert genmap.grad_scaler(device).is_enabled() == (short is torch.float16)
+
+
+def test_on_a_cpu_a_step_with_autocast_and_scaler_is_the_plain_step():
+    x, nets = torch.randn(6, 3), [torch.nn.Linear(3, 1) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    plain, scaled = (torch.optim.SGD(net.parameters(), lr=0.1) for net in nets)
+    nets[0](x).square().mean().backward()
+    plain.step()
+    device = torch.device("cpu")
+    scaler = genmap.grad_scaler(device)
+    with genmap.autocast(device):
+        loss = nets[1](x).square().mean()
+    assert loss.dtype == torch.float32
+    scaler.scale(loss).backward()
+    scaler.step(scaled)
+    scaler.update()
+    assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch):

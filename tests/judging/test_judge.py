@@ -68,6 +68,34 @@ def test_weights_give_partial_credit(tests):
     assert passed_share(only_empty) == 1 / 4
 
 
+def counted(tests, mark, seeds):
+    """How often each test asked, and the verdicts, where the first test of "sum" bears `mark`."""
+    tests.write_text(TESTS.replace('@exercise("sum", weight=3', f'@exercise("sum", weight=3{mark}'))
+    asked = []
+
+    def total(x):
+        asked.append(len(x))
+        return sum(x) if len(asked) != 1 else -1  # wrong once, with the first seed
+
+    verdicts = judge(tests, in_process(namespace(total=total), 1), b"key", [f"{n}" for n in range(seeds)])
+    return asked, verdicts
+
+
+def test_a_costly_test_runs_with_every_tenth_seed_and_stands_for_the_others(tests):
+    asked, verdicts = counted(tests, ", costly=True", 21)
+    assert [asked.count(n) for n in range(4)] == [21, 3, 3, 3]
+    failing = [n for n, verdict in enumerate(verdicts) if not verdict["sum"][0].passed]
+    assert failing == list(range(10))
+    assert all(verdict["sum"][1].passed for verdict in verdicts)
+
+
+def test_a_costly_test_counts_with_one_seed_as_another_does(tests):
+    for mark in ("", ", costly=True", ", costly=False"):
+        asked, (verdict,) = counted(tests, mark, 1)
+        assert passed_share(verdict["sum"]) == 1 / 4
+        assert sorted(asked) == [0, 1, 2, 3]
+
+
 def test_every_case_of_a_test_must_pass(tests):
     assert not verdict_of(tests, total=lambda x: sum(x) if len(x) < 3 else -1)["sum"][0].passed
 
