@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 8.6  # inches: a notebook's column
+FRAME = 0.18  # inches: around a figure in a notebook
 TILE = 0.86  # inches: the widest that an image of a grid gets
 
 
@@ -108,7 +109,11 @@ def use() -> None:
     if shell := notebook_shell():
         from matplotlib_inline.config import InlineBackend
 
-        InlineBackend.instance(parent=shell).figure_formats = {"retina"}
+        backend = InlineBackend.instance(parent=shell)
+        backend.figure_formats = {"retina"}
+        # a white frame around what is drawn, so that a figure is a calm sheet on a dark page, too
+        frame: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": FRAME}
+        backend.print_figure_kwargs = frame
 
 
 def figure(rows: int = 1, columns: int = 1, height: float = 3.2) -> tuple[Figure, Any]:

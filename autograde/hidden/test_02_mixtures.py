@@ -335,7 +335,7 @@ def test_fillings_follow_the_conditional(student, rng):
     check_draws(student, single, random_mixture(rng, 1, 3), int(rng.integers(2**31)))
 
 
-@pytest.mark.exercise("missing", weight=2)
+@pytest.mark.exercise("missing", weight=2, costly=True)
 def test_far_apart_rows(student, rng):
     """Rows do not mix: each is filled from its own observed part, which stays as it was to the last digit of
     float64, and strongly correlated coordinates follow it closely. The generator decides, also about the

@@ -543,7 +543,7 @@ def test_wide_enough(student, rng):
         check_beam(student, 200, length, end, next(toys(rng, 200, length, end, 3)), 3)
 
 
-@pytest.mark.exercise("beam", weight=3)
+@pytest.mark.exercise("beam", weight=3, costly=True)
 def test_narrow(student, rng):
     """With any width, the prefixes that are kept each round are the most probable, finished ones among them
     with the score they have. A token may be impossible; a thousand are not too many, nor too improbable."""

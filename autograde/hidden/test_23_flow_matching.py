@@ -209,7 +209,7 @@ def plan(student, C, a, b, rho, rounds=500):
     return array(student.entropic_plan(tensor(C), tensor(a), tensor(b), rho, rounds), C.shape)
 
 
-@pytest.mark.exercise("entropic-plan", weight=1, returns={"entropic_plan": "(n, m)"})
+@pytest.mark.exercise("entropic-plan", weight=1, costly=True, returns={"entropic_plan": "(n, m)"})
 def test_the_best_plan(student, rng):
     """Rows and columns have their sums, and log P + C / rho is a number for each row plus a number for each
     column, for as many rows as columns or not, and for weights whose sum is not 1. One round sets the rows
@@ -331,7 +331,7 @@ OFF = """def off(f, *given):
     return out, bool(out.requires_grad or f(*given).requires_grad)"""
 
 
-@pytest.mark.exercise("hutchinson", weight=1, returns={"log_p_hutchinson": "(M, B)"})
+@pytest.mark.exercise("hutchinson", weight=1, costly=True, returns={"log_p_hutchinson": "(M, B)"})
 def test_each_probe_of_a_linear_flow(student, rng):
     """For a velocity that is linear in x every probe's estimate is known in closed form, also of probes of
     any length, one or many, in one dimension or several. Where the velocity is the same along a path, one

@@ -82,7 +82,7 @@ def product(student, z, books, exact=False):
     return whole_numbers(k, (len(z),), exact), array(q, z.shape)
 
 
-@pytest.mark.exercise("product", weight=1, returns={"product_nearest": "int64 (N,), (N, D)"})
+@pytest.mark.exercise("product", weight=1, costly=True, returns={"product_nearest": "int64 (N,), (N, D)"})
 @pytest.mark.parametrize("sizes", [((3, 2), (5, 1), (2, 3)), ((4, 2), (1, 1), (3, 2)), ((6, 1),)])
 def test_nearest_of_all_combinations(student, rng, sizes):
     """The combination is the nearest of all, and its number its place in the list of all, for books of
@@ -148,7 +148,7 @@ def test_grid_to_numbers(student, rng, levels):
     strided(lambda q: student.fsq_number(q, levels), tensor(off), rel=0)
 
 
-@pytest.mark.exercise("fsq-number", weight=1)
+@pytest.mark.exercise("fsq-number", weight=1, costly=True)
 @GRIDS
 def test_numbers_to_grid(student, rng, levels):
     """Numbers lead back to their points, for odd and even and mixed levels and very large grids, in any shape
@@ -273,7 +273,7 @@ def search(z, books, width):
 WIDTHS = [((5, 3, 4, 2), 1), ((1, 2, 6, 3), 1), ((4, 1, 5, 1), 1), *(((12, 4, 5, 2), w) for w in (2, 3, 7))]
 
 
-@pytest.mark.exercise("beam", weight=1, returns={"beam_rvq": "int64 (N, S), (N,)"})
+@pytest.mark.exercise("beam", weight=1, costly=True, returns={"beam_rvq": "int64 (N, S), (N,)"})
 @pytest.mark.parametrize(("shape", "width"), WIDTHS)
 def test_any_width(student, rng, shape, width):
     """The spelling is the one that survives when the best so far are kept at every stage, for widths below

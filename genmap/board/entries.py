@@ -10,30 +10,54 @@ from typing import Any, NamedTuple
 
 
 class Metric(NamedTuple):
-    """A figure of quality: its name on the board, and which way is better.
+    """A figure of quality: its name on the board, which way is better, and what it measures.
 
     label: its name.
     higher: whether higher is better.
+    meaning: what it measures, in a line.
     """
 
     label: str
     higher: bool
+    meaning: str
 
 
 METRICS = {
-    "class_accuracy": Metric("class accuracy", True),
-    "exact_match": Metric("exact match", True),
-    "unseen_accuracy": Metric("accuracy, unseen combinations", True),
-    "bits_per_dim": Metric("bits/dim", False),
-    "bits_per_byte": Metric("bits/byte", False),
-    "nats": Metric("nats per example", True),
-    "code_perplexity": Metric("code perplexity", True),
-    "roc_auc": Metric("ROC-AUC", True),
-    "diversity": Metric("diversity", True),
-    "frechet": Metric("Fréchet distance", False),
-    "kid": Metric("KID", False),
-    "precision": Metric("precision", True),
-    "recall": Metric("recall", True),
+    "class_accuracy": Metric(
+        "class accuracy",
+        True,
+        "share of samples that the measuring net takes for the class that was asked for",
+    ),
+    "exact_match": Metric("exact match", True, "share of answers that are right in every character"),
+    "unseen_accuracy": Metric(
+        "accuracy, unseen combinations", True, "class accuracy for combinations that were not trained on"
+    ),
+    "bits_per_dim": Metric(
+        "bits/dim", False, "-log2 of the probability of held-out examples, divided by their number of pixels"
+    ),
+    "bits_per_byte": Metric(
+        "bits/byte", False, "-log2 of the probability of held-out text, divided by its bytes"
+    ),
+    "nats": Metric("nats per example", True, "mean log density of held-out examples, or a lower bound on it"),
+    "code_perplexity": Metric(
+        "code perplexity",
+        True,
+        "exp of the entropy of the codes in use: how many are used, as if equally often",
+    ),
+    "roc_auc": Metric(
+        "ROC-AUC", True, "probability that a strange example looks stranger to the model than a usual one"
+    ),
+    "diversity": Metric(
+        "diversity",
+        True,
+        "variance of samples within a class, divided by that of real examples: 1 is as varied",
+    ),
+    "frechet": Metric(
+        "Fréchet distance", False, "between normals fitted to the features of samples and of real examples"
+    ),
+    "kid": Metric("KID", False, "squared maximum mean discrepancy of samples and real examples, in features"),
+    "precision": Metric("precision", True, "share of samples that lie among real examples, in features"),
+    "recall": Metric("recall", True, "share of real examples that lie among samples, in features"),
 }
 COSTS = ("parameters", "train_seconds", "sample_seconds")
 NAMES = ("lesson", "model", "data", "setting", "machine")

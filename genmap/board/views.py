@@ -1,8 +1,10 @@
-"""The board as one table and as one plot: quality against the seconds that a sample takes."""
+"""The board as tables and as one plot: quality against the seconds that a sample takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,10 @@ Targets = Mapping[tuple[tuple[str, str, str], str], Target]  # by the row's key 
 
 
 class Table:
-    """Rows as a table: HTML in a notebook, aligned text elsewhere.
+    """Rows as tables, one for each data set: HTML in a notebook, aligned text elsewhere.
+
+    A figure that half of a data set's rows have is a column, and says what it measures when pointed at; the
+    others stand together in the last one.
 
     rows: what to show, in this order.
     targets: what figures must reach; a figure's is shown beside it.
@@ -29,36 +34,99 @@ class Table:
 
     def __init__(self, rows: Sequence[Row], targets: Sequence[Target]) -> None:
         asked: Targets = {(target.key, target.metric): target for target in targets}
-        metrics = [name for name in METRICS if any(name in row.figures for row in rows)]
-        labels = [METRICS[name].label for name in metrics]
-        costs = ["parameters", "training, s", "1,000 samples, s", "measured"]
-        self.header = ["lesson", "model", "data", *labels, *costs]
-        self.lines = [_line(row, metrics, asked) for row in rows]
-        self._here = [row.here for row in rows]
+        sets = dict.fromkeys(row.data for row in rows)
+        self.parts = [_part(data, [row for row in rows if row.data == data], asked) for data in sets]
 
     def __str__(self) -> str:
-        lines = [self.header, *self.lines]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        return "\n\n".join(map(str, self.parts))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """What a notebook shows: this session's rows in bold."""
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
+        return "".join(part.html() for part in self.parts)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The table of one data set. titles: of each column, what it measures, or ""."""
+
+    data: str
+    header: list[str]
+    titles: list[str]
+    lines: list[list[str]]
+    here: list[bool]
+    measured: str
+
+    def __str__(self) -> str:
+        lines = [self.header, *self.lines]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join([f"{self.data} ({self.measured})", *shown])
+
+    def html(self) -> str:
+        head = "".join(map(_head, self.header, self.titles))
         body = ""
-        for line, here in zip(self.lines, self._here, strict=True):
+        for line, here in zip(self.lines, self.here, strict=True):
             style = ' style="font-weight: bold"' if here else ""
-            body += f"<tr{style}>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            body += f"<tr{style}>" + "".join(map(_cell, line)) + "</tr>"
+        caption = f"<caption><b>{escape(self.data)}</b> ({escape(self.measured)})</caption>"
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _line(row: Row, metrics: Sequence[str], asked: Targets) -> list[str]:
-    figures = [_figure(row, metric, asked.get((row.key, metric))) for metric in metrics]
-    thousand = None if row.sample_seconds is None else 1_000 * row.sample_seconds
-    parameters = "–" if row.parameters is None else f"{row.parameters:,}"
-    costs = [parameters, _short(row.train_seconds), _short(thousand), f"{row.setting}, {row.machine}"]
-    return [row.lesson, row.model, row.data, *figures, *costs]
+def _head(name: str, title: str) -> str:
+    if not title:
+        return f"<th>{escape(name)}</th>"
+    dotted = "text-decoration: underline dotted; cursor: help"
+    return f'<th><span title="{escape(title)}" style="{dotted}">{escape(name)}</span></th>'
+
+
+def _cell(text: str) -> str:
+    whole = re.sub("([≥≤]) ", "\\1\N{NO-BREAK SPACE}", escape(text))  # a target is not broken in two
+    return f"<td>{whole}</td>"
+
+
+def _part(data: str, rows: Sequence[Row], asked: Targets) -> _Part:
+    had = {name: sum(name in row.figures for row in rows) for name in METRICS}
+    columns = [name for name in METRICS if 2 * had[name] >= len(rows)]
+    others = [name for name in METRICS if had[name] and name not in columns]
+    costs = {label: cost for label, cost in COSTS.items() if any(cost(row) is not None for row in rows)}
+    header = ["lesson", "model", *(METRICS[name].label for name in columns), *costs, *["also"] * bool(others)]
+    titles = ["", "", *(METRICS[name].meaning for name in columns), *[""] * (len(header) - len(columns) - 2)]
+    lines = [_line(row, columns, others, costs, asked) for row in rows]
+    return _Part(data, header, titles, lines, [row.here for row in rows], _measured(rows))
+
+
+def _measured(rows: Sequence[Row]) -> str:
+    """At which settings and on which machines; this session's apart, where there are others."""
+    before, now = (
+        " or ".join(sorted({f"{row.setting}, {row.machine}" for row in rows if row.here is here}))
+        for here in (False, True)
+    )
+    return f"{before}; bold: {now}" if before and now else before or now
+
+
+COSTS: Mapping[str, Callable[[Row], str | None]] = {
+    "parameters": lambda row: None if row.parameters is None else f"{row.parameters:,}",
+    "training, s": lambda row: None if row.train_seconds is None else _short(row.train_seconds),
+    "1,000 samples, s": (
+        lambda row: None if row.sample_seconds is None else _short(1_000 * row.sample_seconds)
+    ),
+}
+
+
+def _line(
+    row: Row,
+    columns: Sequence[str],
+    others: Sequence[str],
+    costs: Mapping[str, Callable[[Row], str | None]],
+    asked: Targets,
+) -> list[str]:
+    shown = {name: _figure(row, name, asked.get((row.key, name))) for name in (*columns, *others)}
+    also = "; ".join(f"{METRICS[name].label} {shown[name]}" for name in others if name in row.figures)
+    figures = [shown[name] for name in columns]
+    own = [cost(row) or "–" for cost in costs.values()]
+    return [row.lesson, row.model, *figures, *own, *[also] * bool(others)]
 
 
 def _figure(row: Row, metric: str, target: Target | None) -> str:

@@ -28,6 +28,7 @@ import torch
 
 import genmap
 from genmap import board, data, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
@@ -799,7 +800,7 @@ def slider(name, value):
     )
 
 
-controls = widgets.interact(play, delta=slider("bin width Δ", 0.1), h=slider("bandwidth h", 0.25))
+controls = interact(play, delta=slider("bin width Δ", 0.1), h=slider("bandwidth h", 0.25))
 
 # %% [markdown]
 # Where the sliders do not move, this figure tells the same: each point is one position of a slider.

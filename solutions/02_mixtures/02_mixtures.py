@@ -21,6 +21,7 @@ import torch
 
 import genmap
 from genmap import board, data, features, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
@@ -842,7 +843,7 @@ components = widgets.IntSlider(12, min=1, max=20, continuous_update=False)
 floors = widgets.FloatSlider(
     -3.0, min=-5.0, max=0.0, step=0.5, continuous_update=False, description="log10 ε"
 )
-controls = widgets.interact(play, K=components, log_floor=floors)
+controls = interact(play, K=components, log_floor=floors)
 
 # %% tags=["demo"]
 fig, axes = plot.figure(2, 3, height=3.5)

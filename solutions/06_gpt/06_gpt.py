@@ -30,9 +30,11 @@ from torch.nn import functional as F
 
 import genmap
 from genmap import board, data, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
+scaler = genmap.grad_scaler(device)  # idle, but for the half precision of older GPUs
 torch.set_float32_matmul_precision("high")
 torch.set_num_threads(1)  # on a CPU: these layers are small, and a second thread would mostly wait
 
@@ -46,7 +48,6 @@ S = genmap.settings(
     context=(64, 64, 256),
     batch=(4, 16, 64),
     dropout=(0.0, 0.0, 0.2),
-    bf16=(False, False, True),
     byte_steps=(12, 800, 3_000),
     pair_steps=(12, 550, 3_000),
     adam_steps=(6, 220, 1_000),
@@ -600,13 +601,14 @@ def schedule(n, steps):
 
 def update(model, optimizers, loss_of):
     """One step down the loss that `loss_of(model)` draws; the loss, on its device."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=S.bf16):
+    with genmap.autocast(device):
         loss = loss_of(model)
     for optimizer in optimizers:
         optimizer.zero_grad()
-    loss.backward()
+    scaler.scale(loss).backward()
     for optimizer in optimizers:
-        optimizer.step()
+        scaler.step(optimizer)
+    scaler.update()
     return loss.detach()
 
 
@@ -874,7 +876,7 @@ def play(text, temperature, top_p):
 
 
 # %% tags=["demo"]
-controls = widgets.interact(
+controls = interact(
     play,
     text=widgets.Text(prompt, continuous_update=False),
     temperature=widgets.FloatSlider(0.8, min=0.0, max=2.0, step=0.1, continuous_update=False),
@@ -1031,9 +1033,9 @@ every = torch.arange(30, device=device)
 left, right = x.clone(), x.clone()
 left[:, i + 1], right[:, i] = every, every  # b given, a hidden; a given, b hidden
 with torch.no_grad():
-    p_a_b = encoder(left)[:, i].softmax(-1).T.double()  # [a, b] = p(a | b)
-    p_b_a = encoder(right)[:, i + 1].softmax(-1).double()  # [a, b] = p(b | a)
-    p_a, p_b = encoder(x[:1])[0, i : i + 2].softmax(-1).double()
+    p_a_b = encoder(left)[:, i].softmax(-1).T.cpu().double()  # [a, b] = p(a | b)
+    p_b_a = encoder(right)[:, i + 1].softmax(-1).cpu().double()  # [a, b] = p(b | a)
+    p_a, p_b = encoder(x[:1])[0, i : i + 2].softmax(-1).cpu().double()
 a_first, b_first = p_a[:, None] * p_b_a, p_b * p_a_b
 print(f"the sum of p(a|b) p(b|a) over all pairs is {(p_a_b * p_b_a).sum():.2f}")
 print(f"a first or b first: the two differ in {0.5 * (a_first - b_first).abs().sum():.0%} of their mass")

@@ -23,6 +23,7 @@ from torch import nn
 
 import genmap
 from genmap import board, data, features, metrics, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
@@ -450,7 +451,7 @@ def play(k):
 
 
 slider = widgets.IntSlider(last // 2, min=0, max=last, continuous_update=False, description="layers")
-controls = widgets.interact(play, k=slider)
+controls = interact(play, k=slider)
 
 # %% tags=["demo"]
 play(last)

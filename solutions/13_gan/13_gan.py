@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 import genmap
 from genmap import board, data, features, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
@@ -896,7 +897,7 @@ def play(theta, noise):
     plt.show()
 
 
-controls = widgets.interact(
+controls = interact(
     play,
     theta=widgets.FloatSlider(
         5.0, min=0.2, max=10.0, step=0.2, continuous_update=False, description="distance θ"

@@ -29,9 +29,11 @@ from torch.nn import functional as F
 
 import genmap
 from genmap import board, data, features, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
+scaler = genmap.grad_scaler(device)  # idle, but for the half precision of older GPUs
 torch.set_num_threads(1)  # on a CPU: these networks are small, and a second thread would mostly wait
 S = genmap.settings(
     # smoke, quick, full
@@ -49,7 +51,6 @@ S = genmap.settings(
     path_steps=(10, 1_500, 10_000),
     draws=(72, 360, 2_160),
     counts=((1, 2), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32)),
-    bf16=(False, False, True),
 )
 torch.manual_seed(23)
 print(f"{genmap.setting()} on {device}")
@@ -210,12 +211,13 @@ class MLP(nn.Module):
 # %%
 def train_step(net, ema, optimizer, arguments, target, decay):
     """One step of least squares, and of the moving average; the loss stays on the device."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=S.bf16):
+    with genmap.autocast(device):
         u = net(*arguments)
     loss = F.mse_loss(u.float(), target)
     optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
     torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in net.parameters()], 1 - decay)
     return loss.detach()
 
@@ -1181,7 +1183,7 @@ for column, seen in zip(axes.T, cases, strict=True):
         ax.plot(moments, q[:60].T.cpu(), color=colour, lw=0.7, alpha=0.5)
         ax.plot(moments, q.mean(0).cpu(), color=plot.INK, lw=2, ls="--")
         ax.set(ylim=(-1.9, 1.9), xticks=[0, 4, 8])
-        ax.text(0.3, 1.5, f"right valley: {(q[:, -1] > 0).double().mean():.2f}", fontsize=10)
+        ax.text(0.3, 1.5, f"right valley: {(q[:, -1] > 0).float().mean():.2f}", fontsize=10)
     column[0].set_title(f"seen: q = {seen[0]:.1f}, speed {seen[1]:.1f}", fontsize=11)
 axes[0, 0].set_ylabel("simulated")
 axes[1, 0].set_ylabel("flow")
@@ -1201,7 +1203,7 @@ for seen in tests:
     true_all.append(true_futures(seen, 200, g))
     flow_all.append(forecast(seen, 200, steps=10))
 true_all, flow_all = torch.stack(true_all), torch.stack(flow_all)  # (observations, 200, 32)
-p_true, p_flow = ((q[..., -1] > 0).double().mean(1).cpu() for q in (true_all, flow_all))
+p_true, p_flow = ((q[..., -1] > 0).float().mean(1).cpu() for q in (true_all, flow_all))
 sure = torch.minimum(p_true, 1 - p_true) < 0.02
 
 # %% tags=["demo"]
@@ -1248,7 +1250,7 @@ def play(steps, guidance):
 
 steps_slider = widgets.IntSlider(4, min=1, max=20, continuous_update=False)
 guidance_slider = widgets.FloatSlider(2.0, min=0.0, max=8.0, step=0.5, continuous_update=False)
-controls = widgets.interact(play, steps=steps_slider, guidance=guidance_slider)
+controls = interact(play, steps=steps_slider, guidance=guidance_slider)
 
 # %% tags=["demo"]
 fig, axes = plot.figure(3, 4, height=2.1)
@@ -1361,7 +1363,7 @@ for ax, within in zip(axes, (False, True), strict=True):
     arrived = (cloud(ends) == torch.arange(S.points, device=device) % 8) & (
         (ends.norm(dim=1) - 1.6).abs() < 0.5
     )
-    print(f"{name}: {arrived.double().mean():.3f} of the samples lie in the cloud that was asked for")
+    print(f"{name}: {arrived.float().mean():.3f} of the samples lie in the cloud that was asked for")
     third = c_all[:, 0] == 1
     ax.scatter(*ends[:1_500].cpu().T, s=4, color=plot.COLOURS.sky)
     ax.scatter(*ends[third].cpu().T, s=5, color=plot.COLOURS.vermilion, label="asked: the right-hand cloud")

@@ -23,9 +23,11 @@ from torch.nn import functional as F
 
 import genmap
 from genmap import board, data, features, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
+scaler = genmap.grad_scaler(device)  # idle, but for the half precision of older GPUs
 torch.set_num_threads(1)  # on a CPU: these layers are small, and a second thread would mostly wait
 
 # %%
@@ -56,7 +58,6 @@ S = genmap.settings(
     prior_updates=(3, 800, 15_000),
     muon=(0.02, 0.02, 0.02),
     each=(4, 40, 60),
-    bf16=(False, False, True),
 )
 torch.manual_seed(25)
 print(f"{genmap.setting()} on {device}")
@@ -482,11 +483,12 @@ def loss_of(model, x, beta=0.25):
 # %%
 def update(model, optimizer, x, beta=0.25):
     """One step of training; the loss stays on its device."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=S.bf16):
+    with genmap.autocast(device):
         loss = loss_of(model, x, beta)
     optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
     return loss.detach()
 
 
@@ -629,7 +631,7 @@ def play_respell(letter, row, column, code):
 
 
 # %% tags=["demo"]
-controls = widgets.interact(
+controls = interact(
     play_respell,
     letter=widgets.Dropdown(options=list(data.CAPITALS_AND_DIGITS), value="G"),
     row=widgets.IntSlider(1, min=0, max=3, continuous_update=False),
@@ -792,7 +794,7 @@ def measured(model, x, depth=None):
             q, k, _ = model.quantiser(z) if depth is None else model.quantiser(z, depth)
             missing += F.mse_loss(model.draw(q), part, reduction="sum").item() / x.numel() / VARIANCE
             spelled.append(k)
-    use = torch.unique(torch.cat(spelled), dim=0, return_counts=True)[1].double()
+    use = torch.unique(torch.cat(spelled), dim=0, return_counts=True)[1].cpu().double()
     return missing, torch.special.entr(use / use.sum()).sum().item() / math.log(2)
 
 
@@ -869,7 +871,7 @@ def play_depth(letter, stages):
 
 
 # %% tags=["demo"]
-more = widgets.interact(
+more = interact(
     play_depth,
     letter=widgets.Dropdown(options=list(data.CAPITALS_AND_DIGITS), value="R"),
     stages=widgets.IntSlider(2, min=1, max=S.stages, continuous_update=False),
@@ -965,13 +967,14 @@ def prior_loss(prior, k, y):
 
 def prior_update(prior, both, k, y):
     """One step; the loss stays on its device."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=S.bf16):
+    with genmap.autocast(device):
         loss = prior_loss(prior, k, y)
     for optimizer in both:
         optimizer.zero_grad()
-    loss.backward()
+    scaler.scale(loss).backward()
     for optimizer in both:
-        optimizer.step()
+        scaler.step(optimizer)
+    scaler.update()
     return loss.detach()
 
 

@@ -25,9 +25,11 @@ from torch.nn import functional as F
 
 import genmap
 from genmap import board, data, features, plot, progress, selfcheck, taxonomy
+from genmap.controls import interact
 
 # %%
 device = genmap.device()
+scaler = genmap.grad_scaler(device)  # idle, but for the half precision of older GPUs
 if device.type == "cpu":
     torch.set_num_threads(1)  # layers this small gain nothing from a second thread, which mostly waits
 S = genmap.settings(
@@ -46,7 +48,6 @@ S = genmap.settings(
     test=(216, 2_160, 2_160),
     sweep=(216, 432, 2_160),
     draws=(500, 20_000, 100_000),
-    bf16=(False, False, True),
 )
 torch.manual_seed(26)
 print(f"{genmap.setting()} on {device}")
@@ -326,17 +327,26 @@ def batches(steps, size, generator, title):
         yield step, torch.randint(len(x_train), (size,), generator=generator).to(device)
 
 
+def descend(loss, *optimizers):
+    """One step of each optimizer down the loss."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    for optimizer in optimizers:
+        scaler.step(optimizer)
+    scaler.update()
+
+
+# %%
 def train_dvae(dvae, steps, size, seed=0):
     """Trains in place: from temperature 1 down to 0.3, evenly in its logarithm."""
     optimizer = torch.optim.AdamW(dvae.parameters(), 4e-3, betas=(0.9, 0.99), weight_decay=0.0)
     rate, curve = warm_cosine(optimizer, steps), progress.Curve("dVAE")
     for step, i in batches(steps, size, torch.Generator().manual_seed(seed), "dVAE"):
         dvae.tau = 0.3 ** min(1, 1.25 * step / steps)
-        with torch.autocast(device.type, torch.bfloat16, enabled=S.bf16):
+        with genmap.autocast(device):
             loss = dvae.loss(x_train[i])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(loss, optimizer)
         rate.step()
         curve.add(step, loss.detach())
     curve.close()
@@ -470,7 +480,8 @@ def patch_discriminator(C=16):
 
 def adaptive_weight(rec, adversarial, W, delta=1e-4):
     """lambda: ratio of the two gradients' lengths at W (Esser et al. 2020, equation 7), a number."""
-    a, b = (torch.autograd.grad(loss, W, retain_graph=True)[0].norm() for loss in (rec, adversarial))
+    pulls = (torch.autograd.grad(scaler.scale(loss), W, retain_graph=True)[0] for loss in (rec, adversarial))
+    a, b = (pull.norm() / scaler.get_scale() for pull in pulls)
     return (a / (b + delta)).clamp(max=1e4).detach()
 
 
@@ -482,16 +493,14 @@ def hinge(real, fake):
 # %%
 def tokenizer_step(model, critic, optimizers, x, adversarial, strength=0.5):
     """One step of the VQGAN and, if `adversarial`, of its discriminator; L1 distance, on the device."""
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=S.bf16):
+    with genmap.autocast(x.device):
         painted, commitment = model(x)
         rec = (painted - x).abs().mean()
         loss = rec + 0.25 * commitment
         if adversarial:
             fooled = -critic(painted).mean()
             loss = loss + strength * adaptive_weight(rec, fooled, model.decode[-2].weight) * fooled
-    optimizers[0].zero_grad()
-    loss.backward()
-    optimizers[0].step()
+    descend(loss, optimizers[0])
     if adversarial:
         loss_d = hinge(critic(x), critic(painted.detach().float()))
         optimizers[1].zero_grad()
@@ -698,13 +707,9 @@ def optimizers_of(net, rate=0.02, other=3e-3):
 def prior_step(net, loss_of, optimizers, codes, words):
     """One step on codes (B, 16) and words (B, 5), of which a tenth are dropped; the loss, on the device."""
     dropped = torch.rand(len(words), 1, device=words.device) < 0.1
-    with torch.autocast(codes.device.type, torch.bfloat16, enabled=S.bf16):
+    with genmap.autocast(codes.device):
         loss = loss_of(net, codes, torch.where(dropped, 0, words))
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()
+    descend(loss, *optimizers)
     return loss.detach()
 
 
@@ -1059,7 +1064,7 @@ sliders = {
     "guidance": widgets.FloatSlider(2.0, min=0.0, max=8.0, step=0.5, continuous_update=False),
     "temperature": widgets.FloatSlider(1.0, min=0.1, max=2.0, step=0.1, continuous_update=False),
 }
-controls = widgets.interact(draw, **menus, **sliders)
+controls = interact(draw, **menus, **sliders)
 
 # %% tags=["demo"]
 fig, axes = plot.figure(5, 1, height=0.85)

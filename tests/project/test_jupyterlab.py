@@ -27,7 +27,7 @@ FIGURE = ".jp-OutputArea .jupyter-widgets img"
 def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course folder, the current one, with the first lesson up to its sliders; its cells compute little."""
     notebook = nbformat.read(COURSE.lesson(FIRST), 4)
-    last = next(n for n, cell in enumerate(notebook.cells) if "widgets.interact(" in cell.source)
+    last = next(n for n, cell in enumerate(notebook.cells) if "= interact(" in cell.source)
     del notebook.cells[last + 1 :]
     (tmp_path / "lessons" / FIRST).mkdir(parents=True)
     nbformat.write(notebook, tmp_path / "lessons" / FIRST / f"{FIRST}.ipynb")

@@ -65,11 +65,10 @@ def test_the_file_names_lessons_of_the_map():
 
 def test_a_recorded_row_is_shown_in_place_of_the_published_one():
     board.record("10_vae", "a VAE", data="glyphs 16", class_accuracy=torch.tensor(0.875))
-    lines = str(board.table()).splitlines()
-    assert len(lines) == 3
-    assert "0.875 (≥ 0.5)" in lines[1]
-    assert "glyphs 16" in lines[1]
-    assert "0.9" in lines[2]
+    glyphs, digits = (part.splitlines() for part in str(board.table()).split("\n\n"))
+    assert "glyphs 16" in glyphs[0] and "0.875 (≥ 0.5)" in glyphs[2]
+    assert "digits 8x8" in digits[0] and "0.9" in digits[2]
+    assert len(glyphs) == len(digits) == 3
     assert "digits 8x8" not in str(board.table("glyphs 16"))
 
 
@@ -137,8 +136,8 @@ def test_the_table_says_what_misses_its_target():
     table = Table([row(class_accuracy=0.4, nats=-1234.5), row(model="b")], [target(limit=0.5)])
     assert "0.4 (not ≥ 0.5)" in str(table)
     assert "-1230" in str(table)
-    assert "–" in str(table).splitlines()[2], "no nats were measured of the second"
-    assert str(table).splitlines()[1].endswith("quick, 2 CPU cores")
+    assert "–" in str(table).splitlines()[3], "no nats were measured of the second"
+    assert str(table).splitlines()[0] == "glyphs 16 (quick, 2 CPU cores)"
     assert "KDE" not in str(table)
 
 
@@ -147,7 +146,22 @@ def test_the_table_is_html_in_a_notebook():
     page = table._repr_html_()
     assert "a &lt; b &amp; c" in page
     assert page.count("<tr") == 3
-    assert page.count("bold") == 1, "this session's row"
+    assert page.count("font-weight: bold") == 1, "this session's row"
+    assert f'title="{METRICS["class_accuracy"].meaning}"' in page, "what a column measures"
+
+
+def test_no_column_is_empty_and_what_few_rows_have_stands_together():
+    rows = [row(model="a", nats=-3.0, parameters=7), row(model="b"), row(model="c", kid=0.5)]
+    (part,) = Table(rows, [target(metric="kid", model="c", limit=0.7)]).parts
+    assert part.header == ["lesson", "model", "class accuracy", "parameters", "also"]
+    assert [line[-1] for line in part.lines] == ["nats per example -3", "", "KID 0.5 (≤ 0.7)"]
+    assert [line[-2] for line in part.lines] == ["7", "–", "–"]
+
+
+def test_what_was_measured_elsewhere_is_told_apart():
+    rows = [row(), Row(**{**ROW, "model": "b", "setting": "full", "machine": "T4"}, figures={}, here=True)]
+    (part,) = Table(rows, []).parts
+    assert part.measured == "quick, 2 CPU cores; bold: full, T4"
 
 
 def many(n: int) -> list[Row]:
