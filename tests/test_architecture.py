@@ -18,7 +18,7 @@ FLOORS = {
     "autograde": (
         ("errors", "atomic_write", "cells", "notebooks", "course"),
         ("sandbox",),
-        ("judging", "checks", "relations"),
+        ("judging", "checks", "relations", "training"),
         ("pages",),
         ("grading",),
         ("authoring", "report"),

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.special import logsumexp
 
 from autograde.checks import array, entries, from_tensor, gradient, number, parts, string
 from genmap import taxonomy
+from genmap.taxonomy import ranking
 
 SINGLE = {"rel": 1e-4, "abs": 2e-5}  # what float32 may lose where digits are not the point
 
@@ -717,13 +719,26 @@ def advised(student, text):
     return entries(student.choose(text))
 
 
-def check(advice, task, training):
-    """The advice is what the map has for this task, with this training."""
+def check_picks(picks, task, is_open, retired):
+    """The picks are what stands first by the criteria among what the map lists for a task, in their order."""
+    row = ATLAS.tasks[task]
+    listed, board = (row.open, row.open_board) if is_open else (row.hosted, row.hosted_board)
+    places = {
+        name: ranking.place(ATLAS, ATLAS.models[name], board, is_open)
+        for name in listed
+        if not ATLAS.models[name].retired and name not in retired
+    }
+    picks = list(picks)
+    assert set(picks) <= set(places) and len(set(picks)) == len(picks) == min(3, len(places))
+    assert [places[name] for name in picks] == sorted(places.values())[: len(picks)]
+
+
+def check(advice, task, training, retired=()):
+    """The advice is what the map has for this task, by the criteria, with this training."""
     row, budget = ATLAS.tasks[task], entries(advice["budget"])
     assert advice["family"] == row.family
-    ranks = [row.open.index(model) for model in advice["open"]]
-    assert len(ranks) == 3 and ranks == sorted(set(ranks))
-    assert list(advice["hosted"]) == list(row.hosted[:3])
+    check_picks(advice["open"], task, True, retired)
+    check_picks(advice["hosted"], task, False, retired)
     assert len(string(advice["failure"]).split()) >= 5
     assert budget["training"] == training and 0 < number(budget["seconds"]) <= 3_600
     assert training != "fine-tune" or number(budget["gpu_hours"]) <= 1_000
@@ -731,10 +746,10 @@ def check(advice, task, training):
     return number(budget["gpu_hours"]), number(budget["seconds"])
 
 
-def trained(task):
-    """How a model for this task is trained on own data."""
-    open_weights = [ATLAS.models[model].openness == "open weights" for model in ATLAS.tasks[task].open[:3]]
-    return "fine-tune" if any(open_weights) else "from scratch"
+def trained(task, retired=()):
+    """How a model for this task is trained on own data, where these are retired."""
+    alive = [ATLAS.models[name] for name in ATLAS.tasks[task].open if name not in retired]
+    return "fine-tune" if any(model.openness == "open weights" for model in alive[:3]) else "from scratch"
 
 
 def unwrapped(text):
@@ -744,8 +759,8 @@ def unwrapped(text):
 @pytest.mark.exercise("choose", weight=1)
 def test_domains(student, rng):
     """A brief that names a domain and no need, or denies the needs that it names, gets the map's family and
-    models for that domain, in their order, and no training. Words that only contain a domain's word name no
-    domain."""
+    the models that stand first by the criteria for that domain, in their order, and no training. Words that
+    only contain a domain's word name no domain."""
     failures = {}
     for word, task in TASKS.items():
         denied = rng.permutation(list(DENIED))[: rng.integers(1, 4)]
@@ -756,18 +771,53 @@ def test_domains(student, rng):
         assert not one & other  # two families do not fail in the same way
 
 
-@pytest.mark.exercise("choose", weight=6)
+RETIRE = """def retire(names, month):
+    from genmap import taxonomy
+    for name in names:
+        object.__setattr__(taxonomy.load().models[name], "retired", month)"""
+
+
+@contextmanager
+def retired(student, rng, *tasks):
+    """While it lasts one open and one hosted model of each task are retired on the learner's side, though the
+    tasks still list them; their ids.
+    """
+    place, retire = int(rng.integers(3)), student.define(RETIRE)
+    rows = [ATLAS.tasks[task] for task in tasks]
+    names = [name for row in rows for ids in (row.open, row.hosted) for name in ids[place : place + 1]]
+    try:
+        retire(names, "2026-12")
+        yield names
+    finally:
+        retire(names, "")
+
+
+@pytest.mark.exercise("choose", weight=1)
+def test_retired(student, rng):
+    """When a model is retired after the map was last changed, so that its task still lists it, the chooser no
+    longer names it: the next one moves up, and the rest keeps its order."""
+    for word in rng.permutation(list(TASKS))[:6]:
+        with retired(student, rng, TASKS[word]) as names:
+            check(advised(student, brief(rng, word)), TASKS[word], "none", names)
+        check(advised(student, brief(rng, word)), TASKS[word], "none")
+
+
+@pytest.mark.exercise("choose", weight=7)
 def test_likelihood(student, rng):
     """Where a likelihood is needed the family computes p(x) and so do the open models, whatever the domain
-    and whatever else is needed: no GAN, no score. The other rules hold on."""
-    for word in (*rng.choice(list(TASKS), 4, replace=False), "face", "picture"):
-        for own in (True, False):
-            others = [OWN, SPEED] if own else []
-            advice = advised(student, brief(rng, word, LIKELIHOOD, *others, denied=[] if own else ["own"]))
-            check(advice, "density-estimation", trained("density-estimation") if own else "none")
-            assert advice["failure"] != advised(student, brief(rng, word))["failure"]
-            assert ATLAS.families[advice["family"]].density == "tractable"
-            assert all(ATLAS.models[model].density == "tractable" for model in advice["open"])
+    and whatever else is needed: no GAN, no score. The other rules hold on, also that on what is retired."""
+    task = "density-estimation"
+    words = (*rng.choice(list(TASKS), 4, replace=False), "face", "picture")
+    for word, own in itertools.product(words, (True, False)):
+        others, denied = ([OWN, SPEED], []) if own else ([], ["own"])
+        with retired(student, rng, task, TASKS[word]) as names:
+            advice = advised(student, brief(rng, word, LIKELIHOOD, *others, denied=denied))
+            without = advised(student, brief(rng, word))
+        check(advice, task, trained(task, names) if own else "none", names)
+        check(without, TASKS[word], "none", names)
+        assert advice["failure"] != without["failure"]
+        assert ATLAS.families[advice["family"]].density == "tractable"
+        assert all(ATLAS.models[model].density == "tractable" for model in advice["open"])
 
 
 @pytest.mark.exercise("choose", weight=1)

@@ -1,35 +1,27 @@
 """The map: families, models, tasks, terms and lessons of data/map.toml, as data, figures and tables.
 
-schema.py has the records, facts.py the map itself; tables.py, figures.py and history.py show it. These are
-imported when they are asked for: the map takes 30 ms, matplotlib a second.
+works.py and schema.py have the records, facts.py the map itself; ranking.py says which model stands before
+which, age.py what is old. tables.py, figures.py and history.py show it. These are imported when they are
+asked for: the map takes 30 ms, matplotlib a second.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genmap.taxonomy.schema import (
-    UNDISCLOSED,
-    Atlas,
-    Bucket,
-    Family,
-    Lesson,
-    Model,
-    Shape,
-    Task,
-    Term,
-    Work,
-    parse,
-)
+from genmap.taxonomy.schema import Atlas, Board, Bucket, Lesson, Shape, Task, Term, parse
+from genmap.taxonomy.works import PERMITS, UNDISCLOSED, Family, Model, Work
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from genmap.taxonomy.tables import Table
+    from genmap.taxonomy.cells import Table
 
 __all__ = [
+    "PERMITS",
     "UNDISCLOSED",
     "Atlas",
+    "Board",
     "Bucket",
     "Family",
     "Lesson",

@@ -13,7 +13,7 @@ from genmap import plot
 from genmap.taxonomy.drawing import BUCKETS, canvas, text_width
 from genmap.taxonomy.facts import ATLAS
 from genmap.taxonomy.history import timeline
-from genmap.taxonomy.schema import Family
+from genmap.taxonomy.works import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,12 +60,17 @@ def _edge(ax: Axes, start: tuple[float, float], end: tuple[float, float], **look
 
 
 def _rows() -> dict[str, list[Family]]:
-    """The families under each leaf; those of two views last, next to the leaf below."""
+    """The families under each leaf; those of two views next to the side where the other leaf is."""
     families = ATLAS.families.values()
     return {
-        leaf: sorted((f for f in families if BRANCH_OF[f.bucket] == leaf), key=lambda f: f.also > 0)
-        for leaf in BRANCHES
+        leaf: sorted((f for f in families if BRANCH_OF[f.bucket] == leaf), key=_side) for leaf in BRANCHES
     }
+
+
+def _side(family: Family) -> int:
+    """Where the leaf of a family's other view is: -1 above its own, 1 below, 0 where there is none."""
+    own, other = (list(BRANCHES).index(BRANCH_OF[b]) for b in (family.bucket, family.also or family.bucket))
+    return (other > own) - (other < own)
 
 
 def figure(lit: str | None = None) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from genmap import plot
 from genmap.taxonomy.drawing import BUCKETS, canvas, text_width
 from genmap.taxonomy.facts import ATLAS
-from genmap.taxonomy.schema import Model
+from genmap.taxonomy.works import Model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,12 +93,14 @@ def _lane(ax: Axes, name: str, y: float, height: float, shaded: bool) -> None:
 
 
 def _landmark(ax: Axes, model: Model, y: float, flipped: bool) -> None:
-    """A model's dot, in its bucket's colour, hollow where that is undisclosed, and its name."""
+    """A model's name and dot: its bucket's colour, hollow where undisclosed, crossed where retired."""
     x = _x(model.date)
     colour = BUCKETS[model.bucket]
     hollow = not model.bucket and model.family != "none"
     ax.plot(x, y, "o", markersize=5.5, markeredgecolor=colour, markeredgewidth=1.3, zorder=3,
             markerfacecolor="white" if hollow else colour)  # fmt: skip
+    if model.retired:
+        ax.plot(x, y, "x", markersize=8, markeredgecolor=plot.INK, markeredgewidth=1, zorder=3)
     ax.text(x + (-0.09 if flipped else 0.09), y, model.name, fontsize=9, va="center_baseline",
             ha="right" if flipped else "left", zorder=4)  # fmt: skip
 
@@ -115,7 +117,8 @@ def _key(ax: Axes, y: float) -> None:
     """What the colours of the dots mean."""
     x = 0.12
     names = {bucket.id: bucket.name for bucket in ATLAS.buckets.values()}
-    for bucket, name in {**names, 0: "a part, which generates nothing alone; hollow: undisclosed"}.items():
+    names[0] = "a part, which generates nothing alone; hollow: undisclosed; crossed: retired"
+    for bucket, name in names.items():
         ax.plot(x, y, "o", markersize=5.5, color=BUCKETS[bucket])
         ax.text(x + 0.1, y, name, fontsize=9, va="center_baseline")
         x += text_width(name, 9) + 0.3

@@ -1,4 +1,4 @@
-"""The map's records: families, models, shapes, tasks, terms, buckets and lessons, read from TOML tables."""
+"""The map's other records: shapes, tasks, boards, terms, buckets, lessons; and all read from TOML."""
 
 from __future__ import annotations
 
@@ -7,113 +7,12 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-UNDISCLOSED = "undisclosed"
+from genmap.taxonomy.works import UNDISCLOSED, Family, Model
+
 LIKE_FAMILY = (  # what a model takes from its family
     "bucket", "density", "sampling", "represents", "conditioning", "evaluation", "failure",
     "strengths", "weaknesses", "uses", "shape",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """What a family and a model have in common.
-
-    id: its key on the map.
-    name: as it is written.
-    date: "YYYY-MM", the first public version, or "YYYY" where no month is known.
-    authors: of the paper or the maker's report.
-    title: of the paper or the maker's report.
-    arxiv: the paper's id there, or "".
-    source: address of the maker's report, where there is no paper on arXiv.
-    bucket: 1 to 5; 0 where it is undisclosed, or where the thing generates nothing by itself.
-    density: "tractable", "approximate", "none" or "score".
-    sampling: "one-shot", "iterative" or "serial".
-    represents: what is modelled.
-    conditioning: what conditions it.
-    evaluation: how it is measured.
-    failure: how that measure fails.
-    strengths: what it is good at.
-    weaknesses: what it is bad at.
-    uses: what it is used for.
-    shape: id of an inference shape.
-    note: what else there is to say, such as where the paper and the usual story disagree, or "".
-    """
-
-    id: str
-    name: str
-    date: str
-    authors: str
-    title: str
-    arxiv: str = ""
-    source: str = ""
-    bucket: int
-    density: str
-    sampling: str
-    represents: str
-    conditioning: str
-    evaluation: str
-    failure: str
-    strengths: tuple[str, ...]
-    weaknesses: tuple[str, ...]
-    uses: tuple[str, ...]
-    shape: str
-    note: str = ""
-
-    @property
-    def year(self) -> int:
-        """The year of the first public version."""
-        return int(self.date[:4])
-
-    @property
-    def link(self) -> str:
-        """The address of the paper or of the maker's report."""
-        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else self.source
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family(Work):
-    """A family of generative models.
-
-    It has the fields of `Work`, and these:
-
-    also: the bucket of the other view of it, 0 where there is one view.
-    lessons: ids of the lessons about it.
-    examples: ids of models.
-    """
-
-    also: int = 0
-    lessons: tuple[str, ...]
-    examples: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model(Work):
-    """A model, a product, or a part of one; what it does not say of itself it has from its family.
-
-    It has the fields of `Work`, and these:
-
-    family: an id; "undisclosed" where the maker says nothing; "none" for a part that does not generate.
-    lane: its line of the timeline.
-    backbone: what network it is built on.
-    openness: "open weights", "code", "hosted", "withdrawn" (once hosted) or "paper only".
-    licence: of its code or weights, or "".
-    lesson: id of its lesson, or "".
-    served: whether it is open, and also offered as a service.
-    landmark: whether it stands on the timeline.
-    cost: what one sample costs, where that differs from the shape's equation.
-    usual: what is often said of it, where the paper or the maker says otherwise (in `note`).
-    """
-
-    family: str
-    lane: str
-    backbone: str
-    openness: str
-    licence: str = ""
-    lesson: str = ""
-    served: bool = False
-    landmark: bool = False
-    cost: str = ""
-    usual: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +39,15 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task, the family to take for it (as of 2026), ranked open and hosted models, and how it fails.
+    """A task, the family to take for it, ranked open and hosted models, and how it fails.
 
     id: its key on the map.
     name: as it is written.
     family: id of the family to take.
-    open: ids of open models, the best first.
-    hosted: ids of hosted models, the best first.
+    open: ids of open models, ranked as `ranking.ranked` says.
+    hosted: ids of hosted models, ranked likewise.
+    open_board: id of the public board that the open ones are ranked by, or "".
+    hosted_board: id of the public board that the hosted ones are ranked by, or "".
     hosted_note: what to do where fewer than three hosted models are known.
     why: why this family.
     failure: how it fails.
@@ -157,9 +58,31 @@ class Task:
     family: str
     open: tuple[str, ...]
     hosted: tuple[str, ...]
+    open_board: str = ""
+    hosted_board: str = ""
     hosted_note: str = ""
     why: str
     failure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A public board that compares models, as it stood in one month.
+
+    id: its key on the map.
+    name: as it is written.
+    source: its address.
+    seen: "YYYY-MM", the state that the scores are of.
+    how: what it measures.
+    scores: of models of the map, by id; the highest is best.
+    """
+
+    id: str
+    name: str
+    source: str
+    seen: str
+    how: str
+    scores: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +145,7 @@ class Atlas:
     models: the models, the products and the parts of one.
     shapes: the inference shapes.
     tasks: the tasks.
+    boards: the public boards that models are ranked by.
     terms: the terms.
     buckets: the working buckets, by number.
     lessons: the lessons.
@@ -231,19 +155,20 @@ class Atlas:
     models: Mapping[str, Model]
     shapes: Mapping[str, Shape]
     tasks: Mapping[str, Task]
+    boards: Mapping[str, Board]
     terms: Mapping[str, Term]
     buckets: Mapping[int, Bucket]
     lessons: Mapping[str, Lesson]
 
 
-Kind = TypeVar("Kind", Family, Model, Shape, Task, Term, Bucket, Lesson)
+Kind = TypeVar("Kind", Family, Model, Shape, Task, Board, Term, Bucket, Lesson)
 
 
 def parse(facts: Mapping[str, list[dict[str, Any]]]) -> Atlas:
     """Return the atlas of these tables.
 
-    facts: the rows of each table of data/map.toml: "family", "model", "shape", "task", "term", "bucket" and
-        "lesson".
+    facts: the rows of each table of data/map.toml: "family", "model", "shape", "task", "board", "term",
+        "bucket" and "lesson".
 
     Raises ValueError for a bad id or field.
     """
@@ -254,6 +179,7 @@ def parse(facts: Mapping[str, list[dict[str, Any]]]) -> Atlas:
         models=_entries(Model, rows),
         shapes=_entries(Shape, facts["shape"]),
         tasks=_entries(Task, facts["task"]),
+        boards=_entries(Board, facts["board"]),
         terms=_entries(Term, facts["term"]),
         buckets=_entries(Bucket, facts["bucket"]),
         lessons=_entries(Lesson, facts["lesson"]),
@@ -280,11 +206,16 @@ def _entries(kind: type[Kind], rows: list[dict[str, Any]]) -> Mapping[Any, Kind]
             raise ValueError(f"map.toml: {kind.__name__} {row.get('id')}: unknown field {min(unknown)}")
         if row["id"] in entries:
             raise ValueError(f"map.toml: {kind.__name__} {row['id']}: the id is used twice")
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
-        }
+        values: dict[str, Any] = {key: _frozen(value) for key, value in row.items()}
         try:
             entries[row["id"]] = kind(**values)
         except TypeError as error:  # a field is missing, and it says which
             raise ValueError(f"map.toml: {kind.__name__} {row['id']}: {error}") from None
     return MappingProxyType(entries)
+
+
+def _frozen(value: Any) -> Any:
+    """A value of TOML that cannot be changed."""
+    if isinstance(value, dict):
+        return MappingProxyType(value)
+    return tuple(value) if isinstance(value, list) else value

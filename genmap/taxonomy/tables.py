@@ -1,15 +1,25 @@
-"""The map as tables, Markdown in a notebook; `python -m genmap.taxonomy.tables` renews README's list."""
+"""The map as tables, Markdown in a notebook.
+
+`python -m genmap.taxonomy.tables` renews README's list; with `--stale 6` it lists what nobody has looked at
+for six months.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from calendar import month_abbr
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import TypeVar
 
+from genmap.taxonomy.age import stale
+from genmap.taxonomy.cells import Table
 from genmap.taxonomy.facts import ATLAS
-from genmap.taxonomy.schema import Family, Model, Work
+from genmap.taxonomy.readme import BEGIN, END, lessons, renew, renewed
+from genmap.taxonomy.works import Family, Model, Work
+
+__all__ = ["BEGIN", "END", "TABLES", "Table", "lessons", "main", "renewed", "table"]
 
 EXPLICIT = {
     "tractable": "yes, exactly",
@@ -17,36 +27,6 @@ EXPLICIT = {
     "score": "no: its gradient, or a velocity; a density only by solving an ODE",
     "none": "no",
 }
-BEGIN = "<!-- lessons: begin (python -m genmap.taxonomy.tables) -->"  # in README, above its list
-END = "<!-- lessons: end -->"  # in README, below it
-
-
-class Table(NamedTuple):
-    """Columns and rows of text; a notebook shows it as Markdown, a terminal as plain text.
-
-    columns: their titles.
-    rows: a cell for each column.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def markdown(self) -> str:
-        """Return the table in Markdown; formulas stay in dollar signs."""
-        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
-
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
-
-    def __repr__(self) -> str:
-        """Return one paragraph a row, its first cell above the others."""
-        rest = self.columns[1:]
-        return "\n\n".join(
-            "\n".join([row[0], *(f"  {name}: {cell}" for name, cell in zip(rest, row[1:], strict=True))])
-            for row in self.rows
-        )
-
 
 Entry = TypeVar("Entry")
 
@@ -70,10 +50,22 @@ def _family(work: Work) -> str:
     return ATLAS.families[name].name if name in ATLAS.families else name
 
 
-def _when(work: Work) -> str:
-    """The month and year of a work, on one line; the year alone where no month is known."""
-    year, _, month = work.date.partition("-")
+def _when(day: str) -> str:
+    """A month and its year, on one line; the year alone, or the word, where no month is known."""
+    year, _, month = day.partition("-")
     return f"{month_abbr[int(month)]}\N{NO-BREAK SPACE}{year}" if month else year
+
+
+def _picks(ids: tuple[str, ...], board: str, is_open: bool) -> str:
+    """Models by name, each with what it is ranked by: what its licence permits, its score, its GPUs."""
+    scores = ATLAS.boards[board].scores if board else {}
+    named = []
+    for model in (ATLAS.models[name] for name in ids):
+        marks = [model.permits] if is_open else []
+        marks += [str(scores[model.id])] if model.id in scores else []
+        marks += [f"{model.gpus} GPUs"] if is_open and model.gpus > 1 else []
+        named.append(f"{model.name} ({', '.join(marks)})" if marks else model.name)
+    return ", ".join(named)
 
 
 def triage(*ids: str) -> Table:
@@ -123,15 +115,23 @@ def models(*ids: str) -> Table:
     rows = (
         (
             f"**{work.name}**",
-            _when(work),
+            _when(work.date),
             _family(work),
             work.backbone if isinstance(work, Model) else "",
-            work.openness if isinstance(work, Model) else "",
+            _openness(work),
             f"[{work.title}]({work.link})" + (f". {work.note}" if work.note else ""),
+            _when(work.checked) if isinstance(work, Model) else "",
         )
         for work in _works(ids)
     )
-    return Table(("", "first public", "family", "backbone", "openness", "evidence"), tuple(rows))
+    return Table(("", "first public", "family", "backbone", "openness", "evidence", "as of"), tuple(rows))
+
+
+def _openness(work: Work) -> str:
+    """How open a model is, and since when it is retired."""
+    if not isinstance(work, Model):
+        return ""
+    return work.openness + (f", retired: {_when(work.retired)}" if work.retired else "")
 
 
 def dates(*ids: str) -> Table:
@@ -140,12 +140,12 @@ def dates(*ids: str) -> Table:
     ids: of models; only those with a usual story that is wrong are shown.
     """
     works = [m for m in ATLAS.models.values() if m.usual and (not ids or m.id in ids)]
-    rows = ((f"**{m.name}**", m.usual, _when(m), f"[{m.title}]({m.link}). {m.note}") for m in works)
+    rows = ((f"**{m.name}**", m.usual, _when(m.date), f"[{m.title}]({m.link}). {m.note}") for m in works)
     return Table(("", "often said", "first public", "the paper or the maker"), tuple(rows))
 
 
 def tasks(*ids: str) -> Table:
-    """Which family for which task, as of 2026, with ranked open and hosted models.
+    """Which family for which task, with open and hosted models ranked as `ranking.place` says.
 
     ids: of tasks; by default all.
 
@@ -156,17 +156,35 @@ def tasks(*ids: str) -> Table:
             f"**{task.name}**",
             ATLAS.families[task.family].name,
             task.why,
-            ", ".join(ATLAS.models[i].name for i in task.open),
-            ". ".join(filter(None, (", ".join(ATLAS.models[i].name for i in task.hosted), task.hosted_note))),
+            _picks(task.open, task.open_board, is_open=True),
+            ". ".join(
+                filter(None, (_picks(task.hosted, task.hosted_board, is_open=False), task.hosted_note))
+            ),
             task.failure,
+            _when(min(ATLAS.models[name].checked for name in (*task.open, *task.hosted))),
         )
         for task in _chosen(ATLAS.tasks, ids)
     )
-    return Table(("task", "family", "why", "open models", "hosted models", "how it fails"), tuple(rows))
+    columns = ("task", "family", "why", "open models", "hosted models", "how it fails", "as of")
+    return Table(columns, tuple(rows))
+
+
+def boards(*ids: str) -> Table:
+    """The public boards that the tasks' models are ranked by, and the month that the scores are of.
+
+    ids: of boards; by default all.
+
+    Raises ValueError for an id that the map lacks.
+    """
+    rows = (
+        (f"[{board.name}]({board.source})", board.how, _when(board.seen), f"{len(board.scores)}")
+        for board in _chosen(ATLAS.boards, ids)
+    )
+    return Table(("board", "what it measures", "as of", "models of the map on it"), tuple(rows))
 
 
 def shapes(*ids: str) -> Table:
-    """The five inference shapes: the seconds that one sample takes, as an equation.
+    """The inference shapes: the seconds that one sample takes, as an equation.
 
     ids: of shapes; by default all.
 
@@ -222,6 +240,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "models": models,
     "dates": dates,
     "tasks": tasks,
+    "boards": boards,
     "shapes": shapes,
     "terms": terms,
     "buckets": buckets,
@@ -241,55 +260,22 @@ def table(name: str, *ids: str) -> Table:
     return TABLES[name](*ids)
 
 
-def lessons(there: Iterable[str]) -> str:
-    """Return README's list: a table of the lessons that are there (ids), and the planned ones by part.
+def main(arguments: Sequence[str] = ()) -> int:
+    """Renew README.md in this folder and say whether it changed; or list what is stale.
 
-    there: the ids of the lessons that are there.
+    arguments: "--stale" and a number of months, or nothing.
     """
-    every = ATLAS.lessons.values()
-    ready = set(there)
-    rows = (
-        (f"[{x.id[:2]} · {x.title}](lessons/{x.id}/{x.id}.ipynb)", x.builds, x.on, x.exercises)
-        for x in every
-        if x.id in ready
+    parser = argparse.ArgumentParser(prog="python -m genmap.taxonomy.tables", description="The map's tables.")
+    parser.add_argument(
+        "--stale", type=int, metavar="MONTHS", help="list what was last looked up so long ago"
     )
-    planned: dict[str, list[str]] = {}
-    for lesson in every:
-        if lesson.id not in ready:
-            planned.setdefault(lesson.part, []).append(f"{lesson.id[:2]} {lesson.title}")
-    done = Table(("lesson", "you build", "on", "exercises"), tuple(rows))
-    table = Table(("part", "planned"), tuple((part, " · ".join(titles)) for part, titles in planned.items()))
-    said = f"The whole course has {len(every)} lessons. Still to come:"
-    return f"{done.markdown()}\n\n{said}\n\n{table.markdown()}"
-
-
-def renewed(readme: str, there: Iterable[str]) -> str:
-    """Return README's text with the list of lessons renewed.
-
-    readme: its text.
-    there: the ids of the lessons that are there.
-
-    Raises ValueError where a mark is missing.
-    """
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README.md: the list of lessons stands between {BEGIN} and {END}; put both back")
-    return f"{head}{BEGIN}\n\n{lessons(there)}\n\n{END}{tail}"
-
-
-def main() -> int:
-    """Renew README.md in this folder; say whether it changed."""
-    readme = Path("README.md")
-    if not readme.exists():
-        print("README.md is not here: run this in the course's own folder.", file=sys.stderr)
-        return 2
-    text = readme.read_text(encoding="utf-8")
-    new = renewed(text, (path.stem for path in Path("solutions").glob("*/*.py")))
-    readme.write_text(new, encoding="utf-8")
-    print("README.md is current." if new == text else "README.md: the list of lessons is renewed.")
+    months = parser.parse_args(arguments).stale
+    if months is None:
+        return renew()
+    old = stale(ATLAS, months, date.today())
+    print("\n".join(old) or f"Everything was looked up less than {months} months ago.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1027,6 +1027,12 @@ plt.show()
 # Abbeel, 2020) was derived as a bound on $\log p(x)$, which puts it beside the VAE in bucket 2. Trained as
 # everybody trains it, it is a score model in disguise, and a cousin of flow matching in bucket 4. Lessons 19
 # to 23 use one notation for both.
+#
+# **Text is not tied to one order, nor pictures to one family.** *Masked diffusion* fills gaps of a text, many
+# at once, and refutes that text must be written word by word (Austin and others, 2021; Nie and others, 2025).
+# And one network can do both: write words by the next token, and draw what stands between them by diffusion
+# (Zhou and others, 2024), or draw a film or a playable world frame by frame, each frame by a few steps of
+# diffusion (Chen and others, 2024). Lessons 26 and 31 build these two.
 
 # %% [markdown]
 # ## 12 · How it came about
@@ -1044,7 +1050,8 @@ plt.show()
 # map has more models than this.) And look at who publishes: on the left papers with code, on the right more
 # and more products of which the maker says little. For those the map says *undisclosed* and does not guess: a
 # hollow dot is a model whose bucket its maker has not published. (That of ChatGPT's images is said to be
-# autoregressive; over what, is not said.)
+# autoregressive; over what, is not said.) A crossed dot is a system that is no longer offered as it was: some
+# products stood for little more than a year, and keep only their place here.
 #
 # Tables of this history often carry dates, and methods, that the papers do not. Where they disagree, the map
 # has what the paper or its maker says, and a note:
@@ -1086,17 +1093,36 @@ taxonomy.table("families")
 # %% [markdown]
 # ## 15 · Which family for which task?
 #
-# The table is the state of 2026 and will age; the column *why* will age more slowly. It names a family,
-# the open models to start from and the hosted ones to rent, best known first. Where nobody rents one
-# out, it says so.
+# The table names a family, the open models to start from and the hosted ones to rent. Where nobody rents one
+# out, it says so. Its last column has the month in which its oldest row was last looked up; the column *why*
+# will age more slowly than the names.
+#
+# *Ranked* means: by criteria that anybody can check, in this order.
+#
+# 1. **What the licence permits**, the strictest of code and weights (open models only): any use, before use
+#    with limits (of purpose, revenue or country), before non-commercial use, before no licence stated.
+# 2. **A public board**, where one compares them: blind votes, as a number in which more is better. It
+#    stands in parentheses. What a board does not list comes after what it lists.
+# 3. **One GPU** of 80 GB holds the weights, or the number of GPUs is said (open models only).
+# 4. **The newer** first.
+#
+# No criterion is quality for *your* task: start from the first that you may use, and compare it with the
+# second on your own data. What is no longer offered is never named.
 
 # %% tags=["demo"]
 taxonomy.table("tasks")
 
 # %% [markdown]
-# ## 16 · In production: five inference shapes
+# These are the boards, each as it stood in one month. A vote says what people like at first sight, of texts
+# that voters think of; it says little about rare wishes, and nothing about licences, speed or cost.
+
+# %% tags=["demo"]
+taxonomy.table("boards")
+
+# %% [markdown]
+# ## 16 · In production: six inference shapes
 #
-# How long does it take until a sample is there? Every family answers with one of five equations. Their
+# How long does it take until a sample is there? Every family answers with one of six equations. Their
 # letters are their own, said in the column *where*. The column *knobs* names what later lessons explain (07
 # for transformers, 20 for samplers, 24 for distillation, 25 for codes); skip it at first.
 
@@ -1120,6 +1146,7 @@ CALLS = {  # evaluations that wait for each other, for one sample
     "GAN: one pass": 1,
     "VAE: decoder of 4 levels": 4,
     "tokens: 16 codes + decoder": 16 + 1,
+    "world model: a frame in 4 steps": 4 + 1,
     "diffusion: 25 steps x guidance": 25 * 2,
     "autoregression: 64 pixels": 64,
 }
@@ -1480,12 +1507,13 @@ assert 0.4 < share < 0.6, "honest new digits must not be accused"
 # %% [markdown]
 # ### 6 · Five products (easy, 35 minutes)
 #
-# What are these, and how do you know? *ChatGPT image* (the image generation that came with GPT-4o in
-# March 2025), *Midjourney v7*, *Sora* (the report of February 2024), *Runway Gen-3* (Alpha), *ElevenLabs*
-# (its text-to-speech). Many pages on the web will tell you. Most of them guess. The course's own map has a
-# reading of all five, too; do not take its word. What counts is what the maker, or a paper by the maker, has
+# What are these, and how do you know? *ChatGPT image* (the image generation that came with GPT-4o in March
+# 2025), *Midjourney v7*, *Sora* (the report of February 2024), *Runway Gen-3* (Alpha), *ElevenLabs* (its
+# text-to-speech). Many pages on the web will tell you. Most of them guess. The course's own map has a reading
+# of all five, too; do not take its word. What counts is what the maker, or a paper by the maker, has
 # published; where it has not, the right answer is `"undisclosed"`, for the family and for the backbone. A
-# thing may be half disclosed.
+# thing may be half disclosed. Some of the five are no longer offered; what was published of them still
+# stands.
 #
 # For each product give
 #
@@ -1642,7 +1670,7 @@ assert my_triage("source").startswith("https://"), f"not an https address: {my_t
 # |---|---|---|
 # | likelihood | `likelihood`, `how probable` | whatever the domain, the task is `"density-estimation"`: a family that computes $p(x)$; never a GAN |
 # | speed | `real time` | for the domain `picture` (no other) the task is `"fast-text-to-image"`, and a sample may take 0.1 seconds at most; never autoregression over pixels, never dozens of steps; other tasks stay as they are |
-# | own data | `our own`, `my own` | the model is trained on them: `"fine-tune"` where at least one of the three open models has open weights, `"from scratch"` only where none has; without this need `"none"`: you train nothing on data of your own |
+# | own data | `our own`, `my own` | the model is trained on them: `"fine-tune"` where at least one of the open models that you name has open weights, `"from scratch"` only where none has; without this need `"none"`: you train nothing on data of your own |
 #
 # - Case does not matter. A domain's word is a whole word, with or without a plural s: *surface* names no
 #   face, *faces* does. It names its domain wherever it stands.
@@ -1651,12 +1679,16 @@ assert my_triage("source").startswith("https://"), f"not an https address: {my_t
 # - Likelihood goes before speed where both are asked for.
 # - A brief that names no domain, or two, gets a `ValueError`: better no advice than a guess.
 #
-# The rest is in the map: `ATLAS.tasks[task]` has `family`, `open` and `hosted` (ids, in the order of
-# section 15) and `failure`; `ATLAS.models[id].openness` says `"open weights"`, `"code"`, `"hosted"`,
-# `"withdrawn"` or `"paper only"`. What training and a sample may cost is yours to estimate. For the order of
-# magnitude: fine-tuning an open model by a small adapter takes from one to some ten GPU hours, training one
-# from scratch from hundreds to hundreds of thousands; a large model takes seconds for a sample, a distilled
-# one tenths of a second.
+# The rest is in the map: `ATLAS.tasks[task]` has `family`, `open` and `hosted` (ids, in the order of section
+# 15's criteria) and `failure`; `ATLAS.models[id].openness` says `"open weights"`, `"code"`, `"hosted"`,
+# `"withdrawn"` or `"paper only"`. Products end without notice: `ATLAS.models[id].retired` is `""` for what
+# still stands, else the month of its end. Ask at every call, and recommend nothing that is retired, even
+# where a task still lists it: then the next one of the list moves up, and if fewer than three stand, there
+# are fewer.
+#
+# What training and a sample may cost is yours to estimate. For the order of magnitude: fine-tuning an open
+# model by a small adapter takes from one to some ten GPU hours, training one from scratch from hundreds to
+# hundreds of thousands; a large model takes seconds for a sample, a distilled one tenths of a second.
 #
 # `write_skill` writes a Markdown file. For each word of `DOMAINS` it has a heading `## word`, and below
 # it what `choose` says to a brief that names this domain and no need: the family, the open and the
@@ -1684,10 +1716,11 @@ DOMAINS = {  # a brief's word: the task of the map
 def choose(task):
     """A recommendation for a brief (a string).
 
-    Returns a dict: family (id); open (a list of three ids, ranked), hosted (a list of at most three, ranked;
-    fewer where the map has fewer); failure (what is likely to go wrong, five words or more); budget, a dict
-    of training ("none", "fine-tune" or "from scratch"), gpu_hours of training (0 for "none"; here every
-    training from scratch takes more than every fine-tuning) and seconds for one sample (above 0).
+    Returns a dict: family (id); open and hosted (lists of ids, the first three of the map's that are not
+    retired, in its order; fewer where it has fewer); failure (what is likely to go wrong, five words or
+    more); budget, a dict of training ("none", "fine-tune" or "from scratch"), gpu_hours of training (0 for
+    "none"; here every training from scratch takes more than every fine-tuning) and seconds for one sample
+    (above 0).
     Raises ValueError if the brief does not name exactly one domain.
     """
     ### BEGIN SOLUTION
@@ -1704,13 +1737,14 @@ def choose(task):
     fast = needs("real time") and domains == ["picture"] and not likelihood
     name = "density-estimation" if likelihood else "fast-text-to-image" if fast else DOMAINS[domains[0]]
     row = ATLAS.tasks[name]
-    weights = any(ATLAS.models[model].openness == "open weights" for model in row.open[:3])
+    alive = [[model for model in ids if not ATLAS.models[model].retired] for ids in (row.open, row.hosted)]
+    weights = any(ATLAS.models[model].openness == "open weights" for model in alive[0][:3])
     training = "none" if not needs("our own", "my own") else "fine-tune" if weights else "from scratch"
     hours = {"none": 0, "fine-tune": 10, "from scratch": 1_000}[training]
     return {
         "family": row.family,
-        "open": list(row.open[:3]),
-        "hosted": list(row.hosted[:3]),
+        "open": alive[0][:3],
+        "hosted": alive[1][:3],
         "failure": row.failure,
         "budget": {"training": training, "gpu_hours": hours, "seconds": 0.05 if fast else 10.0},
     }
@@ -1802,6 +1836,13 @@ assert all(f"## {word}\n" in skill for word in [*DOMAINS, "Refusals"]), (
 # - D. P. Kingma, M. Welling. *Auto-Encoding Variational Bayes.* 2013, arXiv:1312.6114.
 # - I. Goodfellow and others. *Generative Adversarial Networks.* 2014, arXiv:1406.2661.
 # - J. Ho, A. Jain, P. Abbeel. *Denoising Diffusion Probabilistic Models.* 2020, arXiv:2006.11239.
+# - J. Austin and others. *Structured Denoising Diffusion Models in Discrete State-Spaces.* 2021,
+#   arXiv:2107.03006.
+# - S. Nie and others. *Large Language Diffusion Models.* 2025, arXiv:2502.09992.
+# - C. Zhou and others. *Transfusion: Predict the Next Token and Diffuse Images with One Multi-Modal Model.*
+#   2024, arXiv:2408.11039.
+# - B. Chen and others. *Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion.* 2024,
+#   arXiv:2407.01392.
 
 # %% tags=["demo"]
 selfcheck.run("01_map")

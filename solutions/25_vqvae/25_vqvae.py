@@ -86,8 +86,8 @@ plt.show()
 # | What conditions it? | whatever can stand before or beside the codes: here a class, in lesson 26 a caption |
 # | How is it evaluated, and how does that fail? | error at a *rate* in bits, use of the codes, then samples; errors compare only at equal rates, and a low error says nothing about how predictable the codes are |
 #
-# Van den Oord, Vinyals and Kavukcuoglu (2017) trained the first such autoencoder, the *VQ-VAE*: its latents
-# are discrete, and its encoder does not collapse onto its prior as a VAE may. Razavi, van den Oord and
+# Networks with discrete latents are older. Van den Oord, Vinyals and Kavukcuoglu (2017) trained the one that
+# the others follow, the *VQ-VAE*: its encoder does not collapse onto its prior as a VAE's may. Razavi, van den Oord and
 # Vinyals (2019) drew photographs with it; VQGAN (2020) and DALL-E (2021) put transformers on top. SoundStream
 # (Zeghidour and others, 2021) quantised sound in several rounds, each rounding what the last one left.
 # Mentzer and others (2023) threw the code book away and rounded.

@@ -1232,8 +1232,8 @@ for batch in (1, min(S.test, 256)):
 # %% [markdown]
 # Alone, guidance costs little, for the double batch fills idle units; in a full batch it doubles the work,
 # and up to that much time. A cache makes the steps short (lesson 07). What language models use to serve text
-# quickly serves these pictures, too: that is why assistants that write text and draw in one network are built
-# on codes.
+# quickly serves these pictures, too: one reason why some assistants that write and draw in one network are
+# built on codes. (Others write tokens and draw by diffusion, with the same network: lesson 01.)
 #
 # ## Exercises
 #

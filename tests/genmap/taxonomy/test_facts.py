@@ -1,13 +1,15 @@
 """data/map.toml: every field there and of its type, every reference resolved, every promised name."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import get_type_hints
 
 import pytest
 from matplotlib.mathtext import MathTextParser
 
-from genmap.taxonomy import UNDISCLOSED, Family, load
+from genmap.taxonomy import PERMITS, UNDISCLOSED, Family, load
+from genmap.taxonomy.ranking import month, ranked
 
 ATLAS = load()
 PARTS = [field.name for field in fields(ATLAS)]
@@ -29,19 +31,15 @@ Projection discriminator | IWAE | beta-VAE | Noise-contrastive estimation | BERT
 """
 
 
-def month(date: str) -> int:
-    """Months since the year 0; a year alone counts as its middle."""
-    year, number = [*date.split("-"), "6"][:2]
-    return int(year) * 12 + int(number)
-
-
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_every_field_is_there_and_of_its_type(entry):
     hints = get_type_hints(type(entry))
     for field in fields(entry):
-        value, empty = getattr(entry, field.name), field.default in ("", 0, False)
+        value, empty = getattr(entry, field.name), field.default in ("", 0, 1, False)
         if hints[field.name] == tuple[str, ...]:
             assert all(type(item) is str and item.strip() == item != "" for item in value), field.name
+        elif hints[field.name] == Mapping[str, int]:
+            assert value and all(type(number) is int for number in value.values()), field.name
         else:
             assert type(value) is hints[field.name], field.name
         if isinstance(value, str):
@@ -132,6 +130,43 @@ def test_dates_where_the_usual_story_is_wrong():
     )
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
+def test_age(model):
+    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", model.checked), "when was it last looked up?"
+    assert re.fullmatch(r"(20\d\d-(0[1-9]|1[0-2])|undated)?", model.retired)
+    assert model.openness != "withdrawn" or model.retired, "since when is it no longer offered?"
+    assert month(model.date) <= month(model.checked), "looked up before it was public"
+
+
+def test_nothing_that_is_retired_is_recommended():
+    for task in ATLAS.tasks.values():
+        retired = [name for name in (*task.open, *task.hosted) if ATLAS.models[name].retired]
+        assert not retired, f"{task.id}: {retired}"
+
+
+def test_ranked_means_ranked_by_the_criteria():
+    for task in ATLAS.tasks.values():
+        assert ranked(ATLAS, task, task.open, is_open=True) == task.open, task.id
+        assert ranked(ATLAS, task, task.hosted, is_open=False) == task.hosted, task.id
+
+
+def test_open_picks_say_what_their_licence_permits():
+    for model in (ATLAS.models[name] for task in ATLAS.tasks.values() for name in task.open):
+        assert model.permits in PERMITS, model.id
+        assert bool(model.licence) == (model.permits != "no licence stated"), model.id
+        if re.search("non-commercial|NC", model.licence):
+            assert model.permits == "non-commercial", model.id
+
+
+def test_boards_are_public_dated_and_of_models_of_the_map():
+    for board in ATLAS.boards.values():
+        assert re.fullmatch(r"https://[\w.-]+\.\w+/\S+", board.source), board.id
+        assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", board.seen), board.id
+        assert set(board.scores) <= set(ATLAS.models), board.id
+    used = {name for task in ATLAS.tasks.values() for name in (task.open_board, task.hosted_board) if name}
+    assert used == set(ATLAS.boards)
+
+
 def test_tasks_rank_what_can_be_had():
     for task in ATLAS.tasks.values():
         assert task.family in ATLAS.families, task.id
@@ -143,8 +178,8 @@ def test_tasks_rank_what_can_be_had():
         assert len(task.hosted) >= 3 or task.hosted_note, f"{task.id}: why are there so few hosted ones?"
 
 
-def test_five_inference_shapes_with_a_formula_each():
-    assert len(ATLAS.shapes) == 5
+def test_six_inference_shapes_with_a_formula_each():
+    assert len(ATLAS.shapes) == 6
     for shape in ATLAS.shapes.values():
         assert shape.cost.startswith("T = ")
         MathTextParser("path").parse(f"${shape.cost}$")

@@ -3,6 +3,7 @@
 import copy
 import tomllib
 from dataclasses import FrozenInstanceError
+from datetime import date
 from functools import cache
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from course_root import ROOT
 
 from genmap import plot, taxonomy
-from genmap.taxonomy import tables
+from genmap.taxonomy import age, ranking, tables
 
 FACTS = tomllib.loads((ROOT / "data" / "map.toml").read_text(encoding="utf-8"))
+FACTS_OPEN = next(task["open"] for task in FACTS["task"] if task["id"] == "text-to-image")
 
 
 @pytest.fixture
@@ -83,6 +85,64 @@ def test_a_table_is_whole_in_markdown_and_in_plain_text(name):
     )
     assert made._repr_markdown_() == made.markdown()
     assert all(cell in repr(made) for row in made.rows for cell in row)
+
+
+def test_picks_say_what_they_are_ranked_by():
+    (row,) = tables.tasks("text-to-video").rows
+    assert row[3].startswith("Wan 2.2 (any use, 1133), LTX-2 (with limits, 1131)")
+    assert row[4].startswith("Seedance 2.0 (1460), Veo 3.1 (1375)")
+    assert "(any use, 9 GPUs)" in tables.tasks("text").rows[0][3]
+    assert tables.TABLES["tasks"]().columns[-1] == tables.TABLES["models"]().columns[-1] == "as of"
+
+
+def test_what_is_retired_says_since_when():
+    rows = {row[0].strip("*"): row[4] for row in tables.models("sora", "sd3-turbo", "gpt").rows}
+    assert rows == {
+        "Sora": "withdrawn, retired: Sep\N{NO-BREAK SPACE}2026",
+        "SD3-Turbo": "withdrawn, retired: undated",
+        "GPT": "open weights",
+    }
+
+
+def changed(facts, **changes):
+    """The atlas, with these changes to the rows of models of these ids."""
+    for row in facts["model"]:
+        row.update(changes.get(row["id"], {}))
+    return taxonomy.parse(facts)
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({}, "qwen-image"),  # on the board before the others of any use
+        ({"retired": "2026-11"}, "hidream-o1"),
+        ({"permits": "non-commercial"}, "hidream-o1"),
+        ({"id": "other"}, "hidream-o1"),
+    ],
+)
+def test_the_criteria_decide_the_order(facts, change, first):
+    atlas = changed(facts, **{"qwen-image": change})
+    names = [change.get("id", name) if name == "qwen-image" else name for name in FACTS_OPEN]
+    assert ranking.ranked(atlas, atlas.tasks["text-to-image"], names, is_open=True)[0] == first
+
+
+def test_gpus_and_age_decide_where_licence_and_board_do_not(facts):
+    atlas = changed(facts, **{"hidream-o1": {"gpus": 2}})
+    task = atlas.tasks["text-to-image"]
+    assert ranking.ranked(atlas, task, ["hidream-o1", "z-image"], is_open=True) == ("z-image", "hidream-o1")
+    assert (
+        ranking.ranked(atlas, task, ["midjourney-v8", "nano-banana-21"], is_open=False)[0] == "nano-banana-21"
+    )
+
+
+def test_what_nobody_has_looked_at_is_listed(facts, capsys):
+    atlas = changed(facts, sora={"checked": "2026-01"}, gpt={"checked": "2026-05"})
+    listed = age.stale(atlas, 6, date(2026, 11, 29))
+    assert "2026-05  model gpt" in listed and "2026-04  board video" in listed
+    assert "2026-01  model sora" not in listed, "what is retired does not age"
+    assert age.stale(atlas, 6, date(2026, 10, 31))[0] == "2026-04  board images-open"
+    assert not [line for line in age.stale(atlas, 6, date(2026, 10, 31)) if "gpt" in line]
+    assert tables.main(["--stale", "6"]) == 0 and capsys.readouterr().out
 
 
 def test_few_hosted_models_are_explained():
