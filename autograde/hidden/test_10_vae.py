@@ -1,6 +1,5 @@
 """Hidden tests of lesson 10_vae. A docstring is what the learner reads when its test fails."""
 
-import itertools
 import math
 
 import numpy as np
@@ -9,7 +8,16 @@ import torch
 from mpmath import mp, mpf
 
 from autograde.checks import array, from_tensor, gradient, number, parts
-from autograde.relations import any_level, any_unit, both_types, gradient_is_slope, rows_alone, strided
+from autograde.relations import (
+    any_level,
+    any_unit,
+    both_types,
+    generator_decides,
+    gradient_is_slope,
+    rows_alone,
+    strided,
+)
+from autograde.training import learned, train
 
 
 def tensor(value):
@@ -54,25 +62,18 @@ def test_full_covariances(student, rng):
         assert kl(student, pair) == pytest.approx(kl_reference(*pair), rel=1e-8, abs=1e-8)
 
 
-@pytest.mark.exercise("kl-normals", weight=1)
+@pytest.mark.exercise("kl-normals", weight=2)
 def test_change_of_units(student, rng):
-    """The divergence of equal normals is 0, and a change of units, the same for both, changes nothing; also
-    where the determinants leave the range of floats."""
-    for D in (3, 40):
-        mu_q, L_q, mu_p, L_p = normal_pair(rng, 3, D)
-        L_q, L_p = (0.02 * np.tril(L, -1) + np.eye(D) * np.exp(0.1 * rng.normal(size=D)) for L in (L_q, L_p))
-        for pair in ((mu_q, L_q, mu_p, L_p), (mu_q, L_q, mu_q, L_q)):
-            assert kl(student, pair) == pytest.approx(kl_reference(*pair), rel=1e-6, abs=1e-6)
-            any_unit(lambda c: student.kl_normals(*(tensor(c * v) for v in pair)), rel=1e-6, abs=1e-6)  # noqa: B023
-
-
-@pytest.mark.exercise("kl-normals", weight=1)
-def test_memory_layout(student, rng):
-    """Means and factors that are not contiguous in memory give the same, and so does each pair alone."""
-    pair = normal_pair(rng, 4, 3)
-    assert kl(student, pair) == pytest.approx(kl_reference(*pair), rel=1e-8)
-    for relation in (strided, rows_alone):
-        relation(student.kl_normals, *map(tensor, pair), rel=1e-8, abs=1e-8)
+    """The divergence of equal normals is 0; a change of units, the same for both, changes nothing; each pair
+    counts for itself, and means and factors that are not contiguous in memory give the same."""
+    for N, D in ((3, 3), (1, 5)):
+        pair = normal_pair(rng, N, D)
+        for some in (pair, (*pair[:2], *pair[:2])):
+            assert kl(student, some) == pytest.approx(kl_reference(*some), rel=1e-8, abs=1e-8)
+            units = lambda c: student.kl_normals(*(tensor(c * v) for v in some))  # noqa: B023, E731
+            any_unit(units, units=(1e-3, 1e3), rel=1e-7, abs=1e-7)
+        for relation in (strided, rows_alone):
+            relation(student.kl_normals, *map(tensor, pair), rel=1e-8, abs=1e-8)
 
 
 # --- laplace: the oracle is the inverse of the distribution function, with sixty digits ---
@@ -107,15 +108,7 @@ def test_inverse_of_the_distribution_function(student, rng):
     grid = [v.reshape(3, 4) for v in (mu, s, u)]
     check_laplace(student, *grid)
     strided(lambda *v: parts(student.draw_laplace(*v), 2), *map(tensor, grid), rel=1e-8, abs=1e-8)
-    check_laplace(student, mu, np.repeat([-300.0, -40, 40, 300], 3), u)
-
-
-@pytest.mark.exercise("laplace", weight=1)
-def test_tails(student, rng):
-    """The tails are not cut off: u may be tiny, down to the smallest numbers, or very close to 1."""
-    u = np.concatenate([10.0 ** -rng.uniform(20, 300, 6), 1 - 10.0 ** -rng.uniform(9, 15, 6), [0.5, 1e-12]])
-    mu, s, _ = laplace_problem(rng, len(u))
-    check_laplace(student, mu, s, u)
+    check_laplace(student, mu, s, np.repeat([0.001, 0.3, 0.5, 0.999], 3))
 
 
 WEIGHED = "def weighed(f, mu, s, u, g, part):\n    return g * list(f(mu, s, u))[part]"
@@ -222,34 +215,19 @@ def test_leave_one_out(student, rng):
     """It is k times the bound of all, less k - 1 times the mean of the bounds without one; each column for
     itself, for two draws and for many."""
     for k, N in ((2, 5), (3, 1), (25, 4)):
-        check_jackknife(student, rng.normal(size=(k, N)) * rng.uniform(0.5, 3, N))
+        check_jackknife(student, rng.normal(size=(k, N)) * rng.uniform(0.3, 1, N))
 
 
 @pytest.mark.exercise("jackknife", weight=2)
-def test_one_weight_dominates(student, rng):
-    """One weight may outweigh all others by hundreds of nats, and all may be huge or tiny; some may be 0. A
-    column does not feel the others, thousands of nats away. The memory layout may be any."""
+def test_log_space(student, rng):
+    """All weights of a picture may be tiny or huge, thousands of nats away from those of the others, and one
+    may be several nats above the rest. The memory layout may be any."""
     log_w = rng.normal(size=(7, 6))
-    log_w[rng.integers(7), :3] += rng.uniform(60, 900, 3)
-    log_w[rng.integers(7), 3:] += 40
-    check_jackknife(student, log_w)
+    log_w[rng.integers(7), :3] += rng.uniform(2, 4, 3)
+    check_jackknife(student, log_w - 5_000)
     any_level(lambda c: student.jackknife(tensor(log_w + c)), 1, rel=1e-9, abs=1e-7)
     rows_alone(lambda w: student.jackknife(w.T), tensor(log_w.T), apart=3_000.0, rel=1e-9, abs=1e-7)
     strided(student.jackknife, tensor(log_w), rel=1e-9, abs=1e-7)
-    log_w[rng.integers(7), 4:] = -np.inf
-    check_jackknife(student, log_w)
-
-
-@pytest.mark.exercise("jackknife", weight=1)
-def test_no_weights(student, rng):
-    """Where all weights of a column are 0 the answer is -inf, where all but one are, inf, and other columns
-    do not feel it."""
-    log_w = rng.normal(size=(5, 4))
-    log_w[:, 0], log_w[:, 2] = -np.inf, -np.inf
-    log_w[rng.integers(5), 2] = rng.normal() * 100
-    got = array(student.jackknife(tensor(log_w)), (4,), finite=False)
-    assert got[0] == -np.inf and got[2] == np.inf
-    assert got[[1, 3]] == pytest.approx(np.array([slow_jackknife(log_w[:, i]) for i in (1, 3)]), rel=1e-9)
 
 
 # --- slerp: laws of angles and lengths, measured with arctan of norms, which sees small angles ---
@@ -265,68 +243,46 @@ def arc(student, a, b, t):
     return array(student.slerp_batch(tensor(a), tensor(b), tensor(t)), a.shape)
 
 
-def check_arc(student, a, b, t, rel=1e-7):
+def arc_problem(rng, N, D):
+    """Vectors of different lengths, and a t for each pair."""
+    a, b = (rng.normal(size=(N, D)) * rng.uniform(0.1, 30, (N, 1)) for _ in range(2))
+    return a, b, rng.uniform(0.02, 0.98, N)
+
+
+def check_arc(student, a, b, t):
     got = arc(student, a, b, t)
     length = (1 - t) * np.linalg.norm(a, axis=1) + t * np.linalg.norm(b, axis=1)
     whole = angle(a, b)
-    assert np.linalg.norm(got, axis=1) == pytest.approx(length, rel=1e-6)
-    assert angle(a, got) == pytest.approx(t * whole, rel=rel, abs=1e-14)
-    assert angle(got, b) == pytest.approx((1 - t) * whole, rel=rel, abs=1e-14)
+    assert np.linalg.norm(got, axis=1) == pytest.approx(length, rel=1e-7)
+    assert angle(a, got) == pytest.approx(t * whole, rel=1e-5, abs=1e-7)
+    assert angle(got, b) == pytest.approx((1 - t) * whole, rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.exercise("slerp", weight=2, returns={"slerp_batch": "(N, D)"})
+@pytest.mark.exercise("slerp", weight=1, returns={"slerp_batch": "(N, D)"})
 def test_even_pace(student, rng):
     """The angle to a grows evenly with t and that to b falls evenly; the length changes linearly; each row
-    has its own t, and vectors have different lengths, tiny or huge; in any memory layout."""
+    has its own t and its own lengths."""
     for N, D in ((1, 2), (20, 3), (10, 16)):
-        a, b = (rng.normal(size=(N, D)) * rng.uniform(0.1, 30, (N, 1)) for _ in range(2))
-        t = rng.uniform(0.02, 0.98, N)
+        a, b, t = arc_problem(rng, N, D)
         check_arc(student, a, b, t)
-        assert arc(student, a, b, np.zeros(N)) == pytest.approx(a, rel=1e-9, abs=1e-9)
-        assert arc(student, a, b, np.ones(N)) == pytest.approx(b, rel=1e-9, abs=1e-9)
+        assert arc(student, a, b, np.zeros(N)) == pytest.approx(a, rel=1e-7, abs=1e-7)
+        assert arc(student, a, b, np.ones(N)) == pytest.approx(b, rel=1e-7, abs=1e-7)
+
+
+@pytest.mark.exercise("slerp", weight=1)
+def test_parallel_rows(student, rng):
+    """For parallel vectors the direction stays and the length changes, and rows beside them, at small angles
+    or large ones, keep an even pace; each row alone gives the same, in any unit and any memory layout."""
+    a, b, t = arc_problem(rng, 9, 5)
+    b[:3] = a[:3] * np.array([[0.5], [1], [4]])  # exactly parallel, as rounding leaves them
+    b[3:6] = 3 * a[3:6] + 0.01 * rng.normal(size=(3, 5))
+    wanted = a[:3] + t[:3, None] * (b[:3] - a[:3])
+    assert arc(student, a, b, t)[:3] == pytest.approx(wanted, rel=1e-7, abs=1e-7)
+    check_arc(student, a[3:], b[3:], t[3:])
     a, b, t = map(tensor, (a, b, t))
-    any_unit(lambda c: student.slerp_batch(c * a, c * b, t), 1, (1e-90, 1e90), rel=1e-9, abs=1e-9)
+    any_unit(lambda c: student.slerp_batch(c * a, c * b, t), 1, (1e-3, 1e3), rel=1e-7, abs=1e-7)
     for relation in (strided, rows_alone):
-        relation(student.slerp_batch, a, b, t, rel=1e-9, abs=1e-9)
-
-
-@pytest.mark.exercise("slerp", weight=1)
-def test_nearly_parallel(student, rng):
-    """For nearly parallel vectors the small angle is still divided evenly, also where only vectors along an
-    axis are exact enough to show it; for parallel ones the direction stays and the length changes."""
-    a = rng.normal(size=(12, 5))
-    turn = rng.normal(size=(12, 5))
-    turn -= a * (turn * a).sum(1, keepdims=True) / (a * a).sum(1, keepdims=True)
-    b = 3 * (a + 10.0 ** -rng.uniform(4, 10, (12, 1)) * turn)
-    t = rng.uniform(0.1, 0.9, 12)
-    check_arc(student, a, b, t, rel=1e-3)
-    assert arc(student, a, 3 * a, t) == pytest.approx(a * (1 + 2 * t)[:, None], rel=1e-9, abs=1e-9)
-    for tiny in (1e-13, 1e-14):
-        along, beside = np.tile([[1.0, 0, 0]], (12, 1)), np.tile([[1.0, 0, tiny]], (12, 1))
-        slope = arc(student, along, beside, t)[:, 2]
-        assert slope / tiny == pytest.approx(t, rel=1e-3)
-
-
-def directions(D):
-    """Every axis, up and down, and every diagonal."""
-    return np.concatenate([np.eye(D), -np.eye(D), [*itertools.product((1.0, -1.0), repeat=D)]])
-
-
-@pytest.mark.exercise("slerp", weight=1)
-def test_opposite_and_zero(student, rng):
-    """Opposite vectors are joined by a half circle at an even pace, also along an axis, up or down, and along
-    a diagonal; a zero vector takes the other's direction, however short that is, and two give zero. Rows
-    beside them do not feel it."""
-    for D in (2, 3, 4):
-        a = np.concatenate([rng.normal(size=(2, D)), directions(D)])
-        b = np.concatenate([rng.normal(size=(1, D)), -2 * a[1:]])
-        check_arc(student, a, b, rng.uniform(0.2, 0.8, len(a)))
-    (a, b), t = rng.normal(size=(2, 7, 4)), rng.uniform(0.2, 0.8, (7, 1))
-    a[:3], b[2:5] = 0, 0  # both of them in the row between
-    size = np.array([1.0, 1e-90, 1, 1e-90, 1, 1, 1])[:, None]
-    got = arc(student, size * a, size * b, t[:, 0]) / size
-    assert got[:5] == pytest.approx(((1 - t) * a + t * b)[:5], abs=1e-14) and (got[2] == 0).all()
-    rows_alone(student.slerp_batch, *map(tensor, (a, b, t[:, 0])), rel=1e-9, abs=1e-9)
+        relation(student.slerp_batch, a, b, t, rel=1e-7, abs=1e-7)
 
 
 # --- repair: the oracle is Bernoulli and normal by NumPy, in float64 ---
@@ -389,3 +345,180 @@ def test_descends(student, rng):
     for wrt in (2, 3):
         loss = student.define(DECODER)
         gradient_is_slope(loss, wrt, student.vae_loss, *map(tensor, problem), rng=rng, rel=1e-5)
+
+
+# --- counts: the oracles are the Poisson density, the mean of a log-normal number, and a grid for z ---
+
+LINEAR = """
+def linear(elbo, x, V, v, W, w, eps):
+    return elbo(x, lambda x: x @ V + v, lambda z: z @ W + w, eps)
+"""
+
+
+def count_problem(rng, N, D, K):
+    """Counts of several sizes, and linear networks whose rates and variances are moderate."""
+    x = rng.poisson(rng.uniform(0.2, 4, D), (N, D)).astype(float)
+    V, v = 0.05 * rng.normal(size=(D, 2 * K)), 0.3 * rng.normal(size=2 * K)
+    return x, V, v, 0.5 * rng.normal(size=(K, D)), 0.5 * rng.normal(size=D), rng.normal(size=(N, K))
+
+
+def log_factorials(x):
+    return np.vectorize(math.lgamma)(x + 1)
+
+
+def wanted_elbo(x, V, v, W, w, eps):
+    """By NumPy: the Poisson density at the draw, less the divergence."""
+    mu, log_var = np.split(x @ V + v, 2, axis=1)
+    log_rate = (mu + np.exp(log_var / 2) * eps) @ W + w
+    rate = 0.5 * (mu**2 + np.exp(log_var) - 1 - log_var).sum(1)
+    return (x * log_rate - np.exp(log_rate) - log_factorials(x)).sum(1) - rate
+
+
+def expected_elbo(x, V, v, W, w):
+    """Its mean over eps: log rates are normal, so that the mean of a rate is that of a log-normal number."""
+    mu, log_var = np.split(x @ V + v, 2, axis=1)
+    mean = mu @ W + w
+    rates = np.exp(mean + 0.5 * np.exp(log_var) @ W**2)
+    rate = 0.5 * (mu**2 + np.exp(log_var) - 1 - log_var).sum(1)
+    return (x * mean - rates - log_factorials(x)).sum(1) - rate
+
+
+def log_p_counts(x, log_rates, z):
+    """log p(x) of one hidden number by the sum over an even grid: (N, D), (G, D), (G,) -> (N,)."""
+    joint = x @ log_rates.T - np.exp(log_rates).sum(1) - 0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    top = joint.max(1, keepdims=True)
+    total = top[:, 0] + np.log(np.exp(joint - top).sum(1) * (z[1] - z[0]))
+    return total - log_factorials(x).sum(1)
+
+
+def elbo_of(student, *problem):
+    return student.define(LINEAR)(student.count_elbo, *problem)
+
+
+@pytest.mark.exercise("counts", weight=2, returns={"count_elbo": "like 0 (N,)"})
+def test_bound_of_a_draw(student, rng):
+    """A draw's bound is the log probability of the counts under the Poisson rates that the decoder gives for
+    that draw, less the divergence, for each row by itself: for one hidden number and for several, for one row
+    and for many, for counts of 0, in any memory layout and in float32, too."""
+    for N, D, K in ((1, 6, 1), (5, 3, 2), (7, 1, 3)):
+        problem = count_problem(rng, N, D, K)
+        got = array(elbo_of(student, *map(tensor, problem)), (N,))
+        assert got == pytest.approx(wanted_elbo(*problem), rel=1e-8, abs=1e-8)
+    x, *networks, eps = map(tensor, count_problem(rng, 6, 4, 2))
+    bound = lambda x, eps: elbo_of(student, x, *networks, eps)  # noqa: E731
+    for relation in (strided, rows_alone):
+        relation(bound, x, eps, rel=1e-8, abs=1e-8)
+    both_types(lambda *v: elbo_of(student, *v), x, *networks, eps, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.exercise("counts", weight=1)
+def test_mean_of_draws_is_a_bound(student, rng):
+    """The mean over the noise is what the law of the rates says, in closed form; it lies below the exact
+    log probability of the counts, by no more than the guess is off; and its gradient in the weights of the
+    encoder and of the decoder is its slope."""
+    x, V, v, W, w, _ = count_problem(rng, 8, 6, 1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    bounds = [array(elbo_of(student, *map(tensor, (x, V, v, W, w, np.full((8, 1), n)))), (8,)) for n in nodes]
+    mean = (weights / weights.sum()) @ np.array(bounds)
+    assert mean == pytest.approx(expected_elbo(x, V, v, W, w), rel=1e-6, abs=1e-6)
+    z = np.linspace(-12, 12, 4001)
+    log_rates = z[:, None] @ W + w
+    log_p = log_p_counts(x, log_rates, z)
+    log_q = -0.5 * (z - (x @ V + v)[:, :1]) ** 2 / np.exp((x @ V + v)[:, 1:])
+    log_q -= 0.5 * (x @ V + v)[:, 1:] + 0.5 * math.log(2 * math.pi)
+    log_joint = x @ log_rates.T - np.exp(log_rates).sum(1) - log_factorials(x).sum(1)[:, None] - 0.5 * z**2
+    log_post = log_joint - 0.5 * math.log(2 * math.pi) - log_p[:, None]
+    gap = (np.exp(log_q) * (log_q - log_post)).sum(1) * (z[1] - z[0])
+    assert (mean <= log_p + 1e-6).all()
+    assert mean + gap == pytest.approx(log_p, rel=1e-5, abs=1e-5)
+    problem = [*map(tensor, count_problem(rng, 4, 3, 2))]
+    for wrt in (2, 3, 4, 5):
+        bound = student.define(LINEAR)
+        gradient_is_slope(bound, wrt, student.count_elbo, *problem, rng=rng, rel=1e-5)
+
+
+STEP = """
+def step(count_step, x, V, v, W, w, generators, rate, left):
+    import torch
+    weights = [p.clone().requires_grad_() for p in (V, v, W, w)]
+    V, v, W, w = weights
+    optimiser, bounds = torch.optim.SGD(weights, lr=rate), []
+    for generator in generators:
+        if left:
+            for p in weights:
+                p.grad = torch.ones_like(p)
+        bound = count_step(x, lambda x: x @ V + v, lambda z: z @ W + w, optimiser, generator)
+        bounds.append(torch.as_tensor(bound, dtype=x.dtype))
+    return [torch.stack([b.reshape(()) for b in bounds]), *(p.detach() for p in weights)]
+"""
+
+
+def slopes(problem):
+    """The gradient of the mean bound in the four weights, by differences."""
+    found = []
+    for at in (1, 2, 3, 4):
+        slope = np.empty_like(problem[at])
+        for place in np.ndindex(slope.shape):
+            ends = []
+            for way in (1e-5, -1e-5):
+                moved = [v.copy() for v in problem]
+                moved[at][place] += way
+                ends.append(wanted_elbo(*moved).mean())
+            slope[place] = (ends[0] - ends[1]) / 2e-5
+        found.append(slope)
+    return found
+
+
+@pytest.mark.exercise("counts", weight=4)
+def test_one_step(student, rng):
+    """A step of plain gradient descent moves every weight by the rate times the slope of the mean bound, with
+    noise from the generator; what lies in the gradients from earlier does not count; the bound before the
+    step comes back; and the next step has noise of its own."""
+    step = student.define(STEP)
+    for N, D, K in ((5, 3, 2), (1, 4, 1)):
+        *problem, _ = count_problem(rng, N, D, K)
+        seed = int(rng.integers(2**31 - 1))
+        g = torch.Generator().manual_seed(seed)
+        problem.append(torch.randn(N, K, generator=g, dtype=torch.float64).numpy())
+        for left in (False, True):
+            given = [*map(tensor, problem[:5])]
+            bounds, *moved = step(student.count_step, *given, [student.generator(seed)], 0.01, left)
+            assert number(bounds) == pytest.approx(wanted_elbo(*problem).mean(), rel=1e-8, abs=1e-8)
+            for after, before, slope in zip(moved, problem[1:5], slopes(problem), strict=True):
+                assert array(after, before.shape) == pytest.approx(before + 0.01 * slope, rel=1e-6, abs=1e-7)
+    run = lambda g: step(student.count_step, *given, [g], 0.0, False)[0]  # noqa: E731
+    generator_decides(run, student.generator, rng)
+
+
+TRAIN = """
+def fit(count_step, x, batches, generator, z):
+    import torch
+    make = lambda *sizes: torch.nn.Linear(*sizes, dtype=x.dtype)
+    encoder = torch.nn.Sequential(make(x.shape[1], 16), torch.nn.Tanh(), make(16, 2))
+    decoder = make(1, x.shape[1])
+    with torch.no_grad():
+        before = decoder(z)
+    weights = [*encoder.parameters(), *decoder.parameters()]
+    optimiser = torch.optim.Adam(weights, lr=0.02)
+    for rows in batches:
+        bound = count_step(x[rows], encoder, decoder, optimiser, generator)
+    with torch.no_grad():
+        return before, decoder(z)
+"""
+
+
+@pytest.mark.exercise("counts", weight=1, costly=True)
+def test_training_finds_the_law(student, rng):
+    """Trained step by step on counts whose law is known, the model's exact log probability of other counts
+    comes near that law's."""
+    W, w = rng.choice([-1.0, 1.0], 6) * rng.uniform(0.5, 0.8, 6), rng.uniform(0.6, 1.4, 6)
+    draw = lambda n: rng.poisson(np.exp(rng.normal(size=(n, 1)) * W + w)).astype(float)  # noqa: E731
+    x, held, z = draw(1_000), draw(1_000), np.linspace(-6, 6, 401)
+    batches = torch.as_tensor(rng.integers(1_000, size=(500, 64)))
+    given = tensor(x), batches, student.generator(int(rng.integers(2**31 - 1))), tensor(z[:, None])
+    seed = int(rng.integers(2**31 - 1))
+    found = train(student, TRAIN, student.count_step, *given, seed=seed, seconds=8.0)
+    before, after = found
+    truth = log_p_counts(held, z[:, None] * W + w, z).mean()
+    first, last = (truth - log_p_counts(held, array(v, (401, 6)), z).mean() for v in (before, after))
+    learned(abs(first), abs(last), 0.25)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import optimize
 
-from autograde.checks import array, entries, parts
-from autograde.relations import any_order, any_unit, both_types, rows_alone, strided
+from autograde.checks import array, entries, number, parts, whole_numbers
+from autograde.relations import any_order, any_unit, both_types, generator_decides, rows_alone, strided
+from autograde.training import learned, train
 
 NAMES = "x_t", "x_0", "eps", "v"
 
@@ -420,3 +421,196 @@ def test_bridge_ends(student, rng, clean, noise):
         alpha[1, 2] = 0
     check_bridge(student, alpha, sigma)
     check_bridge(student, alpha[1:2], sigma[1:2])
+
+
+# --- plane: networks that err in a known way, so that each step's mean error is known; a training; a law ---
+
+NET = """
+def make(g, h):
+    def net(x, k):
+        return g[k][:, None] * x + h[k]
+    return net
+"""
+FOLLOW = """
+def follow(draw, net, n, alpha, sigma, generator):
+    import torch
+    seen = []
+    def asked(x, k):
+        seen.append((x.clone(), torch.as_tensor(k)))
+        return net(x, k)
+    end = draw(asked, n, alpha, sigma, generator)
+    return torch.stack([x for x, _ in seen] + [end]), torch.stack([k for _, k in seen])
+"""
+TRAINING = """
+def training(loss, exact, x, alpha, sigma, generator, updates):
+    import torch
+    spread, level = (alpha**2 * 0.5 + sigma**2).sqrt(), (sigma / alpha).clamp(min=1e-3).log()
+    body = torch.nn.Sequential(torch.nn.Linear(3, 48), torch.nn.Tanh(), torch.nn.Linear(48, 2)).double()
+    net = lambda x_t, k: body(torch.cat([x_t / spread[k, None], level[k, None]], dim=1))
+    order = torch.randint(len(x), (updates, 128), generator=torch.Generator().manual_seed(0))
+    k = torch.arange(len(x)) % (len(alpha) - 2) + 2
+    x_t = alpha[k, None] * x + sigma[k, None] * torch.randn(x.shape, dtype=x.dtype)
+    def error():
+        with torch.no_grad():
+            return (net(x_t, k) - exact(x_t, alpha[k], sigma[k])).square().sum(1).mean().sqrt().item()
+    before, adam = error(), torch.optim.Adam(body.parameters(), lr=0.02)
+    for n, rows in enumerate(order):
+        adam.param_groups[0]["lr"] = 0.02 * (1 - n / updates)
+        adam.zero_grad()
+        loss(net, x[rows], alpha, sigma, generator).backward()
+        adam.step()
+    return before, error()
+"""
+EXACT = """
+def exact(x, alpha, sigma):
+    import torch
+    mode, width = torch.tensor([0.8, -0.5], dtype=x.dtype), 0.2
+    alpha, var = alpha[:, None], ((alpha * width) ** 2 + sigma**2)[:, None]
+    side = torch.tanh(alpha * (x @ mode)[:, None] / var)
+    return mode * side + alpha * width**2 / var * (x - alpha * mode * side)
+"""
+
+
+def clean_schedule(rng, T):
+    """Any schedule of T steps, behind clean data: alpha and sigma (T + 1,)."""
+    return (np.concatenate([[end], v]) for end, v in zip((1, 0), any_schedule(rng, T), strict=True))
+
+
+def step_weights(alpha, sigma):
+    """Of the squared error at k = 2, ..., T, by the posterior's mean and variance; 0 before."""
+    weight = np.zeros(len(alpha))
+    for k in range(2, len(alpha)):
+        ratio = alpha[k] / alpha[k - 1]
+        new = sigma[k] ** 2 - (ratio * sigma[k - 1]) ** 2
+        b, var = alpha[k - 1] * new / sigma[k] ** 2, (sigma[k - 1] / sigma[k]) ** 2 * new
+        weight[k] = b**2 / (2 * var)
+    return weight
+
+
+def mean_loss(student, rng, x, g, h, alpha, sigma, n=20_000):
+    """The loss of the network g[k] x + h[k] for n rows of the one point x."""
+    net = student.define(NET)(tensor(g), tensor(h))
+    rows = tensor(np.broadcast_to(x, (n, 2)).copy())
+    generator = student.generator(int(rng.integers(2**31)))
+    return number(student.bound_loss(net, rows, tensor(alpha), tensor(sigma), generator))
+
+
+@pytest.mark.exercise("plane", weight=1, costly=True, returns={"bound_loss": "tensor ()", "draw": "(n, D)"})
+def test_loss(student, rng):
+    """The mean of the loss is the sum of the bound's steps: for a network whose picture is off by a given
+    amount at all steps, at one of them alone, or by a share of the noise; for any schedule, T = 2 included,
+    and for points of their own in each row. The generator decides. And a small network that is trained with
+    it learns the mean of the points that could lie under the noise."""
+    n, x = 20_000, rng.normal(size=2)
+    for T in (2, 3, int(rng.integers(5, 9))):
+        alpha, sigma = clean_schedule(rng, T)
+        weight = step_weights(alpha, sigma)
+        off = np.zeros((T + 1, 2))
+        off[2:] = rng.normal(size=2) / np.sqrt(weight[2:, None])
+        none = np.zeros(T + 1)
+        total = (T - 1) * weight[-1] * (off[-1] ** 2).sum()
+        assert mean_loss(student, rng, x, none, x + off, alpha, sigma) == pytest.approx(total, rel=1e-5)
+        for j in {2, T}:
+            alone = np.where(np.arange(T + 1)[:, None] == j, off, 0)
+            near = 6 * np.sqrt((T - 2) / n)  # of the share of rows that drew the step j
+            found = mean_loss(student, rng, x, none, x + alone, alpha, sigma)
+            assert found == pytest.approx(total / (T - 1), rel=near + 1e-5)
+        g = np.zeros(T + 1)
+        g[2:] = 1 / (sigma[2:] * np.sqrt(2 * weight[2:]))  # then each step's error is half of chi^2 of 2
+        found = mean_loss(student, rng, x, g, (1 - g * alpha)[:, None] * x, alpha, sigma)
+        assert found == pytest.approx(T - 1, rel=6 / np.sqrt(n))
+    check_rows(student, rng, alpha, sigma)
+    check_training(student, rng)
+
+
+def check_rows(student, rng, alpha, sigma):
+    """Rows of their own, a batch of one, and the generator."""
+    net = student.define(NET)(tensor(0 * alpha), tensor(np.zeros((len(alpha), 2))))
+    alpha, sigma, x = tensor(alpha), tensor(sigma), tensor(rng.normal(size=(20_000, 2)))
+    generator, weight = student.generator(int(rng.integers(2**31))), step_weights(array(alpha), array(sigma))
+    each = (len(alpha) - 2) * weight[2:] * (array(x) ** 2).sum(1)[:, None]  # by row and step
+    spread = np.sqrt((each**2).mean() - each.mean() ** 2)
+    found = number(student.bound_loss(net, x, alpha, sigma, generator))
+    assert abs(found - each.mean()) < 6 * spread / np.sqrt(len(x))
+    few = x[:1]
+    options = (len(alpha) - 2) * weight[2:] * float((array(few) ** 2).sum())
+    one = number(student.bound_loss(net, few, alpha, sigma, generator))
+    assert np.isclose(options, one, rtol=1e-5).any()
+    noisy = student.define(NET)(alpha, tensor(np.zeros((len(alpha), 2))))
+    generator_decides(
+        lambda given: student.bound_loss(noisy, x[:50], alpha, sigma, given), student.generator, rng
+    )
+
+
+def check_training(student, rng):
+    """Two clouds, noise that only adds up: the mean under the noise has a closed form."""
+    sigma = np.concatenate([[0], np.geomspace(0.15, 2.5, 12)])
+    side = rng.choice([-1, 1], size=(2_000, 1))
+    x = tensor(side * np.array([0.8, -0.5]) + 0.2 * rng.normal(size=(2_000, 2)))
+    alpha, seed = tensor(np.ones(13)), int(rng.integers(2**31))
+    before, after = train(
+        student,
+        TRAINING,
+        student.bound_loss,
+        student.define(EXACT),
+        x,
+        alpha,
+        tensor(sigma),
+        student.generator(seed),
+        400,
+        seed=seed,
+        seconds=6.0,
+    )
+    learned(number(before), number(after, finite=False), 0.3)
+
+
+@pytest.mark.exercise("plane", weight=1)
+def test_sampler(student, rng):
+    """From step to step, and at the end, the points have the mean, the variance and the covariance with the
+    step before that the posterior gives, for networks that say a share of the noisy point and more; for any
+    schedule. The two coordinates are independent. The network is asked once a step, for all points, from T
+    down to 1; a network that knows the point ends there. One point is enough; the generator decides."""
+    for T, n in ((2, 4_000), (int(rng.integers(4, 8)), 8_000)):
+        alpha, sigma = clean_schedule(rng, T)
+        g, h = rng.uniform(0, 0.7, T + 1) / alpha, rng.normal(size=(T + 1, 2))
+        check_law(student, rng, n, g, h, alpha, sigma)
+    check_law(student, rng, 4_000, 0 * g, h, np.ones(T + 1), np.append(0, np.geomspace(0.2, 5, T)))
+    known = student.define(NET)(tensor(0 * g), tensor(np.broadcast_to(h[0], h.shape).copy()))
+    alpha, sigma = tensor(alpha), tensor(sigma)
+    for n in (1, 3):
+        found = array(student.draw(known, n, alpha, sigma, student.generator(n)), (n, 2))
+        assert found == pytest.approx(np.broadcast_to(h[0], (n, 2)), rel=1e-5, abs=1e-5)
+    net = student.define(NET)(tensor(g), tensor(h))
+    generator_decides(lambda given: student.draw(net, 20, alpha, sigma, given), student.generator, rng)
+
+
+def check_law(student, rng, n, g, h, alpha, sigma):
+    """Means and covariances along the way, by the recursion of a linear network."""
+    T, net = len(alpha) - 1, student.define(NET)(tensor(g), tensor(h))
+    generator = student.generator(int(rng.integers(2**31)))
+    given = (student.draw, net, n, tensor(alpha), tensor(sigma), generator)
+    path, steps = parts(student.define(FOLLOW)(*given), 2)
+    path = array(path, (T + 1, n, 2))
+    assert (whole_numbers(steps, (T, n)) == np.arange(T, 0, -1)[:, None]).all()
+    mean, var, near = np.zeros(2), sigma[-1] ** 2, 6 / np.sqrt(n)
+    check_moments(path[0], mean, var, near)
+    for i, k in enumerate(range(T, 0, -1)):
+        ratio = alpha[k] / alpha[k - 1]
+        new = max(0.0, sigma[k] ** 2 - (ratio * sigma[k - 1]) ** 2)
+        b = alpha[k - 1] * new / sigma[k] ** 2
+        slope = ratio * (sigma[k - 1] / sigma[k]) ** 2 + b * g[k]
+        own = new * (sigma[k - 1] / sigma[k]) ** 2
+        mean, var = slope * mean + b * h[k], slope**2 * var + own
+        check_moments(path[i + 1], mean, var, near)
+        fresh = path[i + 1] - slope * path[i] - b * h[k]  # of the step alone
+        check_moments(fresh, np.zeros(2), own, near)
+        assert abs((fresh * (path[i] - path[i].mean(0))).mean()) <= near * np.sqrt(own) * path[i].std() + 1e-5
+
+
+def check_moments(x, mean, var, near):
+    """Of n points with independent coordinates, within `near`, six standard errors of a mean."""
+    floor = 1e-5 * (1 + np.abs(mean).max())
+    centred = x - mean
+    assert (np.abs(centred.mean(0)) <= near * np.sqrt(var) + floor).all()
+    assert (np.abs((centred**2).mean(0) - var) <= 1.5 * near * var + floor).all()
+    assert abs((centred[:, 0] * centred[:, 1]).mean()) <= near * var + floor

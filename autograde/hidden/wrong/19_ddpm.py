@@ -270,3 +270,95 @@ replace(
     "return to_s * var_t / both, to_t * var_s / both, (var_s * var_t / both).sqrt()",
     "return torch.stack([to_s * var_t / both, to_t * var_s / both, (var_s * var_t / both).sqrt()])",
 )
+
+# %% wrong="plane" fails="test_loss" name="forgets that one step of T - 1 was drawn"
+replace("(T - 1) * (weight", "(weight")
+# %% wrong="plane" fails="test_loss" name="T steps instead of T - 1"
+replace("(T - 1) * (weight", "T * (weight")
+# %% wrong="plane" fails="test_loss" name="forgets the half"
+replace("ratio[k - 1]) / 2", "ratio[k - 1])")
+# %% wrong="plane" fails="test_loss" name="the mean over coordinates"
+replace(".sum(1)", ".mean(1)")
+# %% wrong="plane" fails="test_loss" name="SNR itself for its slope"
+replace("(ratio[k - 2] - ratio[k - 1])", "ratio[k - 1]")
+# %% wrong="plane" fails="test_loss" name="the weight of the step after"
+replace("(ratio[k - 2] - ratio[k - 1])", "(ratio[k - 1] - ratio[k.clamp(max=T - 1)])")
+# %% wrong="plane" fails="test_loss" name="never draws the last step"
+replace("torch.randint(2, T + 1, (len", "torch.randint(2, max(T, 3), (len")
+# %% wrong="plane" fails="test_loss" name="one step for the whole batch"
+replace("(len(x_0),), generator=generator)", "(1,), generator=generator).expand(len(x_0))")
+# %% wrong="plane" fails="test_loss" name="the noise of deviation 1"
+replace("sigma[k, None] * eps", "eps")
+# %% wrong="plane" fails="test_loss" name="takes alpha for 1"
+replace("alpha[k, None] * x_0", "x_0")
+# %% wrong="plane" fails="test_loss" name="one noise for both coordinates"
+replace("eps = torch.randn(x_0.shape, generator", "eps = torch.randn(len(x_0), 1, generator")
+# %% wrong="plane" fails="test_loss" name="one noise for all rows"
+replace("eps = torch.randn(x_0.shape, generator", "eps = torch.randn(1, 2, generator")
+# %% wrong="plane" fails="test_loss" name="noise from the global state"
+replace("eps = torch.randn(x_0.shape, generator=generator,", "eps = torch.randn(x_0.shape,")
+# %% wrong="plane" fails="test_loss" name="no gradient reaches the network"
+replace("- guess)", "- guess.detach())")
+# %% wrong="plane" fails="test_sampler" name="a variance for a deviation"
+replace("c * torch.randn", "c**2 * torch.randn")
+# %% wrong="plane" fails="test_sampler" name="DDIM: no noise on the way"
+replace(
+    "x = a * x + b * guess + c * torch.randn(n, 2, generator=generator, dtype=x.dtype)",
+    """
+x = alpha[k - 1] * guess + sigma[k - 1] / sigma[k] * (x - alpha[k] * guess)
+""",
+)
+# %% wrong="plane" fails="test_sampler" name="starts from noise of deviation 1"
+replace("sigma[-1] * torch.randn(n, 2, g", "torch.randn(n, 2, g")
+# %% wrong="plane" fails="test_sampler" name="stops before the last step"
+replace("- 1, 0, -1)", "- 1, 1, -1)")
+# %% wrong="plane" fails="test_sampler" name="tells the network the step that comes"
+replace("torch.full((n,), k)", "torch.full((n,), k - 1)")
+# %% wrong="plane" fails="test_sampler" name="the deviation of the forward step"
+replace(
+    "a, b, c = posterior(alpha[k - 1], sigma[k - 1], alpha[k], sigma[k])",
+    """
+a, b, _ = posterior(alpha[k - 1], sigma[k - 1], alpha[k], sigma[k])
+c = (sigma[k] ** 2 - (alpha[k] / alpha[k - 1] * sigma[k - 1]) ** 2).sqrt() * (k > 1)
+""",
+)
+# %% wrong="plane" fails="test_sampler" name="the same noise at every step"
+replace(
+    "x = sigma[-1] * torch.randn(n, 2, generator=generator, dtype=sigma.dtype)",
+    """
+z = torch.randn(n, 2, generator=generator, dtype=sigma.dtype)
+x = sigma[-1] * z
+""",
+)
+replace("c * torch.randn(n, 2, generator=generator, dtype=x.dtype)", "c * z")
+# %% wrong="plane" fails="test_sampler" name="one noise at each step for both coordinates"
+replace("c * torch.randn(n, 2, g", "c * torch.randn(n, 1, g")
+# %% wrong="plane" fails="test_sampler" name="clips the network's picture"
+replace("b * guess", "b * guess.clamp(-1, 1)")
+
+
+# %% right="plane" name="by the formulas, not by the chapter's posterior; noise drawn first"
+def bound_loss(net, x_0, alpha, sigma, generator):
+    T, (B, D) = len(alpha) - 1, x_0.shape
+    eps = torch.randn(B, D, generator=generator, dtype=x_0.dtype)
+    k = 2 + torch.randperm(B, generator=generator) % (T - 1) if B % (T - 1) == 0 else None
+    k = torch.randint(2, T + 1, (B,), generator=generator) if k is None else k
+    x_k = torch.einsum("b,bd->bd", alpha[k], x_0) + torch.einsum("b,bd->bd", sigma[k], eps)
+    error = torch.linalg.vector_norm(x_0 - net(x_k, k), dim=1) ** 2
+    ratio = alpha[k] / alpha[k - 1]
+    added = sigma[k] ** 2 - ratio**2 * sigma[k - 1] ** 2
+    b, c2 = alpha[k - 1] * added / sigma[k] ** 2, added * sigma[k - 1] ** 2 / sigma[k] ** 2
+    return ((T - 1) * b**2 / c2 / 2 * error).sum() / B
+
+
+def draw(net, n, alpha, sigma, generator):
+    T = len(alpha) - 1
+    z = torch.randn(T + 1, n, 2, generator=generator, dtype=torch.float64)
+    x = z[0] * sigma[T]
+    for k in reversed(range(1, T + 1)):
+        x_0 = net(x, k * torch.ones(n, dtype=torch.int64))
+        eps = (x - alpha[k] * x_0) / sigma[k]
+        c2 = (sigma[k - 1] / sigma[k]) ** 2 * (sigma[k] ** 2 - (alpha[k] / alpha[k - 1] * sigma[k - 1]) ** 2)
+        left = (sigma[k - 1] ** 2 - c2).clamp(min=0).sqrt()
+        x = alpha[k - 1] * x_0 + left * eps + c2.clamp(min=0).sqrt() * z[T + 1 - k]
+    return x
