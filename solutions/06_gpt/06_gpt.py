@@ -46,22 +46,22 @@ S = genmap.settings(
     layers=(2, 3, 6),
     heads=(2, 4, 8),
     context=(64, 64, 256),
-    batch=(4, 16, 64),
+    batch=(4, 16, 32),
     dropout=(0.0, 0.0, 0.2),
     byte_steps=(12, 800, 3_000),
     pair_steps=(12, 550, 3_000),
     adam_steps=(6, 220, 1_000),
     short_steps=(6, 220, 500),
-    fill_steps=(6, 600, 2_000),
+    fill_steps=(6, 600, 1_000),
     pig_width=(16, 64, 128),
-    pig_steps=(6, 450, 3_000),
+    pig_steps=(6, 450, 2_000),
     pig_batch=(8, 64, 256),
     muon=(1.5e-2, 1.5e-2, 5e-3),
     adam=(1e-2, 1e-2, 3e-3),
     adamw=(2e-3, 2e-3, 1e-3),
     newton=(3, 3, 5),
     drift=(8, 64, 256),
-    plays_steps=(0, 0, 3_000),
+    plays_steps=(0, 0, 1_000),
     plays_width=(16, 96, 384),
 )
 print(f"{genmap.setting()} on {device}")
@@ -1477,7 +1477,7 @@ for k, t, f in zip(lengths, times, flops, strict=True):
 #
 # Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
 # A number may be Python's own or a tensor that holds one; several results come as a tuple. Numbers are to be right to
-# five digits.
+# five digits. What goes in stays as it is, and so does what a function that you are given returns.
 
 # %% [markdown]
 # ### 1 · Packed documents (easy, 25 minutes)
@@ -1495,10 +1495,10 @@ for k, t, f in zip(lengths, times, flops, strict=True):
 
 # %% exercise="packed"
 def packed(document, prompt):
-    """Who may look at whom, and the positions: mask (B, T, T), bool, and positions (B, T), whole numbers.
+    """Who may look at whom: mask (B, T, T), bool; and where they stand: positions (B, T), of an integer type.
 
-    document: (B, T), whole numbers, -1 for padding; prompt: (B, T), bool, True for the places of prompts,
-    which stand at the start of their documents.
+    document: (B, T), int64: any number may be a name but -1, which is padding; prompt: (B, T), bool, True for
+    the places of prompts, which stand at the start of their documents.
     """
     ### BEGIN SOLUTION
     T = document.shape[1]
@@ -1517,6 +1517,7 @@ def packed(document, prompt):
 # %% test="packed" points=3
 mask, positions = packed(torch.tensor([[4, 4, 4, 9, 9, -1]]), torch.tensor([[True, True] + [False] * 4]))
 assert mask.shape == (1, 6, 6) and mask.dtype == torch.bool, "a square of bools for each row of the batch"
+assert not positions.is_floating_point(), "positions are whole numbers"
 assert positions.tolist() == [[0, 1, 2, 0, 1, 0]], "each document counts from 0; padding has position 0"
 assert mask[0, 0].tolist() == [True, True, False, False, False, False], "the prompt sees all of the prompt"
 assert mask[0, 2].tolist() == [True, True, True, False, False, False], (
@@ -1540,7 +1541,7 @@ assert mask[0, 5].tolist() == [False] * 5 + [True], "padding looks at itself"
 def typical(logits, mass):
     """The distribution that is drawn from: logits (B, V) -> probabilities (B, V).
 
-    mass: mu, between 0 and 1.
+    mass: mu, above 0 and at most 1, which keeps every token that has a probability.
     """
     ### BEGIN SOLUTION
     log_p = logits.log_softmax(-1)
@@ -1618,8 +1619,8 @@ assert (got[0, :, 3] == 0).all() and got.isfinite().all(), "a place that may loo
 def strided_bits(model, tokens, lengths, context, stride):
     """Bits per byte of tokens[1:], each scored once: a number.
 
-    model: a function of tokens (1, t), t at most `context`, that returns logits (1, t, V) of each next token;
-    tokens: (N,), N >= 2; lengths: (N,), the bytes of each token; stride: from 1 to `context`.
+    model: a function of tokens (1, t), whole numbers, t at most `context`, that returns logits (1, t, V) of
+    each next token; tokens: (N,), N >= 2; lengths: (N,), the bytes of each token; stride: 1 to `context`.
     """
     ### BEGIN SOLUTION
     nats, scored, begin = 0.0, 1, 0  # the number of tokens that need no more score
