@@ -8,7 +8,15 @@ import torch
 from scipy import optimize
 
 from autograde.checks import array, entries, number, parts, whole_numbers
-from autograde.relations import any_order, any_unit, both_types, generator_decides, rows_alone, strided
+from autograde.relations import (
+    any_order,
+    any_unit,
+    both_types,
+    generator_decides,
+    gradient_is_slope,
+    rows_alone,
+    strided,
+)
 from autograde.training import learned, train
 
 NAMES = "x_t", "x_0", "eps", "v"
@@ -193,7 +201,8 @@ def test_same_loss(student, rng):
     """For one guess of the picture, the weighted squared errors in the picture, in the noise and in v are one
     number, min(SNR, gamma) times the picture's: on both sides of gamma, for gamma above and below 1. A kind
     that is none of the three raises ValueError."""
-    student.raises(ValueError, student.min_snr_weight, tensor(rng.normal(size=3)), "score", 5.0)
+    for kind in ("score", "x_t", "x0", "epsilon", "EPS", "V", ""):
+        student.raises(ValueError, student.min_snr_weight, tensor(rng.normal(size=3)), kind, 5.0)
     for gamma in (5.0, 0.3, float(rng.uniform(1, 3)), 1e6):
         log_snr = np.concatenate([rng.uniform(-4, 5, 12), np.log(gamma) + np.array([-0.1, 0.1])])
         alpha, sigma = np.sqrt(1 / (1 + np.exp(-log_snr))), np.sqrt(1 / (1 + np.exp(log_snr)))
@@ -434,13 +443,49 @@ def make(g, h):
 FOLLOW = """
 def follow(draw, net, n, alpha, sigma, generator):
     import torch
-    seen = []
+    seen, kept = [], []
     def asked(x, k):
-        seen.append((x.clone(), torch.as_tensor(k)))
-        return net(x, k)
+        assert type(x) is type(k) is torch.Tensor and x.dtype == torch.float64 and k.dtype == torch.int64
+        assert x.shape == (n, 2) and k.shape == (n,)
+        seen.append((x.clone(), k.clone()))
+        out = net(x, k)
+        kept.append((out, out.clone(), out is x))
+        return out
     end = draw(asked, n, alpha, sigma, generator)
+    assert all(same or torch.equal(out, before) for out, before, same in kept)
     return torch.stack([x for x, _ in seen] + [end]), torch.stack([k for _, k in seen])
 """
+NOISES = """
+def noises(loss, x, alpha, sigma, generator, times):
+    import torch
+    found = []
+    def net(x_t, k):
+        assert type(x_t) is type(k) is torch.Tensor and x_t.dtype == torch.float64 and k.dtype == torch.int64
+        assert x_t.shape == x.shape and k.shape == (len(x),)
+        found.append((((x_t - alpha[k, None] * x) / sigma[k, None]).clone(), k.clone()))
+        return torch.zeros_like(x_t)
+    for _ in range(times):
+        loss(net, x, alpha, sigma, generator)
+    return torch.cat([eps for eps, _ in found]), torch.cat([k for _, k in found])
+"""
+STARTS = """
+def starts(draw, alpha, sigma, generator, times):
+    import torch
+    found = []
+    def net(x, k):
+        found.append(x[0].clone())
+        return torch.zeros_like(x)
+    for _ in range(times):
+        draw(net, 1, alpha, sigma, generator)
+    return torch.stack(found).reshape(times, -1, 2)
+"""
+VALUE = """
+def value(loss, g, h, x, alpha, sigma, seed):
+    import torch
+    net = lambda x_t, k: g[k][:, None] * x_t + h[k]
+    return loss(net, x, alpha, sigma, torch.Generator().manual_seed(seed))
+"""
+ITSELF = "def net(x, k):\n    return x\n"
 TRAINING = """
 def training(loss, exact, x, alpha, sigma, generator, updates):
     import torch
@@ -495,15 +540,23 @@ def mean_loss(student, rng, x, g, h, alpha, sigma, n=20_000):
     return number(student.bound_loss(net, rows, tensor(alpha), tensor(sigma), generator))
 
 
-@pytest.mark.exercise("plane", weight=1, costly=True, returns={"bound_loss": "tensor ()", "draw": "(n, D)"})
+@pytest.mark.exercise(
+    "plane",
+    weight=1,
+    costly=True,
+    returns={"bound_loss": "tensor float64 ()", "draw": "tensor float64 (n, D)"},
+)
 def test_loss(student, rng):
     """The mean of the loss is the sum of the bound's steps: for a network whose picture is off by a given
-    amount at all steps, at one of them alone, or by a share of the noise; for any schedule, T = 2 included,
-    and for points of their own in each row. The generator decides. And a small network that is trained with
-    it learns the mean of the points that could lie under the noise."""
+    amount at all steps, at one of them alone, or by a share of the noise; for any schedule, T = 2 and pure
+    noise at the end included, and for points of their own in each row. Each row has a step and a normal noise
+    of its own, in any unit; both are drawn anew in every call, and the generator decides each. The gradient
+    is the slope. And a small network that is trained with it learns the mean of the points that could lie
+    under the noise."""
     n, x = 20_000, rng.normal(size=2)
-    for T in (2, 3, int(rng.integers(5, 9))):
+    for T, pure in ((2, False), (3, False), (3, True), (int(rng.integers(5, 9)), False)):
         alpha, sigma = clean_schedule(rng, T)
+        alpha[-1] *= not pure
         weight = step_weights(alpha, sigma)
         off = np.zeros((T + 1, 2))
         off[2:] = rng.normal(size=2) / np.sqrt(weight[2:, None])
@@ -520,7 +573,60 @@ def test_loss(student, rng):
         found = mean_loss(student, rng, x, g, (1 - g * alpha)[:, None] * x, alpha, sigma)
         assert found == pytest.approx(T - 1, rel=6 / np.sqrt(n))
     check_rows(student, rng, alpha, sigma)
+    check_draws(student, rng)
+    check_slopes_and_units(student, rng, alpha, sigma)
     check_training(student, rng)
+
+
+def check_draws(student, rng):
+    """Steps and noises of the loss, in one call for many rows and in many calls for one."""
+    T, seed = 30, int(rng.integers(2**31 - 1))
+    alpha, sigma = map(tensor, clean_schedule(rng, T))
+    probe, x = student.define(NOISES), tensor(rng.normal(size=(12_000, 2)))
+
+    def drawn(rows, seed, times=1):
+        given = student.bound_loss, rows, alpha, sigma, student.generator(seed), times
+        eps, k = parts(probe(*given), 2)
+        size = times * len(rows)
+        return array(eps, (size, 2)), whole_numbers(k, (size,))
+
+    for rows, times in ((x, 1), (x[:1], 600)):
+        eps, k = drawn(rows, seed, times)
+        assert k.min() >= 2 and k.max() <= T
+        counts, usual = np.bincount(k, minlength=T + 1)[2:], len(k) / (T - 1)
+        assert (np.abs(counts - usual) < 6 * np.sqrt(usual)).all()
+        check_normal(eps, 1.0)
+        for lag in (1, len(k) // 2):
+            apart = (k[lag:] - k.mean()) * (k[:-lag] - k.mean())
+            assert abs(apart.mean()) < 6 * k.var() / np.sqrt(len(apart))
+    again, other = drawn(x[:50], seed), drawn(x[:50], seed + 1)
+    assert all((a[:50] != b).any() for a, b in zip(other, again, strict=True))
+    assert all((a == b).all() for a, b in zip(drawn(x[:50], seed), again, strict=True))
+
+
+def check_normal(z, deviation):
+    """Rows (n, 2) of independent normal numbers: moments up to the fourth, tails, no ties, no pairs."""
+    z, n = z / deviation, z.size
+    for power, mean, spread in ((1, 0, 1), (2, 1, 2), (4, 3, 96)):
+        assert abs((z**power).mean() - mean) < 6 * np.sqrt(spread / n)
+    assert n < 8_000 or np.abs(z).max() > 3.2
+    assert len(np.unique(z)) == n
+    for lag in (1, len(z) // 2):
+        assert np.abs((z[lag:] * z[:-lag]).mean(0)).max() < 6 / np.sqrt(len(z) - lag)
+
+
+def check_slopes_and_units(student, rng, alpha, sigma):
+    """The gradient by what the network says; and another unit of length, where alpha is 1."""
+    T, seed, value = len(alpha) - 1, int(rng.integers(2**31)), student.define(VALUE)
+    g, h, x = (tensor(rng.normal(size=size)) for size in ((T + 1,), (T + 1, 2), (40, 2)))
+    given = x, tensor(alpha), tensor(sigma), seed
+    gradient_is_slope(value, 1, student.bound_loss, g, h, *given, rng=rng, rel=1e-5)
+    gradient_is_slope(value, 2, student.bound_loss, g, h, *given, rng=rng, rel=1e-5)
+    ones, sigma = tensor(np.ones(T + 1)), tensor(np.append(0, np.geomspace(0.2, 5, T)))
+    any_unit(lambda c: value(student.bound_loss, g, c * h, c * x, ones, c * sigma, seed), rel=1e-9)
+    net = lambda c: student.define(NET)(g / 9, c * h)  # noqa: E731
+    points = lambda c: student.draw(net(c), 5, ones, c * sigma, student.generator(seed))  # noqa: E731
+    any_unit(points, 1, rel=1e-9)
 
 
 def check_rows(student, rng, alpha, sigma):
@@ -564,36 +670,81 @@ def check_training(student, rng):
     learned(number(before), number(after, finite=False), 0.3)
 
 
-@pytest.mark.exercise("plane", weight=1)
+@pytest.mark.exercise("plane", weight=1, costly=True)
 def test_sampler(student, rng):
     """From step to step, and at the end, the points have the mean, the variance and the covariance with the
     step before that the posterior gives, for networks that say a share of the noisy point and more; for any
-    schedule. The two coordinates are independent. The network is asked once a step, for all points, from T
-    down to 1; a network that knows the point ends there. One point is enough; the generator decides."""
+    schedule, pure noise at the end included. The noise is normal and independent, between points, coordinates
+    and steps. The network is asked once a step, for all points, from T down to 1, and what it says stays as
+    it is; a network that knows the point ends there. One point is enough; the generator decides each draw."""
     for T, n in ((2, 4_000), (int(rng.integers(4, 8)), 8_000)):
         alpha, sigma = clean_schedule(rng, T)
         g, h = rng.uniform(0, 0.7, T + 1) / alpha, rng.normal(size=(T + 1, 2))
         check_law(student, rng, n, g, h, alpha, sigma)
     check_law(student, rng, 4_000, 0 * g, h, np.ones(T + 1), np.append(0, np.geomspace(0.2, 5, T)))
+    check_falling(student, rng, h)
     known = student.define(NET)(tensor(0 * g), tensor(np.broadcast_to(h[0], h.shape).copy()))
     alpha, sigma = tensor(alpha), tensor(sigma)
     for n in (1, 3):
         found = array(student.draw(known, n, alpha, sigma, student.generator(n)), (n, 2))
-        assert found == pytest.approx(np.broadcast_to(h[0], (n, 2)), rel=1e-5, abs=1e-5)
+        assert found == pytest.approx(np.broadcast_to(h[0], (n, 2)), rel=1e-12, abs=1e-12)
     net = student.define(NET)(tensor(g), tensor(h))
     generator_decides(lambda given: student.draw(net, 20, alpha, sigma, given), student.generator, rng)
+    check_generator(student, rng, known, alpha, sigma)
 
 
-def check_law(student, rng, n, g, h, alpha, sigma):
+def check_falling(student, rng, h):
+    """A schedule whose sigma falls and that ends in pure noise; and single points, many times."""
+    falling = np.array([1, 0.5, 0.2, 0]), np.array([0, 1, 0.5, 0.8])
+    check_law(student, rng, 20_000, np.zeros(4), h[:4], *falling)
+    check_law(student, rng, 4_000, np.ones(4), 0 * h[:4], *falling, net=student.define(ITSELF))
+    given = student.draw, *map(tensor, falling), student.generator(int(rng.integers(2**31))), 600
+    lone = array(student.define(STARTS)(*given), (600, 3, 2))
+    check_normal(lone[:, 0], falling[1][-1])
+    ratio = falling[0][2] / falling[0][1]
+    new = np.sqrt(falling[1][2] ** 2 - (ratio * falling[1][1]) ** 2)
+    slope = ratio * (falling[1][1] / falling[1][2]) ** 2
+    check_normal(lone[:, 2] - slope * lone[:, 1], falling[1][1] / falling[1][2] * new)
+
+
+def check_generator(student, rng, known, alpha, sigma):
+    """The start and each step's noise differ between seeds and between calls."""
+    follow = student.define(FOLLOW)
+
+    def way(generator):
+        """Each step's own noise shows only there: the network says 0."""
+        return parts(follow(student.draw, known, 20, alpha, sigma, generator), 2)[0]
+
+    seed = int(rng.integers(2**31 - 1))
+    first, other = (array(way(student.generator(n))) for n in (seed, seed + 1))
+    twice = student.generator(seed)
+    second = [array(way(twice)) for _ in range(2)][1]
+    steps = fresh_noise(first, array(alpha), array(sigma))
+    for another in (other, second):
+        for a, b in zip(steps, fresh_noise(another, array(alpha), array(sigma)), strict=True):
+            assert (np.abs(a - b) > 1e-9).all()
+
+
+def fresh_noise(path, alpha, sigma):
+    """Of a way (T + 1, n, 2): the start, and what each step but the last adds, for networks that say h[0]."""
+    T, found = len(alpha) - 1, [path[0]]
+    for i, k in enumerate(range(T, 1, -1)):
+        ratio = alpha[k] / alpha[k - 1]
+        found.append(path[i + 1] - ratio * (sigma[k - 1] / sigma[k]) ** 2 * path[i])
+    return found
+
+
+def check_law(student, rng, n, g, h, alpha, sigma, net=None):
     """Means and covariances along the way, by the recursion of a linear network."""
-    T, net = len(alpha) - 1, student.define(NET)(tensor(g), tensor(h))
+    T, net = len(alpha) - 1, student.define(NET)(tensor(g), tensor(h)) if net is None else net
     generator = student.generator(int(rng.integers(2**31)))
     given = (student.draw, net, n, tensor(alpha), tensor(sigma), generator)
     path, steps = parts(student.define(FOLLOW)(*given), 2)
     path = array(path, (T + 1, n, 2))
     assert (whole_numbers(steps, (T, n)) == np.arange(T, 0, -1)[:, None]).all()
-    mean, var, near = np.zeros(2), sigma[-1] ** 2, 6 / np.sqrt(n)
+    mean, var, near, before = np.zeros(2), sigma[-1] ** 2, 6 / np.sqrt(n), []
     check_moments(path[0], mean, var, near)
+    check_normal(path[0], sigma[-1])
     for i, k in enumerate(range(T, 0, -1)):
         ratio = alpha[k] / alpha[k - 1]
         new = max(0.0, sigma[k] ** 2 - (ratio * sigma[k - 1]) ** 2)
@@ -605,6 +756,10 @@ def check_law(student, rng, n, g, h, alpha, sigma):
         fresh = path[i + 1] - slope * path[i] - b * h[k]  # of the step alone
         check_moments(fresh, np.zeros(2), own, near)
         assert abs((fresh * (path[i] - path[i].mean(0))).mean()) <= near * np.sqrt(own) * path[i].std() + 1e-5
+        if k > 1:
+            check_normal(fresh, np.sqrt(own))
+            assert all(abs((fresh * old).mean()) < near * fresh.std() * old.std() for old in before)
+            before.append(fresh)
 
 
 def check_moments(x, mean, var, near):
