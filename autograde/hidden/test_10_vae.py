@@ -63,7 +63,7 @@ def kl(student, pair):
     return array(student.kl_normals(*map(tensor, pair)), (len(pair[0]),))
 
 
-@pytest.mark.exercise("kl-normals", weight=2, returns={"kl_normals": "(N,)"})
+@pytest.mark.exercise("kl-normals", weight=2, costly=True, returns={"kl_normals": "(N,)"})
 def test_full_covariances(student, rng):
     """The divergence of any two normals with full covariances, in one dimension and in hundreds, where no
     float holds a determinant, for one pair and for many; which of the two is q matters."""
@@ -174,7 +174,7 @@ def test_levels_add_up(student, rng):
             check_levels(student, x[some], np.full(len(some), m), s[some], K)
 
 
-@pytest.mark.exercise("grey-levels", weight=1)
+@pytest.mark.exercise("grey-levels", weight=1, costly=True)
 def test_far_and_wide(student, rng):
     """Hundreds of scales from the mean, on either side and at either end, for scales a billion levels wide
     and far wider, and for scales a millionth of a level wide, the logarithm is finite and has its digits."""
@@ -502,7 +502,7 @@ def test_bound_of_a_draw(student, rng):
         relation(bound, x, eps, rel=1e-8, abs=1e-8)
 
 
-@pytest.mark.exercise("counts", weight=1)
+@pytest.mark.exercise("counts", weight=1, costly=True)
 def test_mean_of_draws_is_a_bound(student, rng):
     """Each draw's bound is right, and the mean over the noise is what the law of the rates says, in closed
     form; it lies below the exact log probability of the counts, by no more than the guess is off; and its
@@ -604,7 +604,7 @@ def check_steps(student, rng):
     check_step(student, rng, 9, 2, 2, torch.float32, 1e-5)
 
 
-@pytest.mark.exercise("counts", weight=4)
+@pytest.mark.exercise("counts", weight=4, costly=True)
 def test_one_step(student, rng):
     """A step moves every weight as the optimiser says, by the rate of its group times the slope of the mean
     bound, with momentum where the optimiser has it; the noise comes from the generator, in the type of the
