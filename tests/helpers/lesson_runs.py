@@ -9,7 +9,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import torch
 from course_root import COURSE
 from nbformat import NotebookNode
 
@@ -38,8 +37,7 @@ def at_full_size(
 ) -> SimpleNamespace:
     """Give a lesson's functions the settings of `full`, changed, until the test ends; returns them.
 
-    `lesson` is what its cells define in the smoke setting: to run them all in `full` takes minutes. So does
-    bf16 on a CPU: it is asked for on CUDA alone.
+    `lesson` is what its cells define in the smoke setting: to run them all in `full` takes minutes.
     """
     cells = read_lesson(COURSE.source(name)).cells
     (source,) = [cell.source for cell in cells if "S = genmap.settings(" in cell.source]
@@ -47,7 +45,6 @@ def at_full_size(
     with mock.patch.dict(os.environ, GENMAP_SETTING="full"), contextlib.redirect_stdout(io.StringIO()):
         exec(compile(source, "settings", "exec"), names)
     settings: SimpleNamespace = names["S"]
-    assert settings.bf16, "a GPU has it"
-    vars(settings).update(bf16=torch.cuda.is_available(), **changes)
+    vars(settings).update(**changes)
     monkeypatch.setitem(lesson, "S", settings)
     return settings
