@@ -403,6 +403,10 @@ def linear(elbo, x, V, v, W, w, eps, centre=0.0):
     encoder = lambda x: (x - centre * x.mean(0)) @ V + v
     return elbo(x, encoder, lambda z: (z - centre * z.mean(0)) @ W + w, eps)
 """
+PLAIN = (
+    "def encoder(x):\n    return 0 * x[:, :2]\n",
+    "def decoder(z):\n    return z.expand(-1, 3)\n",
+)
 SIZES = (0, 2, 25, 200, 1_000, 100_000)  # of counts
 
 
@@ -500,6 +504,10 @@ def test_bound_of_a_draw(student, rng):
     bound = lambda x, eps: elbo_of(student, x, *networks, eps)  # noqa: E731
     for relation in (strided, rows_alone):
         relation(bound, x, eps, rel=1e-8, abs=1e-8)
+    x, eps = rng.poisson(2, (5, 3)).astype(float), rng.normal(size=(5, 1))
+    found = array(student.count_elbo(tensor(x), *map(student.define, PLAIN), tensor(eps)), (5,))
+    nothing = np.zeros((3, 2)), np.zeros(2), np.ones((1, 3)), np.zeros(3)
+    assert found == pytest.approx(wanted_elbo(x, *nothing, eps), rel=1e-8)
 
 
 @pytest.mark.exercise("counts", weight=1, costly=True)

@@ -782,7 +782,7 @@ plt.show()
 # for itself. (EM
 # finds *a* top, not the highest; which one, the start decides. This start, from nearly equal components, ends higher
 # on the validation digits than the k-means++ start with $K = 20$ below: a start that is good for clusters need not
-# be for densities, and differences of half a nat between two $K$ are within what starts make.) Now the number of components: several sizes, each from the k-means++
+# be for densities.) Now the number of components: several sizes, each from the k-means++
 # start. **Question.** BIC charges $\tfrac12 \log 1257 = 3.6$ nats for each of a component's 2,145 numbers. What will it
 # say, and what will the validation digits say?
 #
@@ -817,6 +817,11 @@ board.claim(
     "BIC takes one or two components, the validation digits at least ten.", by_bic <= 2 and by_nats >= 10
 )
 board.claim("More than six digits of ten are of their component's most frequent class.", alike > 0.6)
+from_equal = e_step(y_val, *parameters)[1].mean().item()  # the mixture above, K = 20
+board.claim(
+    "The start from nearly equal components ends higher than k-means++.",
+    from_equal > scores.get(20, (0, 0))[1],
+)
 fig, axes = plot.figure(2, 1, height=1.75)
 means = gmm[1][gmm[0].argsort(descending=True)][:30]
 plot.images(to_pixels(means), columns=15, ax=axes[0], title=r"Means $\mu_k$ of the largest components")
@@ -1033,7 +1038,12 @@ nats = {name: f(y_test).mean().item() for name, f in densities.items()}
 for name, value in nats.items():
     print(f"{name:19} {value:6.1f} nats, {(64 * math.log(17) - value) / (64 * math.log(2)):.2f} bits/dim")
 white = ((17 * y_train).floor() == 0).double().mean(0)
-print(f"{(white > 0.99).sum()} pixels are white in more than 99 of 100 training digits")
+table = fit_levels(y_train, one_class)[1][0]  # (64, 17)
+# by pixel, of a table over a normal
+lead = table.gather(1, (17 * y_test).long().T).mean(1) - normal.log_prob(y_test).mean(0)
+often = white > 0.99
+print(f"{often.sum()} pixels are white in more than 99 of 100 training digits;", end=" ")
+print(f"of the tables' lead of {lead.sum():.1f} nats over normal pixels {lead[often].sum():.1f} are theirs")
 fig, ax = plot.figure(height=3.3)
 colours = [plot.COLOURS.grey] * 2 + [plot.COLOURS.blue] * 4 + [plot.COLOURS.orange] * 2
 bars = ax.barh(list(nats)[::-1], list(nats.values())[::-1], color=colours[::-1])
@@ -1048,6 +1058,9 @@ board.claim(
 )
 gained = np.diff(list(nats.values()))[[2, 3, 6]]
 board.claim("Covariances, components and classes all gain more than 5 nats.", bool((gained > 5).all()))
+board.claim(
+    "Less than a fifth of the tables' lead is the white pixels'.", bool(lead[often].sum() < lead.sum() / 5)
+)
 
 # %% [markdown]
 # Most of what the KDE of lesson 01 loses, it loses at the edge: half of each bump on a white pixel lies below 0.
@@ -1244,10 +1257,8 @@ for width in (0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
         trace.append(parameters[2][0].sqrt().item())
     fell = next((step + 1 for step, w in enumerate(trace) if w < 1e-9), None)
     ends[width] = fell
-    print(
-        f"from width {width:7g}: "
-        + (f"in the hole after step {fell}" if fell else f"at {trace[-1]:.1e} after 200")
-    )
+    where = f"in the hole after step {fell}" if fell else f"at {trace[-1]:.1e} after 200"
+    print(f"from width {width:7g}: {where}, held out {e_step(line_held, *parameters)[1].mean():.4f} nats")
 board.claim(
     "From a width of 1e-6 EM is in the hole within three steps.", ends[1e-6] is not None and ends[1e-6] <= 3
 )

@@ -23,7 +23,8 @@ def execute(notebook: NotebookNode, folder: Path, allow_errors: bool) -> list[tu
     """Run every cell in the smoke setting; the errors as (grade id or "", name)."""
     client = Client(notebook, timeout=CELL_SECONDS, kernel_name="python3", allow_errors=allow_errors)
     client.resources = {"metadata": {"path": str(folder)}}
-    with mock.patch.dict(os.environ, GENMAP_SETTING="smoke", OMP_NUM_THREADS="1"):
+    inline = "module://matplotlib_inline.backend_inline"  # a notebook's: what is shown is closed
+    with mock.patch.dict(os.environ, GENMAP_SETTING="smoke", OMP_NUM_THREADS="1", MPLBACKEND=inline):
         client.execute()
     found = []
     for cell in notebook.cells:
