@@ -208,12 +208,15 @@ def kde_mass(a, b, points, h):
 
 h = 0.25
 mass_kde = kde_mass(a, b, x_train, h)
+others = np.random.default_rng(2)
+spread = np.std([kde_mass(a, b, mixture_sample(2_000, others), h) for _ in range(200)])
 print(f"approximate density (KDE): p(x in [-0.5, 0.5]) ≈ {mass_kde:.4f}   exact {exact:.4f}")
+print(f"standard deviation over 200 other training sets: {spread:.3f}")
 
 # %% [markdown]
-# It is off by 0.008. That alone could be luck, whose size is 0.011. So ask what $\hat p_h$ is *on
-# average* over all possible training sets, which is also where more and more data would lead. Each
-# $x_i$ has density $p$, so the average of a bump is an integral:
+# It is off by 0.008, about as much as it scatters from one training set to the next. That alone could be
+# luck. So ask what $\hat p_h$ is *on average* over all possible training sets, which is also where more and
+# more data would lead. Each $x_i$ has density $p$, so the average of a bump is an integral:
 #
 # $$\mathbb E\,\hat p_h(x) = \int p(y)\,\mathcal N(x;\,y,\,h^2)\,dy
 # = \tfrac12\,\mathcal N(x;\,-\mu,\,\sigma^2 + h^2) + \tfrac12\,\mathcal N(x;\,\mu,\,\sigma^2 + h^2) .$$
@@ -1019,7 +1022,7 @@ plt.show()
 # implicit: they know directions, not probabilities, and Langevin dynamics turns directions into samples (Song
 # and Ermon, 2019). Others give them a bucket of their own, because who knows the score of the data blurred by
 # *every* amount of noise can follow a differential equation from a picture to pure noise, and compute the
-# density on the way (Song and others, 2021; take it on trust until lesson 21). Both are right, for different
+# density on the way (Song and others, 2020; take it on trust until lesson 21). Both are right, for different
 # questions. The figure draws both edges; lessons 18 and 21 make either point with numbers.
 #
 # *Flow matching* learns a close relative of the score, a *velocity*: in which direction, and how fast, a
@@ -1051,7 +1054,7 @@ plt.show()
 # and more products of which the maker says little. For those the map says *undisclosed* and does not guess: a
 # hollow dot is a model whose bucket its maker has not published. (That of ChatGPT's images is said to be
 # autoregressive; over what, is not said.) A crossed dot is a system that is no longer offered as it was: some
-# products stood for little more than a year, and keep only their place here.
+# products stood for a year or less, and keep only their place here.
 #
 # Tables of this history often carry dates, and methods, that the papers do not. Where they disagree, the map
 # has what the paper or its maker says, and a note:
@@ -1099,7 +1102,7 @@ taxonomy.table("families")
 #
 # *Ranked* means: by criteria that anybody can check, in this order.
 #
-# 1. **What the licence permits**, the strictest of code and weights (open models only): any use, before use
+# 1. **What the licence permits**, the strictest known of code and weights (open models only): any use, before use
 #    with limits (of purpose, revenue or country), before non-commercial use, before no licence stated.
 # 2. **A public board**, where one compares them: blind votes, as a number in which more is better. It
 #    stands in parentheses. What a board does not list comes after what it lists.
@@ -1178,8 +1181,8 @@ for name, calls in CALLS.items():
 
 # %% [markdown]
 # That is the time until one sample is there. It is not what a sample costs when there are many. A
-# batch of $B$ samples reads the weights once for all of them, so up to a point it takes hardly longer
-# than one:
+# batch of $B$ samples reads the weights once for all of them. On a GPU it takes hardly longer than one, up to
+# a point; on these few cores it takes longer from two samples on, but less than $B$ times as long:
 
 # %% tags=["demo"]
 batches = [2**k for k in range(S.doublings)]
