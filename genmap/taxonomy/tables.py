@@ -17,7 +17,8 @@ from genmap.taxonomy.age import stale
 from genmap.taxonomy.cells import Table
 from genmap.taxonomy.facts import ATLAS
 from genmap.taxonomy.readme import BEGIN, END, lessons, renew, renewed
-from genmap.taxonomy.works import Family, Model, Work
+from genmap.taxonomy.schema import Board, Task
+from genmap.taxonomy.works import UNDISCLOSED, Family, Model, Work
 
 __all__ = ["BEGIN", "END", "TABLES", "Table", "lessons", "main", "renewed", "table"]
 
@@ -56,12 +57,14 @@ def _when(day: str) -> str:
     return f"{month_abbr[int(month)]}\N{NO-BREAK SPACE}{year}" if month else year
 
 
-def _picks(ids: tuple[str, ...], board: str, is_open: bool) -> str:
-    """Models by name, each with what it is ranked by: what its licence permits, its score, its GPUs."""
+def _picks(task: Task, is_open: bool) -> str:
+    """A task's models by name, each with its family where it is not the task's, and what ranks it."""
+    board = task.open_board if is_open else task.hosted_board
     scores = ATLAS.boards[board].scores if board else {}
     named = []
-    for model in (ATLAS.models[name] for name in ids):
-        marks = [model.permits] if is_open else []
+    for model in (ATLAS.models[name] for name in (task.open if is_open else task.hosted)):
+        marks = [_family(model)] if model.family not in (task.family, UNDISCLOSED) else []
+        marks += [model.permits] if is_open else []
         marks += [str(scores[model.id])] if model.id in scores else []
         marks += [f"{model.gpus} GPUs"] if is_open and model.gpus > 1 else []
         named.append(f"{model.name} ({', '.join(marks)})" if marks else model.name)
@@ -156,10 +159,8 @@ def tasks(*ids: str) -> Table:
             f"**{task.name}**",
             ATLAS.families[task.family].name,
             task.why,
-            _picks(task.open, task.open_board, is_open=True),
-            ". ".join(
-                filter(None, (_picks(task.hosted, task.hosted_board, is_open=False), task.hosted_note))
-            ),
+            _picks(task, is_open=True),
+            ". ".join(filter(None, (_picks(task, is_open=False), task.hosted_note))),
             task.failure,
             _when(min(ATLAS.models[name].checked for name in (*task.open, *task.hosted))),
         )
@@ -177,10 +178,16 @@ def boards(*ids: str) -> Table:
     Raises ValueError for an id that the map lacks.
     """
     rows = (
-        (f"[{board.name}]({board.source})", board.how, _when(board.seen), f"{len(board.scores)}")
+        (f"[{board.name}]({board.source})", board.how, _when(board.seen), _scores(board))
         for board in _chosen(ATLAS.boards, ids)
     )
-    return Table(("board", "what it measures", "as of", "models of the map on it"), tuple(rows))
+    return Table(("board", "what it measures", "as of", "scores of the map's models"), tuple(rows))
+
+
+def _scores(board: Board) -> str:
+    """A board's models with their scores, the highest first."""
+    best_first = sorted(board.scores.items(), key=lambda entry: -entry[1])
+    return ", ".join(f"{ATLAS.models[name].name} {score}" for name, score in best_first)
 
 
 def shapes(*ids: str) -> Table:

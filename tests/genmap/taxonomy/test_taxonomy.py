@@ -92,7 +92,15 @@ def test_picks_say_what_they_are_ranked_by():
     assert row[3].startswith("Wan 2.2 (any use, 1133), LTX-2 (with limits, 1131)")
     assert row[4].startswith("Seedance 2.0 (1460), Veo 3.1 (1375)")
     assert "(any use, 9 GPUs)" in tables.tasks("text").rows[0][3]
+    music = tables.tasks("music").rows[0]
+    assert "ACE-Step 1.5 (Flow matching, any use)" in music[3], "it is not of the task's family"
+    assert "MusicGen (non-commercial)" in music[3]
     assert tables.TABLES["tasks"]().columns[-1] == tables.TABLES["models"]().columns[-1] == "as of"
+
+
+def test_boards_show_the_scores_the_highest_first():
+    (row,) = tables.boards("video").rows
+    assert row[-1].startswith("Seedance 2.0 1460, Veo 3.1 1375") and row[-1].endswith("Sora 1070")
 
 
 def test_what_is_retired_says_since_when():
