@@ -229,6 +229,7 @@ def cost_of(lesson: str, cells: list[str]) -> tuple[Counter, list[str]]:
     counter, failed, names = Counter(), [], {"__name__": "__main__"}
     progress.track = lambda items, total=None, title="": sampled(counter, items)
     features.Features.__call__ = _apart(features.Features.__call__)
+    features._trained = _apart(features._trained)  # or a net of nothing would be kept for all lessons
     with tempfile.TemporaryDirectory() as folder, counter:
         before = os.getcwd()
         os.chdir(folder)
