@@ -34,11 +34,18 @@ def listed(a):
 def mixture(student, shares, means, widths):
     """The log density of a mixture of normals, where the answer runs."""
     return student.define(
-        "def log_p(z):\n    import math, torch\n"
+        "def log_p(z):\n    import math, torch\n    assert z.ndim == 1 and z.dtype == torch.float64\n"
         f"    w, m, s = (torch.tensor(v, dtype=z.dtype) for v in ({shares}, {means}, {widths}))\n"
         "    u = (z[..., None] - m) / s\n"
         "    return torch.logsumexp(w.log() - s.log() - 0.5 * (u**2 + math.log(2 * math.pi)), dim=-1)\n"
     )
+
+
+BLOCK = """def log_p(z):  # uniform from 0 to 2
+    import math, torch
+    assert z.ndim == 1
+    return torch.where((z - 1).abs() < 1, -math.log(2), -math.inf).to(z.dtype)
+"""
 
 
 def folded_truth(y, c, shares, means, widths):
@@ -58,13 +65,12 @@ def folding(rng, K):
     )
 
 
-@pytest.mark.exercise("fold", weight=1, returns={"log_p_folded": "(N,)"})
+@pytest.mark.exercise("fold", weight=1, returns={"log_p_folded": "tensor like 0 shape 0"})
 def test_both_branches(student, rng):
     """Both z that lead to y contribute their density, each over its stretch; for densities of z that are not
-    symmetric about c, and for one y or many."""
-    for K, N in ((1, 40), (3, 25), (2, 1)):
-        law, c = folding(rng, K), float(rng.uniform(-1.5, 1.5))
-        y = rng.uniform(0.02, 9, N)
+    symmetric about c, and for one y or many. The density is asked about all of them at once, in a row."""
+    for K, N, c in ((1, 20, -1), (3, 15, float(rng.uniform(0.3, 1.5))), (2, 1, float(rng.uniform(-2, -1)))):
+        law, y = folding(rng, K), rng.uniform(0.02, 9, N)
         got = array(student.log_p_folded(tensor(y), mixture(student, *law), c), (N,))
         assert got == pytest.approx(folded_truth(y, c, *law), abs=1e-6)
 
@@ -72,7 +78,8 @@ def test_both_branches(student, rng):
 @pytest.mark.exercise("fold", weight=1)
 def test_far_near_and_below(student, rng):
     """Far out, where the density is too small for a float, and close to 0, where it grows without limit, its
-    logarithm is right. Below 0, also closely below, it is -inf, and above 0 it is not."""
+    logarithm is right. Below 0, also closely below, it is -inf, and so it is where neither z has a density;
+    elsewhere it is not."""
     shift, c = float(rng.uniform(1, 2)), float(rng.uniform(-1, 1))
     sizes = np.concatenate([rng.uniform(1e5, 1e7, 4), 10.0 ** rng.uniform(-14, -10, 4), [1e90, 1e-300, 0.5]])
     y = rng.permutation(np.concatenate([sizes, -sizes]))
@@ -82,6 +89,12 @@ def test_far_near_and_below(student, rng):
     both = [-0.5 * (c + sign * np.sqrt(y[y > 0]) - shift) ** 2 for sign in (1, -1)]
     wanted = np.logaddexp(*both) - 0.5 * np.log(2 * np.pi) - np.log(2) - 0.5 * np.log(y[y > 0])
     assert got[y > 0] == pytest.approx(wanted, rel=1e-9, abs=3e-7)
+    y = rng.permutation([0.01, 0.5, 1.7, 2.6, 40.0, 900.0, -0.3])
+    got = array(student.log_p_folded(tensor(y), student.define(BLOCK), 1.25), (7,), finite=False)
+    found = sum((np.abs(1.25 + sign * np.sqrt(np.abs(y)) - 1) < 1).astype(float) for sign in (1, -1))
+    with np.errstate(divide="ignore"):
+        wanted = np.where(y > 0, np.log(found / 4 / np.sqrt(np.abs(y))), -np.inf)
+    assert got == pytest.approx(wanted, abs=1e-6)
 
 
 # --- batch-norm: the oracle is torch's own batch normalisation, and what it stretches ---
@@ -115,14 +128,29 @@ def huge_and_tiny_gains(rng):
     return m, v, np.array([40.0, 0.0, -40.0]), np.zeros(3), eps
 
 
-@pytest.mark.exercise("batch-norm", weight=1, returns={"batch_norm": "shape 0, (N,)"})
+NORMED = {
+    "batch_norm": "tensor like 0 shape 0, tensor like 0 (N,)",
+    "batch_norm_inverse": "tensor like 0 shape 0",
+}
+
+
+def plain_statistics(rng, C):
+    """Statistics of which each is 0 in one channel."""
+    m, v, gamma, beta, eps = statistics(rng, C)
+    m[0], v[1], gamma[2], beta[3] = 0, 0, 0, 0
+    return m, v, gamma, beta, eps
+
+
+@pytest.mark.exercise("batch-norm", weight=1, returns=NORMED)
 def test_values_and_log_det(student, rng):
     """z is that of a batch normalisation with fixed statistics, channel by channel, and the log-determinant,
     one for each example, that of the whole map, from all numbers of a picture to all numbers; for vectors,
     for pictures that are not square, and for a batch of one; in any unit, memory layout and float type, and
     for enormous and minute gains."""
-    for shape in ((6, 4), (3, 2, 5, 3), (1, 3, 2, 4), (1, 1)):
-        x, given = tensor(rng.normal(size=shape)), statistics(rng, shape[1])
+    shapes = (6, 4), (3, 2, 5, 3), (1, 3, 2, 4), (1, 1)
+    cases = [(shape, statistics(rng, shape[1])) for shape in shapes]
+    for shape, given in (*cases, ((3, 4), plain_statistics(rng, 4))):
+        x = tensor(rng.normal(size=shape))
         z, log_det = normed(student, x, *given)
         assert z == pytest.approx(torch_norm(x, *given), abs=1e-9)
         _, v, gamma, _, eps = given
@@ -146,47 +174,45 @@ def test_values_and_log_det(student, rng):
 @pytest.mark.exercise("batch-norm", weight=1)
 def test_round_trip(student, rng):
     """The inverse leads from z to x, for the z of a true batch normalisation, vectors and pictures, in any
-    unit and float type, however large or small the gains."""
+    unit, memory layout and float type, however large or small the gains."""
     shapes = (5, 3), (2, 4, 3, 2), (1, 2, 1, 1)
-    for shape, given in (*((s, statistics(rng, s[1])) for s in shapes), ((5, 3), huge_and_tiny_gains(rng))):
+    special = ((5, 4), plain_statistics(rng, 4)), ((5, 3), huge_and_tiny_gains(rng))
+    for shape, given in (*((s, statistics(rng, s[1])) for s in shapes), *special):
         x, (*stats_, eps) = tensor(rng.normal(size=shape)), given
         m, v, *affine = map(tensor, stats_)
         z = tensor(torch_norm(x, *given))
         assert array(student.batch_norm_inverse(z, m, v, *affine, eps), shape) == pytest.approx(x, abs=1e-9)
-        any_unit(
-            lambda c: student.batch_norm_inverse(z, c * m, c * c * v, *affine, c * c * eps),  # noqa: B023
-            1,
-            rel=1e-7,
-            abs=1e-9,
-        )
+    any_unit(
+        lambda c: student.batch_norm_inverse(z, c * m, c * c * v, *affine, c * c * eps), 1, rel=1e-7, abs=1e-9
+    )
     *given, eps = statistics(rng, 3)
-    given = tensor(rng.normal(size=(4, 3))), *map(tensor, given)
-    both_types(lambda *v: student.batch_norm_inverse(*v, eps), *given, rel=1e-4, abs=1e-4)
+    given = tensor(rng.normal(size=(4, 3, 2, 5))), *map(tensor, given)
+    for relation, rel in ((strided, 1e-9), (both_types, 1e-4)):
+        relation(lambda *v: student.batch_norm_inverse(*v, eps), *given, rel=rel, abs=rel)
 
 
-# --- conditional: the oracle is a mixture of normals in the plane, whose parts are known ---
+# --- conditional: the oracle is a mixture of normals in the plane, summed over the nodes in NumPy ---
 
 
 def plane(student, rng, level=0.0):
-    """A mixture in the plane where the answer runs, and its truth: log p(x1) and log p(t | x1)."""
+    """A mixture in the plane where the answer runs, and its log density at pairs: (M,), (G,) -> (M, G)."""
     w, m1, m2 = rng.dirichlet(3 * np.ones(3)), rng.uniform(-1, 1, 3), rng.uniform(-2, 2, 3)
     slope, s1, s2 = rng.uniform(-1, 1, 3), rng.uniform(0.5, 1, 3), rng.uniform(0.4, 0.8, 3)
     log_prob = student.define(
-        "def log_prob(x):\n    import math, torch\n"
+        "def log_prob(x):\n    import math, torch\n    assert x.ndim == 2 and x.dtype == torch.float64\n"
         f"    w, m1, m2, b, s1, s2 = torch.tensor({listed([w, m1, m2, slope, s1, s2])}, dtype=x.dtype)\n"
         "    u, v = (x[:, :1] - m1) / s1, (x[:, 1:] - m2 - b * (x[:, :1] - m1)) / s2\n"
         "    parts = w.log() - 0.5 * (u**2 + v**2) - (2 * math.pi * s1 * s2).log()\n"
         f"    return torch.logsumexp(parts, dim=1) + {level}\n"
     )
 
-    def truth(x1, t):
+    def joint(x1, t):
         first = np.log(w) + stats.norm.logpdf(x1[:, None], m1, s1)  # (M, 3)
         centre = m2 + slope * (x1[:, None] - m1)
         second = stats.norm.logpdf(t[None, :, None], centre[:, None], s2)  # (M, G, 3)
-        log_p1 = logsumexp(first, axis=1)
-        return log_p1, logsumexp(first[:, None] + second, axis=2) - log_p1[:, None]
+        return level + logsumexp(first[:, None] + second, axis=2)
 
-    return log_prob, truth
+    return log_prob, joint
 
 
 def uneven(rng, G):
@@ -195,23 +221,36 @@ def uneven(rng, G):
     return 9 - 18 * t[::-1] if rng.random() < 0.5 else 18 * t - 9
 
 
-def ask(student, log_prob, x1, t):
+def ask(student, log_prob, x1, t, finite=True):
     log_p1, log_p2 = parts(student.conditional(log_prob, x1, t), 2)
-    return array(log_p1, (len(x1),)), array(log_p2, (len(x1), len(t)))
+    return array(log_p1, (len(x1),)), array(log_p2, (len(x1), len(t)), finite)
 
 
-@pytest.mark.exercise("conditional", weight=1, returns={"conditional": "(M,), (M, G)"})
+def check_conditional(found, joint, t):
+    """Both parts against the trapezoidal rule on `joint` (M, G), in logarithms."""
+    with np.errstate(divide="ignore"):
+        pairs = np.logaddexp(joint[:, 1:], joint[:, :-1]) + np.log(np.diff(t) / 2)
+    log_p1 = logsumexp(pairs, axis=1)
+    assert found[0] == pytest.approx(log_p1, rel=1e-7, abs=1e-6)
+    assert found[1] == pytest.approx(joint - log_p1[:, None], rel=1e-7, abs=1e-6)
+
+
+@pytest.mark.exercise(
+    "conditional", weight=1, returns={"conditional": "tensor like 1 (M,), tensor like 1 (M, G)"}
+)
 def test_marginal_and_conditional(student, rng):
-    """Both parts are right where they are known in closed form, on nodes much denser on one side; for
-    one x1 and for many, also where the densities are too small, or too large, for a float. An x1 does not
-    feel others whose densities are thousands of nats away."""
-    for M, G, level in ((7, 1_001, 0.0), (1, 1_400, 0.0), (3, 1_001, -20_000.0), (3, 1_001, 20_000.0)):
-        log_prob, truth = plane(student, rng, level)
+    """Both parts are right on nodes much denser on one side, for one x1 and for many, also where densities
+    are too small, or too large, for a float; where there are many nodes, the marginal is the one known in
+    closed form. An x1 does not feel others whose densities are thousands of nats away. The density is asked
+    about pairs, in rows, in float64."""
+    for M, G, level in ((7, 60, 0.0), (1, 401, 0.0), (5, 5, -20_000.0), (3, 41, 20_000.0)):
+        log_prob, joint = plane(student, rng, level)
         x1, t = rng.uniform(-1.5, 1.5, M), uneven(rng, G)
-        got, wanted = ask(student, log_prob, tensor(x1), tensor(t)), truth(x1, t)
-        assert got[0] - level == pytest.approx(wanted[0], abs=2e-3)
-        near = wanted[1] > -20
-        assert got[1][near] == pytest.approx(wanted[1][near], abs=2e-3)
+        found = ask(student, log_prob, tensor(x1), tensor(t))
+        check_conditional(found, joint(x1, t), t)
+        if G > 400:
+            fine = joint(x1, np.linspace(-15, 15, 1_001))
+            assert found[0] == pytest.approx(logsumexp(fine, axis=1) + math.log(30 / 1_000), abs=2e-3)
     t = tensor(uneven(rng, 21))
     rows_alone(
         lambda x: parts(student.conditional(log_prob, x, t), 2), tensor(x1), apart=100.0, rel=1e-6, abs=1e-6
@@ -222,20 +261,29 @@ def test_marginal_and_conditional(student, rng):
 def test_trapezoid(student, rng):
     """It is the trapezoidal rule, on nodes as few and as uneven as you like: a conditional adds up to 1 by
     it, and the marginal is its integral. The nodes may lie in memory in any way. For a uniform density it
-    has no error, even with two nodes, and however wide or narrow the gaps."""
+    has no error, even with two nodes, and however wide or narrow the gaps. From node to node the density may
+    change by hundreds of nats, or be 0 at some."""
     flat = student.define("def log_prob(x):\n    return 0 * x[:, 0]\n")
     for t in ([0, 1], [0, 0.1, 1], [0, 0.9, 0.999999, 1], [0, 1e-20], [0, 1e19, 1e20]):
         log_p1, log_p2 = ask(student, flat, tensor([0.2]), tensor(t))
         assert log_p1 == pytest.approx([math.log(t[-1])], rel=1e-6, abs=1e-7)
         assert log_p2 == pytest.approx(np.full((1, len(t)), -math.log(t[-1])), rel=1e-6, abs=1e-7)
-    log_prob, truth = plane(student, rng)
+    log_prob, joint = plane(student, rng)
     x1, t = rng.uniform(-1, 1, 4), np.sort(rng.uniform(-3, 3, 9))
-    got = ask(student, log_prob, tensor(np.repeat(x1, 2))[::2], tensor(np.repeat(t, 3))[::3])
-    log_p1, log_p2 = truth(x1, t)
-    joint = np.exp(log_p1[:, None] + log_p2)
-    wanted = np.log(np.trapezoid(joint, t, axis=1))
-    assert got[0] == pytest.approx(wanted, abs=1e-6)
-    assert np.trapezoid(np.exp(got[1]), t, axis=1) == pytest.approx(np.ones(4), abs=1e-6)
+    found = ask(student, log_prob, tensor(np.repeat(x1, 2))[::2], tensor(np.repeat(t, 3))[::3])
+    check_conditional(found, joint(x1, t), t)
+    assert np.trapezoid(np.exp(found[1]), t, axis=1) == pytest.approx(np.ones(4), abs=1e-6)
+    for steep in (-400.0, 400.0):
+        log_prob = student.define(f"def log_prob(x):\n    return {steep} * x[:, 1] + x[:, 0]\n")
+        check_conditional(ask(student, log_prob, tensor(x1), tensor(t)), x1[:, None] + steep * t, t)
+    for low, high in ((-9, t[2]), (t[5], 9), (t[3], t[5])):
+        log_prob = student.define(
+            "def log_prob(x):\n    import math\n"
+            f"    outside = (x[:, 1] < {low}) | (x[:, 1] > {high})\n"
+            "    return x[:, 0].masked_fill(outside, -math.inf)\n"
+        )
+        given = np.where((t < low) | (t > high), -np.inf, x1[:, None])
+        check_conditional(ask(student, log_prob, tensor(x1), tensor(t), finite=False), given, t)
 
 
 # --- monotone: the oracle is the formula in NumPy ---
@@ -246,7 +294,7 @@ def bending_net(student, rng, D_a, D_b, K, scale):
     A, B = rng.normal(size=(D_a, D_b * K)), rng.normal(size=(D_a, D_b * K))
     a, b = rng.normal(size=D_b * K), rng.uniform(-2, 2, D_b * K)
     net = student.define(
-        "def net(x):\n    import torch\n"
+        "def net(x):\n    import torch\n    assert x.ndim == 2 and x.dtype == torch.float64\n"
         f"    values = {listed(A)}, {listed(B)}, {listed(a)}, {listed(b)}\n"
         "    A, B, a, b = (torch.tensor(v, dtype=x.dtype) for v in values)\n"
         f"    w = {scale} * torch.nn.functional.softplus(torch.tanh(x) @ A + a)\n"
@@ -271,9 +319,8 @@ def bend(x, mask, net):
 
 
 def some_mask(rng, D):
-    """D booleans of both kinds, in no order."""
-    mask = rng.permutation(np.arange(D) < rng.integers(1, D))
-    return mask
+    """D booleans of both kinds, in no order; of three and more, two or more are False."""
+    return rng.permutation(np.arange(D) < rng.integers(1, max(2, D - 1)))
 
 
 def bent(student, x, mask, net):
@@ -285,12 +332,17 @@ CASES = ((5, 4, 3, 1.0), (1, 2, 1, 3.0), (6, 5, 2, 30.0))
 
 
 @pytest.mark.exercise(
-    "monotone", weight=1, returns={"tanh_coupling": "(N, D), (N,)", "tanh_coupling_inverse": "(N, D)"}
+    "monotone",
+    weight=1,
+    returns={
+        "tanh_coupling": "tensor like 0 shape 0, tensor like 0 (N,)",
+        "tanh_coupling_inverse": "tensor like 0 shape 0",
+    },
 )
 def test_bend_and_log_det(student, rng):
-    """What is kept stays, and what moves is bent by the formula, wherever in the vector it stands; the
-    log-determinant is that of the whole map; for one or many, several tanh, and weights of any size. Far out,
-    where 1 / cosh^2 is 0, the log-determinant is 0 and finite."""
+    """What is kept stays, in both directions, and what moves is bent by the formula, wherever in the vector
+    it stands; the log-determinant is that of the whole map; for one or many, several tanh, and weights of any
+    size. Far out, where 1 / cosh^2 is 0, the log-determinant is 0 and finite."""
     for N, D, K, scale in CASES:
         mask = some_mask(rng, D)
         net, same = bending_net(student, rng, mask.sum(), (~mask).sum(), K, scale)
@@ -298,25 +350,41 @@ def test_bend_and_log_det(student, rng):
         for found, wanted in zip(bent(student, x, mask, net), bend(x, mask, same), strict=True):
             assert found == pytest.approx(wanted, rel=1e-7, abs=1e-7)
         far = np.where(mask, x, np.sign(x) * rng.uniform(800, 5_000))
-        assert bent(student, far, mask, net)[1] == pytest.approx(np.zeros(N), abs=1e-9)
+        found, log_det = bent(student, far, mask, net)
+        assert found == pytest.approx(bend(far, mask, same)[0], rel=1e-7)
+        assert log_det == pytest.approx(np.zeros(N), abs=1e-9)
+    back = array(student.tanh_coupling_inverse(tensor(found), torch.tensor(mask), net), found.shape)
+    assert (back[:, mask] == far[:, mask]).all()
 
 
-@pytest.mark.exercise("monotone", weight=1)
+def check_far_apart(student, weights, x):
+    """The inverse for one tanh about 0, where the first number of x is kept; weights: (2, D_b), those of rows
+    in which it is negative, and of the others."""
+    net = student.define(
+        f"def net(x):\n    import torch\n    w = torch.tensor({listed(weights)}, dtype=x.dtype)\n"
+        "    w = w[(x[:, 0] >= 0).long()][:, :, None]\n    return w, torch.zeros_like(w)\n"
+    )
+    weights = weights[(x[:, 0] >= 0).astype(int)]
+    z = np.concatenate([x[:, :1], x[:, 1:] + weights * np.tanh(x[:, 1:])], axis=1)
+    kept = torch.arange(x.shape[1]) == 0
+    back = array(student.tanh_coupling_inverse(tensor(z), kept, net), x.shape)
+    assert (np.abs(back - x)[:, 1:] <= 1e-9 * (1 + np.abs(x[:, 1:]) + weights)).all()
+
+
+@pytest.mark.exercise("monotone", weight=1, costly=True)
 def test_inverse(student, rng):
     """The inverse finds x from z, each element as precisely as its docstring says, whether the weights are
-    small or so large that z is far from x, and for z far out; an element of enormous weight costs the others
-    nothing."""
-    net = student.define(
-        "def net(x):\n    import torch\n"
-        "    w = torch.tensor([1e30, 2.0], dtype=x.dtype).expand(len(x), 2)\n"
-        "    return w[:, :, None], torch.zeros(len(x), 2, 1, dtype=x.dtype)\n"
-    )
-    x, weights = np.array([[0.3, 0.4, 0.5], [-0.7, 2.0, -3.0]]), np.array([1e30, 2.0])
-    z = np.concatenate([x[:, :1], x[:, 1:] + weights * np.tanh(x[:, 1:])], axis=1)
-    back = array(student.tanh_coupling_inverse(tensor(z), torch.tensor([True, False, False]), net), (2, 3))
-    assert (np.abs(back - x)[:, 1:] <= 1e-9 * (1 + np.abs(x[:, 1:]) + weights)).all()
+    small or so large that z is far from x, and for z far out; an element of enormous weight, one very far
+    out, or many that are known at once cost the others nothing."""
+    many = [[3.0] + [0.0] * 2_000] * 2
+    for weights, x in (
+        ([[1e30, 2.0], [5.0, 2.0]], [[0.3, 0.4, 0.5], [-0.7, 2.0, -3.0]]),
+        ([[1.0, 3.0, 2.0, 0.5]] * 2, [[0.3, 1e12, 0.4, -1e9, 2.0], [-0.7, -1e12, 0.1, 1e9, -0.6]]),
+        (many, [[0.3, 0.4] + [1.0] * 2_000]),
+    ):
+        check_far_apart(student, np.array(weights), np.array(x))
     for (N, D, K, _), scale, width in zip(
-        CASES * 2, (1.0, 300.0, 1e8, 0.0, 3.0, 3_000.0), (2, 1, 3, 5, 400, 2), strict=True
+        (*CASES, CASES[0]), (1.0, 300.0, 1e8, 3.0), (2, 1, 3, 400), strict=True
     ):
         mask = some_mask(rng, D)
         net, same = bending_net(student, rng, mask.sum(), (~mask).sum(), K, scale)
@@ -336,7 +404,7 @@ def tilted(student, a, level=0.0):
     """log p(y) = sum_d a_d y_d - log((e^a_d - 1) / a_d) + level, a density on [0, 1]^D for level 0."""
     norm = sum(math.log(math.expm1(v) / v) for v in a)
     return student.define(
-        "def log_p(y):\n    import torch\n"
+        "def log_p(y):\n    import torch\n    assert y.ndim == 2 and y.dtype == torch.float64\n"
         f"    return y @ torch.tensor({listed(a)}, dtype=y.dtype) - {norm} + {level}\n"
     )
 
@@ -349,8 +417,8 @@ def tilted_bits(k, a, levels):
     return (-v / (k.shape[1] * math.log(2)) for v in (exact, plain))
 
 
-def iw(student, k, log_p, levels, K, seed):
-    return array(student.iw_bits(tensor(k), log_p, levels, K, student.generator(seed)), (len(k),))
+def iw(student, k, log_p, levels, K, seed, finite=True):
+    return array(student.iw_bits(tensor(k), log_p, levels, K, student.generator(seed)), (len(k),), finite)
 
 
 def stairs(student, level, levels):
@@ -358,12 +426,13 @@ def stairs(student, level, levels):
     return student.define(f"def log_p(y):\n    return {level} * (y * {levels}).floor().sum(dim=1)\n")
 
 
-@pytest.mark.exercise("iw-bits", weight=1, returns={"iw_bits": "(N,)"})
+@pytest.mark.exercise("iw-bits", weight=1, costly=True, returns={"iw_bits": "tensor like 0 (N,)"})
 def test_from_the_plain_bound_to_the_truth(student, rng):
     """With one draw the mean is the plain bound of section 6, with a few it lies between that and the truth,
     with many the estimate reaches the true bits of each picture; for any number of levels and pixels, and for
     a batch of one. A density that is the same in a whole cell needs exactly the bits of its mass, whatever
-    the draws, also where it is too small, or too large, for a float, or thousands of nats from another's."""
+    the draws, also where it is too small, or too large, for a float, or thousands of nats from another's.
+    Draws without density count, too; where no draw has any, the bits are infinite."""
     for N, D, levels in ((3, 2, 4), (1, 3, 7), (2, 1, 2)):
         a = levels * rng.uniform(3, 4, D)
         k = rng.integers(0, levels, (N, D)).astype(float)
@@ -381,22 +450,63 @@ def test_from_the_plain_bound_to_the_truth(student, rng):
         wanted = math.log2(4) - level * np.arange(4) / math.log(2)
         found = iw(student, k, stairs(student, level, 4), 4, K, seed)
         assert found == pytest.approx(wanted, rel=1e-7, abs=1e-7)
+    k, half = np.array([[1.0, 2.0], [0.0, 1.0], [2.0, 0.0]]), student.define(HALF.format(levels=3))
+    found = iw(student, k, half, 3, 5_000, seed, finite=False)
+    assert found == pytest.approx([math.log2(3), math.inf, math.log2(3)], abs=0.1)
+
+
+# The points about which the answer asks: all of them, in any order and in as many calls as it likes.
+RECORD = """def record(answer, k, levels, K, generator):
+    import torch
+    asked = []
+    def log_p(y):
+        asked.append(y.clone())
+        return 0 * y[:, 0]
+    answer(k, log_p, levels, K, generator)
+    return torch.cat(asked)
+"""
+
+
+def check_uniform(student, rng, N, D, levels, K):
+    """K points for each of N pictures; the noise in each is uniform, no two numbers of it are related, and it
+    is the same for other pictures."""
+    picture, record = rng.integers(0, levels, D).astype(float), student.define(RECORD)
+    seed, other = int(rng.integers(1 << 30)), (picture + 1) % levels
+    y, moved = (
+        array(record(student.iw_bits, tensor(k), levels, K, student.generator(seed)), (N * K, D))
+        for k in (np.tile(picture, (N, 1)), np.tile(other, (N, 1)))
+    )
+    assert np.abs(moved - y - (other - picture) / levels).max() < 1e-9
+    u = levels * y - picture
+    assert u.min() > -1e-9 and u.max() < 1 + 1e-9
+    even = (np.arange(N * K) + 0.5) / (N * K)
+    assert np.abs(np.sort(u, axis=0) - even[:, None]).max() < 3 / math.sqrt(N * K)
+    assert u.min() < 20 / u.size and u.max() > 1 - 20 / u.size  # by chance, once in a hundred million times
+    for each in (u, np.abs(u - 0.5)):  # no two draws equal, nor one the mirror of another
+        assert len(np.unique(each.round(9))) > 0.99 * u.size
+
+
+HALF = """def log_p(y):  # uniform, but 0 in the lower half of each cell, and all over the cells of level 0
+    import math, torch
+    u = {levels} * y[:, 0]
+    return torch.where((u % 1 < 0.5) | (u < 1), -math.inf, math.log(2)).to(y.dtype)
+"""
 
 
 @pytest.mark.exercise("iw-bits", weight=1)
 def test_noise_of_its_own(student, rng):
-    """Equal pictures get different noise, and so do the pixels of one and its draws: the estimates spread as
-    independent noise makes them. The same generator goes on, an equal one gives the same bits; the noise of a
-    seed is the same for every k, which moves it by k over the levels."""
+    """Each picture has K draws of noise, uniform in each pixel. Equal pictures get different noise, and so do
+    the pixels of one and its draws: the estimates spread as independent noise makes them. The same generator
+    goes on, an equal one gives the same bits; the noise of a seed is the same for every k, which moves it by
+    k over the levels."""
+    for N, D, levels, K in ((40, 3, 5, 25), (1, 1, 2, 1_000), (1_000, 2, 4, 1)):
+        check_uniform(student, rng, N, D, levels, K)
     a, levels, N = np.full(4, 3.0 * 3), 3, 1_000
     k = np.tile(rng.integers(0, levels, (1, 4)).astype(float), (N, 1))
     log_p, seed = tilted(student, a), int(rng.integers(1 << 30))
     found = iw(student, k, log_p, levels, 1, seed)
     assert found.std() == pytest.approx(3 * math.sqrt(4 / 12) / (4 * math.log(2)), rel=0.12)
     generator_decides(lambda g: student.iw_bits(tensor(k), log_p, levels, 1, g), student.generator, rng)
-    first, last = (iw(student, np.full_like(k, end), log_p, levels, 1, seed) for end in (0, levels - 1))
-    step = a.sum() * (levels - 1) / levels / (4 * math.log(2))
-    assert first - last == pytest.approx(np.full(N, step), rel=1e-7)
     exact, plain = (v[0] for v in tilted_bits(k, a, levels))
     several = iw(student, k, log_p, levels, 16, seed)
     assert abs(several.mean() - exact) < 0.25 * (plain - exact) + 0.02 and several.std() < 0.6 * found.std()
@@ -414,7 +524,7 @@ def masked_layers(student, rng, D, L):
         W, V = 0.6 * rng.normal(size=(D, D)), rng.normal(size=(D, D))
         p, q = 0.4 * rng.normal(size=D), rng.normal(size=D)
         net = student.define(
-            "def net(x):\n    import torch\n"
+            "def net(x):\n    import torch\n    assert x.ndim == 2 and x.dtype == torch.float64\n"
             f"    values = {listed(W)}, {listed(V)}, {listed(p)}, {listed(q)}\n"
             "    W, V, p, q = (torch.tensor(v, dtype=x.dtype) for v in values)\n"
             "    return torch.tanh(x @ W + p), torch.sin(x @ V + q)\n"
@@ -449,18 +559,23 @@ def forward(student, x, layers):
     return array(z, x.shape), array(log_det, (len(x),))
 
 
-Z = "def z(forward, x, layers):\n    return list(forward(x, layers))[0]"
+PART = "def part(forward, x, layers):\n    return list(forward(x, layers))[{}]"
 THERE_AND_BACK = "def both(f, g, z, layers):\n    x = g(z, layers)\n    return x, list(f(x, layers))[0]"
 SIZES = ((5, 4, 4), (1, 2, 1), (3, 7, 3))
 
 
 @pytest.mark.exercise(
-    "repair", weight=1, returns={"mended_forward": "(N, D), (N,)", "mended_inverse": "(N, D)"}
+    "repair",
+    weight=1,
+    returns={
+        "mended_forward": "tensor like 0 shape 0, tensor like 0 (N,)",
+        "mended_inverse": "tensor like 0 shape 0",
+    },
 )
 def test_masked_forward(student, rng):
     """z is that of equation 9: scale and shift depend only on what the layer keeps; the log-determinant is
     that of the Jacobian of all layers together. For one layer and for many, and for enormous and minute
-    scales. Gradients pass through z."""
+    scales. Gradients pass through z and through the log-determinant."""
     (layers, scales), x = stretching(student), rng.normal(size=(3, 3))
     assert forward(student, x, layers)[0] / scales == pytest.approx(x, abs=1e-9)
     for N, D, L in SIZES:
@@ -468,14 +583,16 @@ def test_masked_forward(student, rng):
         x = rng.normal(size=(N, D))
         for found, wanted in zip(forward(student, x, layers), masked(x, same), strict=True):
             assert found == pytest.approx(wanted, abs=1e-9)
-        z = student.define(Z)
-        gradient_is_slope(z, 1, student.mended_forward, tensor(x), layers, rng=rng, rel=1e-5)
+    for number in range(2):
+        part = student.define(PART.format(number))
+        gradient_is_slope(part, 1, student.mended_forward, tensor(x), layers, rng=rng, rel=1e-5)
 
 
 @pytest.mark.exercise("repair", weight=1)
 def test_masked_inverse(student, rng):
     """The inverse leads from the z of equation 9 back to x, and the same layers lead from there to z again,
-    through several whose order matters, and through one whose scales are enormous and minute."""
+    through several whose order matters, and through one whose scales are enormous and minute. Gradients pass
+    through it."""
     (layers, scales), x = stretching(student), rng.normal(size=(3, 3))
     back = student.mended_inverse(tensor(x * scales), layers)
     assert array(back, x.shape) == pytest.approx(x, abs=1e-9)
@@ -487,3 +604,4 @@ def test_masked_inverse(student, rng):
         given = student.mended_forward, student.mended_inverse, tensor(z), layers
         for found, wanted in zip(parts(both(*given), 2), (x, z), strict=True):
             assert array(found, x.shape) == pytest.approx(wanted, abs=1e-6)
+    gradient_is_slope(student.mended_inverse, 0, tensor(z), layers, rng=rng, rel=1e-5)

@@ -1052,7 +1052,8 @@ print(f"measured: a sample {1e6 * sample_time:.1f} µs, a density {1e6 * density
 # comes from further tests of the same properties on other inputs.
 #
 # Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went in.
-# A number may be Python's own or a tensor that holds one; several results come as a tuple.
+# A number may be Python's own or a tensor that holds one; several results come as a tuple. The logarithm of a
+# density that is 0 is -inf.
 
 
 # %%
@@ -1273,7 +1274,8 @@ assert (off <= 1e-9 * (3 + x_bend.abs())).all(), "the inverse leads back, to 1e-
 
 # %% exercise="iw-bits"
 def iw_bits(k, log_p_y, levels, K, generator):
-    """Bits per dimension of each picture, (N,), estimated with K draws of uniform noise for each.
+    """Bits per dimension of each picture, (N,), estimated with K draws of uniform noise for each;
+    inf where the density of all K is 0.
 
     k: (N, D) float64, whole numbers from 0 to levels - 1;
     log_p_y: a function, (M, D) in [0, 1] -> (M,), nats;
@@ -1342,7 +1344,10 @@ def broken_inverse(z, layers):
 
 # %% exercise="repair"
 def mended_forward(x, layers):
-    """z (N, D) and log |det dz/dx| in nats (N,). layers: list of (b, net); b (D,) float64 of 0 and 1."""
+    """z (N, D) and log |det dz/dx| in nats (N,), through both of which gradients pass.
+
+    layers: list of (b, net); b (D,) float64 of 0 and 1.
+    """
     ### BEGIN SOLUTION
     total = 0.0
     for b, net in layers:
@@ -1354,7 +1359,7 @@ def mended_forward(x, layers):
 
 
 def mended_inverse(z, layers):
-    """x (N, D), so that mended_forward(x, layers) gives z again."""
+    """x (N, D), so that mended_forward(x, layers) gives z again; gradients pass through it, too."""
     ### BEGIN SOLUTION
     for b, net in reversed(layers):
         log_scale, shift = net(z * b)

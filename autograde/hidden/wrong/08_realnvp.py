@@ -25,6 +25,20 @@ replace(
 # %% wrong="fold" fails="test_far_near_and_below" name="y at least 1e-20"
 replace("torch.finfo(y.dtype).tiny", "1e-20")
 
+# %% wrong="fold" fails="test_far_near_and_below" name="a sum that is NaN where both densities are 0"
+replace(
+    "both = torch.logaddexp(log_p_z(c + root), log_p_z(c - root)) - math.log(2) - root.log()",
+    """
+a, b = log_p_z(c + root), log_p_z(c - root)
+both = torch.maximum(a, b) + (-(a - b).abs()).exp().log1p() - math.log(2) - root.log()
+""",
+)
+# %% wrong="fold" fails="test_both_branches" name="asks for one density at a time"
+replace(
+    "torch.logaddexp(log_p_z(c + root), log_p_z(c - root))",
+    "torch.stack([torch.logaddexp(log_p_z(c + r), log_p_z(c - r)) for r in root])",
+)
+
 # %% equivalent="fold" name="a density that is asked at NaN below 0, where its answer is not used"
 replace("y.clamp(min=torch.finfo(y.dtype).tiny).sqrt()", "y.sqrt()")
 # %% equivalent="fold" name="the logarithm of a sum, whose terms may change places"
@@ -40,6 +54,12 @@ def log_p_folded(y, log_p_z, c):
     result[y > 0] = densities.logsumexp(dim=0)
     return result
 
+
+# %% right="fold" name="both branches in one call"
+replace(
+    "torch.logaddexp(log_p_z(c + root), log_p_z(c - root))",
+    "log_p_z(torch.cat([c + root, c - root])).reshape(2, -1).logsumexp(0)",
+)
 
 # %% wrong="batch-norm" fails="test_values_and_log_det" name="the variance of the batch"
 replace("gamma - 0.5 * (v + eps)", "gamma - 0.5 * (x.transpose(0, 1).flatten(1).var(1, correction=0) + eps)")
@@ -106,6 +126,26 @@ replace(
 replace("weights.log()", "(weights + 1e-12).log()")
 
 
+# %% wrong="conditional" fails="test_trapezoid" name="scaled by the mean of its row"
+replace(
+    "log_p1 = torch.logsumexp(joint + weights.log(), dim=1)",
+    """
+top = joint.mean(1, keepdim=True)
+log_p1 = top[:, 0] + ((joint - top).exp() @ weights).log()
+""",
+)
+# %% wrong="conditional" fails="test_marginal_and_conditional" name="asks for densities in float32"
+replace("log_prob(points)", "log_prob(points.float()).double()")
+# %% wrong="conditional" fails="promises" name="a marginal in float32"
+replace("return log_p1,", "return log_p1.float(),")
+
+# %% right="conditional" name="trapezoids one by one, in log space"
+replace(
+    "torch.logsumexp(joint + weights.log(), dim=1)",
+    "torch.logsumexp(torch.logaddexp(joint[:, 1:], joint[:, :-1]) + (gaps / 2).log(), dim=1)",
+)
+
+
 # %% right="conditional" name="row by row, scaled by the largest"
 def conditional(log_prob, x1, t):
     joint = torch.stack([log_prob(torch.stack([value.expand(len(t)), t], dim=1)) for value in x1])
@@ -141,6 +181,22 @@ replace("z_b - reach, z_b + reach", "z_b - 1e5, z_b + 1e5")
 # %% wrong="monotone" fails="test_inverse" name="one bracket's width for all elements"
 replace("z_b - reach, z_b + reach", "z_b - reach.max(), z_b + reach.max()")
 
+# %% wrong="monotone" fails="test_inverse" name="a bracket for x of a million at most"
+replace("z_b - reach, z_b + reach", "torch.full_like(z_b, -1e6), torch.full_like(z_b, 1e6)")
+# %% wrong="monotone" fails="test_inverse" name="one bracket's width for all rows"
+replace("z_b - reach, z_b + reach", "z_b - reach.amax(dim=0), z_b + reach.amax(dim=0)")
+# %% wrong="monotone" fails="test_inverse" name="halves until the elements are near on average"
+replace("for _ in range(100):", "while (high - low).mean() > 1e-9 * (1 + z_b.abs()).mean():")
+# %% wrong="monotone" fails="test_inverse" name="halves until the largest of all is near"
+replace("for _ in range(100):", "while (high - low).max() > 1e-9 * (1 + z_b.abs()).max():")
+# %% wrong="monotone" fails="test_bend_and_log_det" name="x between -50 and 50"
+replace(
+    "bend = torch.tanh(x[:, ~mask][:, :, None] - m)",
+    "x = x.clamp(-50, 50)\nbend = torch.tanh(x[:, ~mask][:, :, None] - m)",
+)
+# %% wrong="monotone" fails="test_bend_and_log_det" name="the mean of the logarithms"
+replace(".sum(dim=2)).sum(dim=1)", ".sum(dim=2)).mean(dim=1)")
+
 # %% equivalent="monotone" name="99 halvings, when about 60 use up the digits of a float64"
 replace("range(100)", "range(99)")
 # %% equivalent="monotone" name="one halving less, when about 60 use up the digits of a float64"
@@ -171,6 +227,27 @@ def tanh_coupling_inverse(z, mask, net):
         there = x + width
         x = torch.where(there + (w * torch.tanh(there[:, :, None] - m)).sum(dim=2) <= y, there, x)
     return z.masked_scatter(~mask, x)
+
+
+# %% right="monotone" name="Newton's steps that stay in the bracket"
+def tanh_coupling(x, mask, net):
+    w, m = net(x[:, mask])
+    far = torch.exp(-2 * (x[:, ~mask, None] - m).abs())
+    moved = x[:, ~mask] + (w * torch.tanh(x[:, ~mask, None] - m)).sum(2)
+    return x.masked_scatter(~mask, moved), (1 + (w * 4 * far / (1 + far) ** 2).sum(-1)).log().sum(-1)
+
+
+def tanh_coupling_inverse(z, mask, net):
+    w, m = net(z[:, mask])
+    x_b = z_b = z[:, ~mask]
+    low, high = z_b - w.sum(2), z_b + w.sum(2)
+    for _ in range(120):
+        bend = torch.tanh(x_b[:, :, None] - m)
+        gap = x_b + (w * bend).sum(2) - z_b
+        low, high = torch.where(gap > 0, low, x_b), torch.where(gap > 0, x_b, high)
+        step = x_b - gap / (1 + (w * (1 - bend**2)).sum(2))
+        x_b = torch.where((step > low) & (step < high), step, (low + high) / 2)
+    return z.masked_scatter(~mask, x_b)
 
 
 # %% right="monotone" name="30 halvings, which are just enough"
@@ -207,6 +284,28 @@ replace("torch.logsumexp(log_p, dim=0)", "log_p.max() + (log_p - log_p.max()).ex
 # %% wrong="iw-bits" fails="test_noise_of_its_own" name="the generator starts anew"
 replace("generator=generator", "generator=torch.Generator().manual_seed(generator.initial_seed())")
 
+# %% wrong="iw-bits" fails="test_noise_of_its_own" name="noise of four values"
+replace(
+    "generator=generator, dtype=k.dtype)",
+    "generator=generator, dtype=k.dtype).mul(4).floor().add(0.5).div(4)",
+)
+# %% wrong="iw-bits" fails="test_noise_of_its_own" name="every second draw is 1 minus the one before"
+replace(
+    "u = torch.rand(K, N, D, generator=generator, dtype=k.dtype)",
+    """
+u = torch.rand((K + 1) // 2, N, D, generator=generator, dtype=k.dtype)
+u = torch.stack([u, 1 - u], dim=1).flatten(0, 1)[:K]
+""",
+)
+# %% wrong="iw-bits" fails="test_noise_of_its_own" name="one of the draws is the middle of the cell"
+replace("((k + u) / levels)", "((k + u.index_fill(0, torch.arange(int(K > 1)), 0.5)) / levels)")
+# %% wrong="iw-bits" fails="test_noise_of_its_own" name="noise that keeps off the walls"
+replace("(k + u)", "(k + 0.01 + 0.98 * u)")
+# %% wrong="iw-bits" fails="test_noise_of_its_own" name="one draw less"
+replace("N, D = k.shape", "(N, D), K = k.shape, max(K - 1, 1)")
+# %% wrong="iw-bits" fails="test_from_the_plain_bound_to_the_truth" name="draws without density do not count"
+replace("math.log(K)", "log_p.isfinite().sum(dim=0).clamp(min=1).log()")
+
 # %% equivalent="iw-bits" name="noise of 24 random bits is uniform, too"
 replace(", dtype=k.dtype", "")
 
@@ -217,7 +316,7 @@ replace("reshape(K, N)", "reshape(N, K)")
 replace(
     "log_P = torch.logsumexp(log_p, dim=0) - math.log(K) - D * math.log(levels)",
     """
-top = log_p.amax(dim=1)
+top = log_p.amax(dim=1).clamp(min=torch.finfo(log_p.dtype).min)
 log_P = top + (log_p - top[:, None]).exp().mean(dim=1).log() - D * math.log(levels)
 """,
 )
@@ -245,6 +344,17 @@ replace("for b, net in reversed(layers):", "layers.reverse()\nfor b, net in laye
 replace("x * log_scale.exp()", "x * log_scale.clamp(-2, 2).exp()")
 # %% wrong="repair" fails="test_masked_forward" name="without gradients"
 replace("return x, total", "return x.detach(), total")
+# %% wrong="repair" fails="test_masked_forward" name="a log-determinant without gradients"
+replace("return x, total", "return x, total.detach()")
+# %% wrong="repair" fails="test_masked_inverse" name="an inverse without gradients"
+replace("return z", "return z.detach()")
+
+# %% right="repair" name="scale and shift are masked, not the result"
+replace("net(x * b)", "((1 - b) * v for v in net(x * b))")
+replace("net(z * b)", "((1 - b) * v for v in net(z * b))")
+replace("torch.where(b.bool(), x, x * log_scale.exp() + shift)", "x * log_scale.exp() + shift")
+replace("torch.where(b.bool(), z, (z - shift) * (-log_scale).exp())", "(z - shift) * (-log_scale).exp()")
+replace("log_scale @ (1 - b)", "log_scale.sum(dim=1)")
 
 
 # %% right="repair" name="by products, and the determinant by autograd"
@@ -255,8 +365,8 @@ def mended_forward(x, layers):
             v = b * v + (1 - b) * (v * log_scale.exp() + shift)
         return v
 
-    J = torch.autograd.functional.jacobian(lambda v: run(v).sum(dim=0), x).transpose(0, 1)
-    return run(x), torch.linalg.slogdet(J).logabsdet
+    J = torch.autograd.functional.jacobian(lambda v: run(v).sum(dim=0), x, create_graph=True)
+    return run(x), torch.linalg.slogdet(J.transpose(0, 1)).logabsdet
 
 
 def mended_inverse(z, layers):
