@@ -24,7 +24,7 @@ def whole(value):
 # --- top-k: all ordered results sum to 1; two at a time by hand; extremes in closed form ---
 
 
-@pytest.mark.exercise("top-k", weight=2, returns={"log_p_ordered": "(B,)"})
+@pytest.mark.exercise("top-k", weight=2, returns={"log_p_ordered": "tensor like 0 (B,)"})
 def test_ordered_results_sum_to_one(student, rng):
     """The probabilities of all ordered results of k places sum to 1, for every k, and each is that of drawing
     one place after the other from what is left."""
@@ -41,12 +41,19 @@ def test_ordered_results_sum_to_one(student, rng):
 @pytest.mark.exercise("top-k", weight=2)
 def test_ordered_far_apart(student, rng):
     """Logits that are hundreds apart, and a remainder far below the smallest float: the logarithm is finite
-    and exact. Each row has its own logits, thousands from those of the others, in any memory layout; a batch
-    of one works, and so does a single place, which is certain; the result has the logits' type."""
+    and exact, for every k, to the last place that is left. Each row has its own logits, thousands from those
+    of the others, in any memory layout; a batch of one works, and so does a single place, which is certain;
+    the result has the logits' type."""
     a, b, c = rng.uniform(800, 950), rng.uniform(-1, 1), rng.uniform(-950, -800)
     logits, picked = tensor([[a, b, b + 0.5, c], [b, a, c, b + 0.5]]), whole([[0, 1, 3], [1, 0, 2]])
     wanted = -np.logaddexp(0, 0.5) + (c - (b + 0.5))
     assert array(student.log_p_ordered(logits, picked), (2,)) == pytest.approx(np.full(2, wanted), rel=1e-9)
+    every, row = np.array([*itertools.permutations(range(5))]), np.array([a, b, b + 0.5, c, c + 0.3])
+    for k in (1, 2, 3, 4, 5):
+        falling = row[every]  # in the order in which they go, what is left at the end
+        wanted = sum(falling[:, j] - np.logaddexp.reduce(falling[:, j:], axis=1) for j in range(k))
+        got = student.log_p_ordered(tensor(np.tile(row, (len(every), 1))), whole(every[:, :k]))
+        assert array(got, wanted.shape) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
     any_level(lambda level: student.log_p_ordered(logits + level, picked), levels=(-1e5, 1e5), rel=1e-9)
     rows_alone(student.log_p_ordered, logits, picked, apart=3_000.0, rel=1e-9)
     strided(student.log_p_ordered, logits, picked, rel=1e-9)
@@ -66,7 +73,7 @@ def check_sums(student, logits, k, u):
     assert z == pytest.approx(wanted, rel=1e-7, abs=1e-6) and (z <= z[of_top][:, None] + 1e-9).all()
 
 
-@pytest.mark.exercise("noise-behind", weight=1, returns={"sums_given": "(B, K)"})
+@pytest.mark.exercise("noise-behind", weight=1, returns={"sums_given": "tensor like 0 (B, K)"})
 def test_inversion(student, rng):
     """Put the sums into their distribution functions, and the uniform numbers come back: at the largest, and
     at the others, cut off there; also where they are very near to 0 or to 1. Several shapes and memory
@@ -75,7 +82,7 @@ def test_inversion(student, rng):
         logits, k, u = rng.normal(size=(B, K)) * 2, rng.integers(K, size=B), rng.uniform(0.02, 0.98, (B, K))
         check_sums(student, logits, k, u)
     strided(student.sums_given, tensor(logits), whole(k), tensor(u), rel=1e-7, abs=1e-6)
-    u = np.tile([1e-200, 1e-4, 1 - 1e-4, 1 - 1e-12, 1 - 1e-12], (5, 1))
+    u = np.tile([1e-200, 1e-4, 1 - 1e-4, 1 - 2**-50, 1 - 2**-50], (5, 1))
     check_sums(student, rng.normal(size=(5, 5)), np.arange(5), u)
 
 
@@ -116,7 +123,7 @@ def by_hand(A, B, z, word, order, K):
     return total
 
 
-@pytest.mark.exercise("any-order", weight=2, returns={"log_p_any_order": "(B,)"})
+@pytest.mark.exercise("any-order", weight=2, returns={"log_p_any_order": "tensor (B,)"})
 def test_orders_by_brute_force(student, rng):
     """For a random network, every sequence and several orders, of which one may occur twice: the mean of the
     orders' probabilities, each place guessed from those revealed before it, and each row with its caption."""
@@ -155,7 +162,7 @@ def divergence(with_caption, without, w):
     return (np.exp(log_p) * (log_p - log_softmax(with_caption, axis=1))).sum(1)
 
 
-@pytest.mark.exercise("budget", weight=2, returns={"budget_guidance": "(B,)"})
+@pytest.mark.exercise("budget", weight=2, returns={"budget_guidance": "tensor like 0 (B,)"})
 def test_budget_is_spent(student, rng):
     """At the answer the divergence from the model's own law is the budget, in the right direction of the
     divergence, whatever constants are added to a row's logits; rows do not touch each other. A caption that
@@ -183,7 +190,8 @@ def test_budget_is_spent(student, rng):
 def test_budget_limits(student, rng):
     """The guidance never leaves [1, w_max], however large w_max is: it is w_max where the budget is not used
     up there, and 1 where the budget is 0 and the caption matters. Logits far apart, and laws that put all on
-    one code, give no NaN; a law may put nearly all on one code and still be too far."""
+    one code, give no NaN, nor does a law that guidance moves to a code as good as impossible; a law may put
+    nearly all on one code and still be too far."""
     with_caption, without = rng.normal(size=(2, 5, 6))
     with_caption[1] = without[1] + 3
 
@@ -198,6 +206,9 @@ def test_budget_limits(student, rng):
     with_caption[0] = [700, 0, -700, 0, 0, 0]
     budget = float(divergence(with_caption[2:3], without[2:3], np.array([1.7]))[0])
     assert found(budget, 50.0)[2] == pytest.approx(1.7, abs=1e-4)
+    for rare in (-100.0, -900.0):  # the second code: as likely as the first from a guidance of 1.5 on
+        pair, goal = (np.array([[0, rare]]), np.array([[0, 3 * rare]])), 1.5 + rng.uniform(0, 0.5 / -rare, 1)
+        assert found(float(divergence(*pair, goal)[0]), 50.0, *pair) == pytest.approx(goal, abs=2e-6)
     gap = rng.uniform(1, 2)  # with all on the first code the divergence is log(1 + exp(-gap)): below 1
     pair = np.array([[gap, 0.0]]), np.zeros((1, 2))
     assert found(1.0, 5e3, *pair) == pytest.approx([5e3])
@@ -212,9 +223,13 @@ def three(student, Q, A):
     return [number(value) for value in parts(student.ceilings_of(Q, A), 3)]
 
 
-def tables(rng, Y, M):
-    """Q and A in which grid 1 is the best for class 0 and never occurs, and grid 2 is rare."""
+def tables(rng, Y, M, apart=False):
+    """Q and A in which grid 1 is the best for class 0 and never occurs, and grid 2 is rare. apart: the judge
+    sees in a grid other classes than those that it occurs in."""
     Q, A = rng.dirichlet(np.ones(M), size=Y) * (np.r_[:M] != 1), rng.uniform(size=(M, Y))
+    if apart:
+        own = (np.arange(M) + np.arange(Y)[:, None]) % 3 == 0
+        Q, A = Q * (own | (np.r_[:M] == 0)), A * np.where(own.T, 0.3, 1)
     Q[:, 2:3] *= 1e-4
     A[1:2, 0] = 1
     return Q / Q.sum(1, keepdims=True), A
@@ -235,9 +250,9 @@ def test_perfect_and_best(student, rng):
 @pytest.mark.exercise("ceiling", weight=2)
 def test_true_shares(student, rng):
     """The best with the true shares has the value of the dual programme, whatever the shares: rare ones, none
-    at all, one grid only."""
-    for Y, M in ((3, 6), (4, 1), (1, 5), (2, 8)):
-        Q, A = tables(rng, Y, M)
+    at all, one grid only, and grids that no real picture of the class has for which they are best."""
+    for Y, M, *apart in ((3, 6), (4, 1), (1, 5), (2, 8), (3, 7, True), (4, 6, True)):
+        Q, A = tables(rng, Y, M, *apart)
         wants = np.concatenate([np.ones(Y), Q.sum(0)]) / Y  # the dual: prices a_y + b_m >= A_my
         limits = np.hstack([np.repeat(np.eye(Y), M, axis=0), np.tile(np.eye(M), (Y, 1))])
         dual = optimize.linprog(wants, A_ub=-limits, b_ub=-A.T.ravel(), bounds=(None, None)).fun
@@ -271,7 +286,7 @@ def check_pass(student, rng, shape, left, w, T):
     return given
 
 
-@pytest.mark.exercise("repair", weight=2, returns={"repaired_pass": "(B, N)"})
+@pytest.mark.exercise("repair", weight=2, returns={"repaired_pass": "tensor int64 (B, N)"})
 def test_pass_by_hand(student, rng):
     """A pass commits the surest guesses and leaves as many hidden as asked for, for any guidance and
     temperature, tiny and huge ones too, with some places committed before, wherever they are, even where a

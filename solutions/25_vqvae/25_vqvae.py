@@ -40,11 +40,11 @@ S = genmap.settings(
     D=(4, 8, 16),
     K=(16, 64, 512),
     batch=(8, 48, 128),
-    updates=(4, 1_000, 20_000),
+    updates=(4, 1_000, 8_000),
     rate=(3e-3, 3e-3, 1e-3),
     narrow=(8, 16, 64),
-    few=(2, 550, 4_000),
-    few_batch=(8, 32, 256),
+    few=(2, 550, 2_000),
+    few_batch=(8, 32, 128),
     sizes=((4, 16), (4, 64, 1024), (4, 16, 64, 256, 1024, 4096)),
     levels=(
         ((4,), (4, 4)),
@@ -52,10 +52,10 @@ S = genmap.settings(
         ((4,), (4, 4), (4, 4, 4), (8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5)),
     ),
     stages=(2, 5, 6),
-    width=(32, 128, 384),
-    depth=(1, 3, 8),
+    width=(32, 128, 256),
+    depth=(1, 3, 6),
     prior_batch=(8, 48, 256),
-    prior_updates=(3, 800, 15_000),
+    prior_updates=(3, 800, 4_000),
     muon=(0.02, 0.02, 0.02),
     each=(4, 40, 60),
 )
@@ -1370,7 +1370,7 @@ def rotate_through(z, q):
     """q, with the gradient of lambda R z with respect to z and none to q: (N, D), (N, D) -> (N, D).
 
     Directions within 1e-4 of opposite may count as opposite. Cost and memory grow like N D: no D x D
-    matrices. Nothing is NaN, in value or gradient.
+    matrices. Nothing is NaN, in value or gradient, and no vector but 0 is too short to turn.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -1479,6 +1479,7 @@ z_two = torch.tensor([[1.0], [4.0]], dtype=torch.float64, requires_grad=True)
 codes_two = torch.tensor([[1.5], [9.0]], dtype=torch.float64, requires_grad=True)
 goal = torch.tensor([[2.0], [0.5]], dtype=torch.float64)
 loss = repaired_loss(goal, z_two, codes_two, lambda q: 2 * q, 0.5)
+assert loss.shape == (), f"a 0-d tensor, not one of shape {tuple(loss.shape)}"
 assert math.isclose(loss.item(), (1 + 6.25) / 2 + 1.5 * (0.25 + 6.25) / 2), (
     "both vectors are nearest to 1.5; 2 q is 3"
 )

@@ -37,14 +37,14 @@ S = genmap.settings(
     each=(2, 40, 40),
     channels=(8, 32, 96),
     codes=(16, 256, 512),
-    vq_steps=(4, 900, 20_000),
-    dvae_steps=(3, 800, 20_000),
-    width=(16, 128, 384),
-    layers=(2, 3, 8),
-    prior_steps=(3, 600, 15_000),
-    short_steps=(2, 200, 2_000),
-    mask_steps=(3, 600, 15_000),
-    batch=(8, 48, 256),
+    vq_steps=(4, 900, 8_000),
+    dvae_steps=(3, 800, 6_000),
+    width=(16, 128, 256),
+    layers=(2, 3, 6),
+    prior_steps=(3, 600, 5_000),
+    short_steps=(2, 200, 1_000),
+    mask_steps=(3, 600, 5_000),
+    batch=(8, 48, 128),
     test=(216, 2_160, 2_160),
     sweep=(216, 432, 2_160),
     draws=(500, 20_000, 100_000),
@@ -1271,6 +1271,7 @@ def log_p_ordered(logits, picked):
 even_logits = torch.zeros(1, 3, dtype=torch.float64)
 got = log_p_ordered(even_logits, torch.tensor([[2, 0]]))
 assert got.shape == (1,), f"one number for each row, (B,), not {tuple(got.shape)}"
+assert got.dtype == torch.float64, f"of the type that went in, float64, not {got.dtype}"
 assert math.isclose(got.item(), math.log(1 / 6)), "three equal codes: 1/3, then 1/2 of what is left"
 steep_logits = torch.tensor([[900.0, 0.0, 0.0]], dtype=torch.float64)
 got = log_p_ordered(steep_logits, torch.tensor([[0, 1, 2]]))
@@ -1305,6 +1306,7 @@ def sums_given(logits, k, u):
 u_given = torch.tensor([[0.3, 0.6, 0.9]], dtype=torch.float64)
 z_given = sums_given(torch.tensor([[0.0, 5.0, 1.0]], dtype=torch.float64), torch.tensor([0]), u_given)
 assert z_given.shape == (1, 3), f"a sum for each logit, (B, K), not {tuple(z_given.shape)}"
+assert z_given.dtype == torch.float64, f"of the type that went in, float64, not {z_given.dtype}"
 assert z_given.argmax(1).item() == 0, "the largest is at k, however unlikely"
 L_given = math.log(1 + math.exp(5) + math.exp(1))
 assert math.isclose(math.exp(-math.exp(L_given - z_given[0, 0])), 0.3), "the largest: exp(-e^(L - z)) = u_k"
@@ -1399,6 +1401,7 @@ def budget_guidance(with_caption, without, budget, w_max):
 # %% test="budget" points=4
 with_two = torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.1, 0.0]], dtype=torch.float64)
 got = budget_guidance(with_two, torch.zeros(3, 2, dtype=torch.float64), 0.05, 10.0)
+assert got.dtype == torch.float64, f"of the type that went in, float64, not {got.dtype}"
 p_two = torch.stack([got[0], torch.zeros(())]).softmax(0)
 kl_two = (p_two * (p_two.log() - with_two[0].log_softmax(0))).sum().item()
 assert math.isclose(kl_two, 0.05, abs_tol=1e-6), "row 0: its divergence is the budget"
@@ -1468,7 +1471,7 @@ def broken_pass(with_caption, without, codes, left, w, T, g, K):
 
 # %% exercise="repair"
 def repaired_pass(with_caption, without, codes, left, w, T, g, K):
-    """The codes after one pass: (B, N), of which `left` in each row are K, hidden.
+    """The codes after one pass: (B, N) int64, of which `left` in each row are K, hidden.
 
     with_caption, without: logits (B, N, K);
     codes: (B, N), where K is hidden, at least `left` of them in each row;
@@ -1489,6 +1492,7 @@ said = torch.tensor([[[0.0, 3.0], [0.0, 1.0], [5.0, 0.0]]], dtype=torch.float64)
 quiet = torch.zeros(1, 3, 2, dtype=torch.float64)
 begun = torch.tensor([[2, 2, 1]])  # the code 2 is hidden; the third place is committed
 got = repaired_pass(said, quiet, begun, 1, 1.0, 1.0, quiet, 2)
+assert got.dtype == torch.int64, f"codes are int64, not {got.dtype}"
 assert got.tolist() == [[1, 2, 1]], "the surer of the hidden places is committed; what was committed stays"
 got = repaired_pass(said, quiet, begun, 0, 1.0, 10.0, torch.tensor([[[1.0, 0.0]] * 3]).double(), 2)
 assert got.tolist() == [[0, 0, 1]], "at temperature 10 the logits shrink, and the noise does not grow"
