@@ -13,7 +13,15 @@ from scipy.stats import norm
 
 from autograde.checks import array, number, parts
 from autograde.errors import Unusable
-from autograde.relations import any_level, any_unit, both_types, strided
+from autograde.relations import (
+    any_level,
+    any_unit,
+    both_types,
+    generator_decides,
+    gradient_is_slope,
+    strided,
+)
+from autograde.training import learned, train
 
 
 def tensor(value, dtype=torch.float64):
@@ -551,3 +559,267 @@ def test_guidance_in_an_interval(student, rng):
     ):
         span = low + later, high + later
         check_pairs(student, rng, next(strengths), span, steps, (4, 3), single=False)
+
+
+# --- bridge: networks that err in a known way, training towards a closed form, and the noise of each step ---
+
+ANSWERS = """
+def make(a, p, q, b, r):
+    def net(x, t):
+        return a * x + p + q * t[:, None], b * x + r
+    return net
+"""
+SEEN = """
+def seen(loss, net, x_0, x_1, c, generator, times):
+    import torch
+    found, kept = [], []
+    def asked(x, t):
+        assert type(x) is type(t) is torch.Tensor and x.dtype == t.dtype == torch.float64
+        assert x.shape == x_0.shape and t.shape == x_0.shape[:1]
+        found.append((x.clone(), t.clone()))
+        out = net(x, t)
+        kept.extend((part, part.clone()) for part in out)
+        return out
+    for _ in range(times):
+        loss(asked, x_0, x_1, c, generator)
+    assert all(torch.equal(part, before) for part, before in kept)
+    return torch.cat([x for x, _ in found]), torch.cat([t for _, t in found])
+"""
+FOLLOW = """
+def follow(carry, net, x, steps, c, eta, generator, back):
+    import torch
+    seen, kept = [], []
+    def asked(x, t):
+        assert type(x) is type(t) is torch.Tensor and x.dtype == t.dtype == torch.float64
+        seen.append((x.clone(), t.clone()))
+        out = net(x, t)
+        kept.extend((part, part.clone()) for part in out)
+        return out
+    given = (asked, x, steps, c, eta, generator)
+    end = carry(*given, back) if back else carry(*given)
+    assert all(torch.equal(part, before) for part, before in kept)
+    return torch.stack([x for x, _ in seen] + [end]), torch.stack([t for _, t in seen])
+"""
+LONE = """
+def lone(carry, net, x, steps, c, eta, generator, times):
+    import torch
+    ways = []
+    for _ in range(times):
+        seen = []
+        end = carry(lambda x, t: seen.append(x.clone()) or net(x, t), x, steps, c, eta, generator)
+        ways.append(torch.cat([*seen, end]))
+    return torch.stack(ways)
+"""
+VALUE = """
+def value(loss, a, p, q, b, r, x_0, x_1, c, seed):
+    import torch
+    net = lambda x, t: (a * x + p + q * t[:, None], b * x + r)
+    return loss(net, x_0, x_1, c, torch.Generator().manual_seed(seed))
+"""
+LEARN = """
+def learn(loss, exact, x_0, x_1, c, generator, updates):
+    import torch
+    body = torch.nn.Sequential(torch.nn.Linear(3, 48), torch.nn.Tanh(), torch.nn.Linear(48, 4)).double()
+    net = lambda x, t: body(torch.cat([x, t[:, None]], dim=1)).chunk(2, dim=1)
+    order = torch.randint(len(x_0), (updates, 128), generator=torch.Generator().manual_seed(0))
+    t = torch.linspace(0, 1, len(x_0)).double()
+    s = t[:, None]
+    x = (1 - s) * x_0 + s * x_1 + c * s * (1 - s) * torch.randn(x_0.shape).double()
+    wanted = torch.cat(exact(x, t), dim=1)
+    def error():
+        with torch.no_grad():
+            return (torch.cat(net(x, t), dim=1) - wanted).square().mean().sqrt().item()
+    before, adam = error(), torch.optim.Adam(body.parameters(), lr=0.02)
+    for n, rows in enumerate(order):
+        adam.param_groups[0]["lr"] = 0.02 * (1 - n / updates)
+        adam.zero_grad()
+        loss(net, x_0[rows], x_1[rows], c, generator).backward()
+        adam.step()
+    return before, error()
+"""
+EXACT = """
+def make(m_0, m_1, s_0, s_1, c):
+    def exact(x, t):  # two independent Gaussians: both answers are lines
+        t = t[:, None]
+        gamma, slope = c * t * (1 - t), c * (1 - 2 * t)
+        v = ((1 - t) * s_0) ** 2 + (t * s_1) ** 2 + gamma**2
+        off = x - (1 - t) * m_0 - t * m_1
+        return m_1 - m_0 + (t * s_1**2 - (1 - t) * s_0**2 + gamma * slope) / v * off, gamma / v * off
+    return exact
+"""
+
+
+def some_answers(rng):
+    """a, p, q, b, r of ANSWERS, as numbers and arrays (2,)."""
+    return rng.uniform(-1, 1), *rng.normal(size=(2, 2)), rng.uniform(-1, 1), rng.normal(size=2)
+
+
+def answers(student, given):
+    return student.define(ANSWERS)(*(tensor(v) if np.ndim(v) else float(v) for v in given))
+
+
+def row_losses(given, x_0, x_1, c, t, z):
+    """The loss of each row, (n,), at times t (n,) and z (n, 2)."""
+    a, p, q, b, r = given
+    t = t[:, None]
+    x = (1 - t) * x_0 + t * x_1 + c * t * (1 - t) * z
+    errors = a * x + p + q * t - (x_1 - x_0) - c * (1 - 2 * t) * z, b * x + r - z
+    return sum((e**2).sum(1) for e in errors)
+
+
+def mean_row_loss(given, x_0, x_1, c):
+    """Its mean over t and z, for one pair: quadrature in t, and the variance of what z moves."""
+    a, p, q, b, r = given
+    node, weight = np.polynomial.legendre.leggauss(20)
+    t, weight = (node[:, None] + 1) / 2, weight / 2
+    middle, gamma = (1 - t) * x_0 + t * x_1, c * t * (1 - t)
+    first = ((a * middle + p + q * t - (x_1 - x_0)) ** 2 + (a * gamma - c * (1 - 2 * t)) ** 2).sum(1)
+    second = ((b * middle + r) ** 2 + (b * gamma - 1) ** 2).sum(1)
+    return weight @ (first + second)
+
+
+def check_normal(z):
+    """Rows (n, 2) of independent standard normal numbers: moments up to the fourth, no ties, no pairs."""
+    n = z.size
+    for power, mean, spread in ((1, 0, 1), (2, 1, 2), (4, 3, 96)):
+        assert abs((z**power).mean() - mean) < 6 * np.sqrt(spread / n)
+    assert len(np.unique(z)) == n
+    assert abs((z[:, 0] * z[:, 1]).mean()) < 6 / np.sqrt(len(z))
+    for lag in (1, len(z) // 2):
+        assert np.abs((z[lag:] * z[:-lag]).mean(0)).max() < 6 / np.sqrt(len(z) - lag)
+
+
+@pytest.mark.exercise(
+    "bridge",
+    weight=1,
+    costly=True,
+    returns={"bridge_loss": "tensor float64 ()", "carry": "tensor float64 (n, D)"},
+)
+def test_loss(student, rng):
+    """The mean of the loss is what times and noises give it, for networks whose two answers are off in a
+    known way: for the same pair in all rows and for rows of their own, many and one, for any c, 0 included.
+    Each row has a time of its own, uniform, and a normal noise of its own, drawn anew in every call; the
+    generator decides each. What the network returned stays as it is. The gradient is the slope. And a small
+    network that is trained with it learns both answers for two Gaussians."""
+    n = 20_000
+    for c in (0.0, 0.5, float(rng.uniform(1, 3))):
+        given, (x_0, x_1) = some_answers(rng), rng.normal(size=(2, 1, 2))
+        tries = row_losses(given, x_0, x_1, c, rng.uniform(size=n), rng.normal(size=(n, 2)))
+        rows = (tensor(np.broadcast_to(x, (n, 2)).copy()) for x in (x_0, x_1))
+        generator = student.generator(int(rng.integers(2**31)))
+        found = number(student.bridge_loss(answers(student, given), *rows, c, generator))
+        assert abs(found - mean_row_loss(given, x_0, x_1, c)) < 7 * tries.std() / np.sqrt(n)
+    seed = int(rng.integers(2**31 - 1))
+    check_own_draws(student, rng, given, c, seed)
+    x_0, x_1 = (tensor(rng.normal(size=(40, 2))) for _ in range(2))
+    net = answers(student, given)
+    generator_decides(lambda g: student.bridge_loss(net, x_0, x_1, c, g), student.generator, rng)
+    value, slopes = student.define(VALUE), [tensor(v) for v in given]
+    for which in (1, 2, 4, 5):
+        gradient_is_slope(value, which, student.bridge_loss, *slopes, x_0, x_1, c, seed, rng=rng, rel=1e-5)
+    check_learning(student, rng, seed)
+
+
+def check_own_draws(student, rng, given, c, seed):
+    """The times and noises of one call for many rows, and of many calls for one; the value is theirs."""
+    net, probe = answers(student, given), student.define(SEEN)
+    x_0, x_1 = rng.normal(size=(2, 12_000, 2))
+    for rows, times in ((slice(None), 1), (slice(1), 600)):
+        ends = x_0[rows], x_1[rows]
+        given_to = net, *map(tensor, ends), c
+        x, t = parts(probe(student.bridge_loss, *given_to, student.generator(seed), times), 2)
+        size = times * len(ends[0])
+        x, t = array(x, (size, 2)), array(t, (size,))
+        assert t.min() >= 0 and t.max() <= 1 and len(np.unique(t)) == size
+        counts, near = np.histogram(t, 10, (0, 1))[0], 6 * np.sqrt(size / 10)
+        assert (np.abs(counts - size / 10) < near).all()
+        s, pairs = t[:, None], [np.broadcast_to(end, (size, 2)) for end in ends]
+        inside = (t > 0.01) & (t < 0.99)  # there the noise can be read from the point
+        z = ((x - (1 - s) * pairs[0] - s * pairs[1])[inside]) / (c * s * (1 - s))[inside]
+        check_normal(z)
+        apart = (t[inside] - 0.5)[:, None] * z
+        assert (np.abs(apart.mean(0)) < 6 * apart.std(0) / np.sqrt(len(z))).all()
+        if size < 12_000 or times > 1:
+            continue
+        value = number(student.bridge_loss(*given_to, student.generator(seed)))
+        exact = (x - (1 - s) * pairs[0] - s * pairs[1]) / np.maximum(c * s * (1 - s), 1e-12)
+        assert value == pytest.approx(row_losses(given, *pairs, c, t, exact).mean(), rel=1e-4)
+    t_again, other = (
+        array(parts(probe(student.bridge_loss, *given_to, student.generator(k), 1), 2)[1], (1,))
+        for k in (seed, seed + 1)
+    )
+    assert t_again[0] == t[0] != other[0]
+
+
+def check_learning(student, rng, seed):
+    """Two Gaussians, paired at random."""
+    m, s, c = np.array([[-1.0, 0.5], [1.0, 0.0]]), np.array([0.5, 0.8]), 1.0
+    x_0, x_1 = (tensor(m[i] + s[i] * rng.normal(size=(2_000, 2))) for i in (0, 1))
+    exact = student.define(EXACT)(tensor(m[0]), tensor(m[1]), float(s[0]), float(s[1]), c)
+    given = student.bridge_loss, exact, x_0, x_1, c, student.generator(seed), 400
+    before, after = train(student, LEARN, *given, seed=seed, seconds=6.0)
+    learned(number(before), number(after, finite=False), 0.25)
+
+
+@pytest.mark.exercise("bridge", weight=1, costly=True)
+def test_sampler(student, rng):
+    """Each step adds to the point its velocity, the push and a normal noise of the variance that belongs to
+    its time, independent between points, coordinates and steps, and nothing where there is none to add:
+    with and without noise, on the way and back, in one step or many. The network is asked once a step, at
+    its start, for all points; what it returned stays as it is. One point is enough; the generator decides
+    each draw."""
+    for steps, eta, back in itertools.product((1, 5), (0.0, 0.4, 2.0), (False, True)):
+        check_walk(student, rng, 3_000, steps, eta, back)
+    net, x = answers(student, some_answers(rng)), tensor(rng.normal(size=(20, 2)))
+    generator_decides(lambda g: student.carry(net, x, 4, 1.0, 0.5, g), student.generator, rng)
+    check_lone_points(student, rng)
+    seed = int(rng.integers(2**31 - 1))
+    for one, other in ((seed, seed + 1), (seed, None)):
+        generator = student.generator(one)
+        first = check_walk(student, np.random.default_rng(1), 30, 5, 1.0, False, generator)
+        generator = student.generator(other) if other else generator
+        second = check_walk(student, np.random.default_rng(1), 30, 5, 1.0, False, generator)
+        assert (np.abs(first - second) > 1e-9).all()
+
+
+def check_lone_points(student, rng):
+    """One point many times: the noises of all steps but the first, which has none."""
+    (a, p, q, b, r), c, steps, times = some_answers(rng), 1.3, 3, 600
+    net, x = answers(student, (a, p, q, b, r)), tensor(rng.normal(size=(1, 2)))
+    generator = student.generator(int(rng.integers(2**31)))
+    way = student.define(LONE)(student.carry, net, x, steps, c, 1.0, generator, times)
+    way, rest = array(way, (times, steps + 1, 2)), []
+    for k in (1, 2):
+        time = k / steps
+        step = (a * way[:, k] + p + q * time - b * way[:, k] - r) / steps
+        rest.append((way[:, k + 1] - way[:, k] - step) / np.sqrt(2 * c * time * (1 - time) / steps))
+        check_normal(rest[-1])
+    assert (np.abs((rest[0] * rest[1]).mean(0)) < 6 / np.sqrt(times)).all()
+
+
+def check_walk(student, rng, n, steps, eta, back, generator=None):
+    """Follow a way and return what its steps added by chance, in units of its deviation: (m, 2)."""
+    (a, p, q, b, r), c, x = some_answers(rng), rng.uniform(0.5, 2), rng.normal(size=(n, 2))
+    net, h, rest = answers(student, (a, p, q, b, r)), (-1 if back else 1) / steps, []
+    generator = student.generator(int(rng.integers(2**31))) if generator is None else generator
+    given = student.carry, net, tensor(x), steps, c, eta, generator, back
+    way, t = parts(student.define(FOLLOW)(*given), 2)
+    way, t = array(way, (steps + 1, n, 2)), array(t, (steps, n))
+    clock = np.arange(steps) / steps
+    assert t == pytest.approx(np.broadcast_to((1 - clock if back else clock)[:, None], (steps, n)), abs=1e-9)
+    assert way[0] == pytest.approx(x, abs=0)
+    for k, time in enumerate(t[:, 0]):
+        push = -abs(h) * eta * (b * way[k] + r)
+        added = way[k + 1] - way[k] - h * (a * way[k] + p + q * time) - push
+        deviation = np.sqrt(max(0.0, 2 * eta * c * time * (1 - time) * abs(h)))
+        if deviation < 1e-6:
+            assert added == pytest.approx(np.zeros((n, 2)), abs=1e-5)
+            continue
+        rest.append(added / deviation)
+        if n > 100:
+            check_normal(rest[-1])
+            mixed = rest[-1] * (way[k] - way[k].mean(0))
+            assert (np.abs(mixed.mean(0)) < 6 * mixed.std(0) / np.sqrt(n)).all()
+    for one, other in itertools.combinations(rest if n > 100 else [], 2):
+        assert (np.abs((one * other).mean(0)) < 6 / np.sqrt(n)).all()
+    return np.concatenate(rest) if rest else np.zeros((0, 2))

@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 TITLE = "23_flow_matching: Euler step against diffusers' UNet2DModel and FlowMatchEulerDiscreteScheduler"
-BATCH = 64
+BATCH = 48
 
 
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:

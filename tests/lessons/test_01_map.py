@@ -13,13 +13,14 @@ from sklearn.neighbors import KernelDensity
 
 from autograde.authoring.script import read_lesson
 from autograde.cells import cells_to_run
+from genmap.taxonomy import ranking
 
 LINE = r"(?m)^{}: p\(x in \[-0\.5, 0\.5\]\) ≈ (\d\.\d+) .*exact (\d\.\d+)$"
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, object]:
-    """The names of the chapter, and under "printed" what it printed."""
+    """The names of the chapter and of the exercises' solutions, and under "printed" what it printed."""
     names: dict[str, object] = {"__name__": "__main__"}
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
@@ -40,7 +41,7 @@ def test_the_exact_mass_is_scipys(lesson):
     assert truth(-0.5, 0.5) == pytest.approx(0.398, abs=5e-4)
 
 
-@pytest.mark.parametrize("model", [r"explicit density \(histogram\)", r"approximate density \(KDE\)"])
+@pytest.mark.parametrize("model", [r"explicit density \(histogram\)", r"explicit density, blurred \(KDE\)"])
 def test_estimates_are_printed_beside_the_exact_value(lesson, model):
     estimate, exact = map(float, re.search(LINE.format(model), lesson["printed"]).groups())
     assert exact == pytest.approx(truth(-0.5, 0.5), abs=5e-5)
@@ -75,7 +76,27 @@ def test_the_histogram_integrates_to_one(lesson):
         assert float(log_p.exp().mean() * 6) == pytest.approx(1, abs=1e-3)
 
 
-def test_the_choosers_words_are_tasks_of_the_map(lesson):
-    tasks = lesson["ATLAS"].tasks
-    assert set(lesson["DOMAINS"].values()) | {"density-estimation", "fast-text-to-image"} <= set(tasks)
-    assert all(len(tasks[task].open) >= 3 for task in lesson["DOMAINS"].values())
+def test_the_tables_of_bucket_one_are_the_two_dimensional_histogram(lesson):
+    x = torch.tensor(np.random.default_rng(1).normal(size=(400, 2)).clip(-2.9, 2.9))
+    first, second = lesson["fit_tables"](x, bins=12)
+    joint = (first[:, None] * second).numpy()
+    theirs = np.histogram2d(*x.numpy().T, bins=12, range=[[-3, 3], [-3, 3]])[0] / 400
+    assert np.allclose(joint, theirs, atol=1e-6)
+
+
+def test_the_choosers_rows_are_tasks_of_the_map(lesson):
+    atlas = lesson["ATLAS"]
+    rows = {name for names in lesson["TASKS"].values() for name in names} | {"density-estimation"}
+    assert rows <= set(atlas.tasks)
+    assert all(len(atlas.tasks[row].open) >= 3 for row in rows)
+    assert set(lesson["CALLS"]) == {family.sampling for family in atlas.families.values()}
+
+
+def test_the_choosers_order_is_the_maps_ranking(lesson):
+    atlas = lesson["ATLAS"]
+    for row in atlas.tasks.values():
+        for ids, board, is_open in ((row.open, row.open_board, True), (row.hosted, row.hosted_board, False)):
+            models = [atlas.models[name] for name in ids]
+            ours = sorted(models, key=lambda model: lesson["rank"](model, board, is_open))
+            theirs = sorted(models, key=lambda model: ranking.place(atlas, model, board, is_open))
+            assert ours == theirs

@@ -31,7 +31,7 @@ replace("(det == 0).any()", "((det == 0) & (d_alpha * d_sigma != 0)).any()")
 # %% right="path-ends" name="a 2 x 2 system for each example"
 def path_ends(x_t, u, alpha, sigma, d_alpha, d_sigma):
     system = torch.stack([alpha, sigma, d_alpha, d_sigma], dim=1).reshape(-1, 2, 2)
-    if (torch.linalg.det(system) == 0).any():
+    if (alpha * d_sigma == sigma * d_alpha).any():
         raise ValueError("no answer")
     ends = torch.linalg.solve(system, torch.stack([x_t, u], dim=1).reshape(len(u), 2, -1))
     return ends[:, 0].reshape(x_t.shape), ends[:, 1].reshape(x_t.shape)
@@ -309,3 +309,64 @@ replace(
 
 # %% right="repair" name="the pairs in one tensor"
 replace("return x_t, x_1", "return torch.stack([x_t, x_1])")
+
+# %% wrong="bridge" fails="test_loss" name="forgets that the noise's share moves, too"
+replace("x_1 - x_0 + c * (1 - 2 * s) * z", "x_1 - x_0")
+# %% wrong="bridge" fails="test_loss" name="the direction of the chapter's clock"
+replace("x_1 - x_0 + c", "x_0 - x_1 + c")
+# %% wrong="bridge" fails="test_loss" name="a wrong derivative"
+replace("(1 - 2 * s)", "(1 - s)")
+# %% wrong="bridge" fails="test_loss" name="the mean over coordinates"
+replace(".sum(dim=1).mean()", ".mean()")
+# %% wrong="bridge" fails="test_loss" name="one time for the whole batch"
+replace("torch.rand(len(x_0), generator=generator", "torch.rand(1, generator=generator")
+replace("c * s * (1 - s) * z, t)", "c * s * (1 - s) * z, t.expand(len(x_0)))")
+# %% wrong="bridge" fails="test_loss" name="one noise for the whole batch"
+replace("torch.randn(x_0.shape, generator", "torch.randn(x_0.shape[1:], generator")
+# %% wrong="bridge" fails="test_loss" name="fresh noise as the second target"
+replace("(z_net - z)", "(z_net - torch.randn(z.shape, generator=generator, dtype=z.dtype))")
+# %% wrong="bridge" fails="test_loss" name="the velocity alone"
+replace(" + (z_net - z) ** 2", "")
+# %% wrong="bridge" fails="test_loss" name="nothing to learn from"
+replace("((u - target) ** 2", "((u.detach() - target) ** 2")
+# %% wrong="bridge" fails="test_sampler" name="the push with the sign of the step"
+replace("- abs(h) * eta * z_net", "- h * eta * z_net")
+# %% wrong="bridge" fails="test_sampler" name="the push up is a push down"
+replace("- abs(h) * eta", "+ abs(h) * eta")
+# %% wrong="bridge" fails="test_sampler" name="noise without a push"
+replace(" - abs(h) * eta * z_net", "")
+# %% wrong="bridge" fails="test_sampler" name="half of the variance"
+replace("(2 * D * abs(h))", "(D * abs(h))")
+# %% wrong="bridge" fails="test_sampler" name="the variance for the deviation"
+replace("(2 * D * abs(h)) ** 0.5", "(2 * D * abs(h))")
+# %% wrong="bridge" fails="test_sampler" name="each step at the time of its end"
+replace(
+    "t = k / steps if not back else 1 - k / steps", "t = (k + 1) / steps if not back else 1 - (k + 1) / steps"
+)
+# %% wrong="bridge" fails="test_sampler" name="the clock runs forward on the way back"
+replace("t = k / steps if not back else 1 - k / steps", "t = k / steps")
+# %% wrong="bridge" fails="test_sampler" name="the same noise in every step"
+replace("noise = torch.randn(x.shape", "noise = noise if k else torch.randn(x.shape")
+
+
+# %% right="bridge" name="both answers in one tensor, another order of draws, times by hand"
+def bridge_loss(net, x_0, x_1, c, generator):
+    z = torch.randn(len(x_0), 2, generator=generator, dtype=torch.float64)
+    t = torch.rand(len(x_0), 1, generator=generator, dtype=torch.float64)
+    x_t = torch.lerp(x_0, x_1, t) + c * (t - t**2) * z
+    said = torch.cat(net(x_t, t[:, 0]), dim=1)
+    wanted = torch.cat([x_1 - x_0 + (c - 2 * c * t) * z, z], dim=1)
+    return 4 * F.mse_loss(said, wanted)
+
+
+def carry(net, x, steps, c, eta, generator, back=False):
+    times = torch.arange(steps + 1, dtype=torch.float64) / steps
+    times = 1 - times if back else times
+    for t, later in pairwise(times):
+        u, z = net(x, t.repeat(len(x)))
+        size = (later - t).abs()
+        spread = (2 * size * eta * c * t * (1 - t)).clamp(min=0).sqrt()
+        x = x + (later - t) * u - size * eta * z
+        if spread > 0:
+            x = x + spread * torch.randn(len(x), 2, generator=generator, dtype=torch.float64)
+    return x
