@@ -312,7 +312,7 @@ for ax, x in zip(axes, SHOWN, strict=True):
 axes[0].legend(loc="upper left", fontsize=9)
 plt.show()
 board.claim("The gap of the two humps is log 2, to 0.03 nats.", abs(gaps[1.5] - math.log(2)) < 0.03)
-stuck, best = fit_q(1.5, S.fit, mu=0.0, log_var=0.5), fit_q(1.5, S.fit)
+stuck, best = fit_q(1.5, S.fit, mu=0.0, log_var=1.5), fit_q(1.5, S.fit)
 print(
     f"x = 1.5 from a wide q at 0: mean {stuck[0]:.2f}, ELBO {stuck[2]:.2f}; from inside a hump {best[2]:.2f}"
 )
