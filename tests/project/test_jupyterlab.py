@@ -47,6 +47,7 @@ def browser(server: Iterator[str], tmp_path: Path) -> Iterator["webdriver.Chrome
     browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
         browser.get(address)
+        click(browser, ".jp-NotebookPanel .jp-MarkdownCell")  # a page without focus has no current notebook
         yield browser
     finally:
         browser.quit()
