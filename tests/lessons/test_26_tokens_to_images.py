@@ -146,7 +146,7 @@ def test_one_step_at_full_size(lesson, monkeypatch):
     z = lesson["all_codes"](vqgan, x)
     for causal, loss in ((True, lesson["raster_loss"]), (False, lesson["masked_loss"])):
         net = lesson["CodeTransformer"](S.codes, d=S.width, layers=S.layers, causal=causal).to(x.device)
-        assert sum(p.numel() for p in net.parameters()) > 10_000_000
+        assert sum(p.numel() for p in net.parameters()) > 4_000_000
         before = net.leave.weight.detach().clone()
         adam = torch.optim.AdamW(net.parameters(), 1e-3)  # Muon counts in bf16: on a CPU for minutes
         assert lesson["prior_step"](net, loss, [adam], z, words).isfinite()

@@ -230,24 +230,16 @@ def tanh_coupling_inverse(z, mask, net):
 
 
 # %% right="monotone" name="Newton's steps that stay in the bracket"
-def tanh_coupling(x, mask, net):
-    w, m = net(x[:, mask])
-    far = torch.exp(-2 * (x[:, ~mask, None] - m).abs())
-    moved = x[:, ~mask] + (w * torch.tanh(x[:, ~mask, None] - m)).sum(2)
-    return x.masked_scatter(~mask, moved), (1 + (w * 4 * far / (1 + far) ** 2).sum(-1)).log().sum(-1)
-
-
-def tanh_coupling_inverse(z, mask, net):
-    w, m = net(z[:, mask])
-    x_b = z_b = z[:, ~mask]
-    low, high = z_b - w.sum(2), z_b + w.sum(2)
-    for _ in range(120):
-        bend = torch.tanh(x_b[:, :, None] - m)
-        gap = x_b + (w * bend).sum(2) - z_b
-        low, high = torch.where(gap > 0, low, x_b), torch.where(gap > 0, x_b, high)
-        step = x_b - gap / (1 + (w * (1 - bend**2)).sum(2))
-        x_b = torch.where((step > low) & (step < high), step, (low + high) / 2)
-    return z.masked_scatter(~mask, x_b)
+replace("middle = (low + high) / 2", "middle = (low + high) / 2 if _ == 0 else step")
+replace(
+    "low, high = torch.where(above, low, middle), torch.where(above, middle, high)",
+    "low, high = torch.where(above, low, middle), torch.where(above, middle, high)\n"
+    "bend = torch.tanh(middle[:, :, None] - m)\n"
+    "gap = middle + (w * bend).sum(dim=2) - z_b\n"
+    "step = middle - gap / (1 + (w * (1 - bend**2)).sum(dim=2))\n"
+    "step = torch.where((step > low) & (step < high), step, (low + high) / 2)",
+)
+replace("x[:, ~mask] = (low + high) / 2", "x[:, ~mask] = step")
 
 
 # %% right="monotone" name="30 halvings, which are just enough"

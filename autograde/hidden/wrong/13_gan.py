@@ -229,14 +229,21 @@ def conv_norm(weight, side, stride, padding, rounds, generator):
 
 
 # %% right="conv-norm" name="starts from noise on the side of the result"
-def conv_norm(weight, side, stride, padding, rounds, generator):
-    out = (side + 2 * padding - weight.shape[2]) // stride + 1
-    u = torch.randn(1, len(weight), out, out, generator=generator, dtype=weight.dtype)
-    for _ in range(rounds):
-        cols = (weight.flatten(1).T @ (u / u.norm()).flatten(2)).contiguous()
-        v = F.fold(cols, side, weight.shape[2], stride=stride, padding=padding)
-        u = F.conv2d(v / v.norm(), weight, stride=stride, padding=padding)
-    return u.norm()
+replace(
+    "v = torch.randn(1, weight.shape[1], side, side, generator=generator, dtype=weight.dtype)",
+    "out = (side + 2 * padding - weight.shape[2]) // stride + 1\n"
+    "u = torch.randn(1, len(weight), out, out, generator=generator, dtype=weight.dtype)",
+)
+replace(
+    "u = F.conv2d(v / v.norm(), weight, stride=stride, padding=padding)",
+    "cols = (weight.flatten(1).T @ (u / u.norm()).flatten(2)).contiguous()",
+)
+replace(
+    "v = F.conv_transpose2d(u, weight, stride=stride, padding=padding, output_padding=extra)",
+    "v = F.fold(cols, side, weight.shape[2], stride=stride, padding=padding)\n"
+    "u = F.conv2d(v / v.norm(), weight, stride=stride, padding=padding)",
+)
+replace("v.norm().sqrt().item()", "u.norm()")
 
 
 # %% right="conv-norm" name="a tensor that holds the number"
