@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from autograde.checks import array, number, parts
-from autograde.relations import strided
+from autograde.relations import any_unit, generator_decides, strided
 from autograde.training import learned
 
 
@@ -25,25 +25,26 @@ def tensor(value):
 def check_mean(student, blocks):
     wanted = logsumexp(np.concatenate(blocks)) - math.log(sum(map(len, blocks)))
     got = number(student.log_mean_exp([tensor(b) for b in blocks]), finite=False)
-    assert got == (wanted if wanted == -np.inf else pytest.approx(wanted, rel=1e-6, abs=1e-6))
+    assert got == (wanted if wanted == -np.inf else pytest.approx(wanted, rel=1e-9, abs=1e-9))
 
 
 def uneven_blocks(rng, level):
-    """Blocks of very different lengths and levels, one empty, the first all -inf."""
+    """Blocks of very different lengths and levels, one empty, the first all -inf, two with one -inf each."""
     sizes = rng.permutation([1, 3, int(rng.integers(20, 60))])
     blocks = [level + rng.normal(size=n) + shift for n, shift in zip(sizes, (-800, 0, 2.5), strict=True)]
+    for block in blocks:
+        block[1:][: rng.integers(1, 3)] = -np.inf
     return [np.full(int(rng.integers(2, 6)), -np.inf), blocks[0], np.empty(0), *blocks[1:]]
 
 
 @pytest.mark.exercise("log-mean-exp", weight=1)
 def test_blocks(student, rng):
     """The answer is that of all terms at once: blocks have different lengths, terms differ by hundreds of
-    nats, some are -inf, and whole blocks may be. A single term is its own mean."""
+    nats, some are -inf, and whole blocks may be. A single term is its own mean, however huge."""
     for level in (0, 3_000, -3_000):
         check_mean(student, uneven_blocks(rng, level))
-    for term in (0.0, 0.01, -0.01):  # so near 0 that the tolerance leaves no room for a small constant
-        got = number(student.log_mean_exp([tensor([term])]))
-        assert got == pytest.approx(term, rel=1e-6, abs=1e-7)
+    for term in (0.0, 0.01, -0.01, *(sign * size for size in (1e12, 1e300) for sign in (-1, 1))):
+        check_mean(student, [np.array([term])])
 
 
 @pytest.mark.exercise("log-mean-exp", weight=1)
@@ -57,12 +58,14 @@ def test_shift_and_order(student, rng):
 
 @pytest.mark.exercise("log-mean-exp", weight=1)
 def test_minus_infinity(student, rng):
-    """If all terms are -inf, so is the answer, and one finite term among them is enough to make it finite. No
-    term at all raises ValueError."""
+    """If all terms are -inf, so is the answer, and one finite term among them, however many they are, is
+    enough to make it finite. No term at all raises ValueError."""
     nothing = [np.full(n, -np.inf) for n in (2, 5)]
     check_mean(student, nothing)
     check_mean(student, [*nothing, np.array([rng.uniform(900, 1_000)])])
     check_mean(student, [np.array([-rng.uniform(900, 1_000)]), np.array([1.0, 2.0]), *nothing])
+    many = int(rng.integers(10_000, 20_000))
+    check_mean(student, [np.full(many - 1, -np.inf), np.array([math.log(many)])])
     for empty in ([tensor([]), tensor([])], []):
         student.raises(ValueError, student.log_mean_exp, empty)
 
@@ -94,7 +97,9 @@ def check_tied(found, x, r, w):
 
 
 @pytest.mark.exercise(
-    "tied-m-step", weight=2, returns={"tied_m_step": "float64 (K,), float64 (K, D), float64 (D, D)"}
+    "tied-m-step",
+    weight=2,
+    returns={"tied_m_step": "tensor float64 (K,), tensor float64 (K, D), tensor float64 (D, D)"},
 )
 def test_weighted_sums(student, rng):
     """Shares, means and the one covariance are the weighted sums in float64, wherever the data lie, however
@@ -145,7 +150,7 @@ def sklearn_parameters(shape, K, D):
 def check_bic(student, fits, N, D):
     index, scores = parts(student.best_fit(fits, N, D), 2)
     wanted = [-2 * N * value + sklearn_parameters(shape, K, D) * math.log(N) for shape, K, value in fits]
-    assert array(scores, (len(fits),)) == pytest.approx(np.array(wanted), rel=1e-6)
+    assert array(scores, (len(fits),)) == pytest.approx(np.array(wanted), rel=1e-9)
     assert number(index) == int(np.argmin(wanted))
 
 
@@ -161,35 +166,45 @@ def test_parameters(student, rng):
         check_bic(student, [(shape, K, -2.0 - i) for i, (shape, K, _) in enumerate(fits)], 1, D)
 
 
-@pytest.mark.exercise("bic", weight=2)
+@pytest.mark.exercise("bic", weight=3)
 def test_choice(student, rng):
     """The lowest BIC wins, wherever in the list it stands; many samples let a better fit pay for more
-    parameters, few do not."""
+    parameters, few do not. Of equal ones the first wins, whatever its shape and K; nearly equal in float64
+    is not equal."""
     for N in (30, 300, 30_000):
         fits = [
             (s, K, -3.0 + 0.05 * math.log(1 + sklearn_parameters(s, K, 4))) for s in SHAPES for K in (1, 3, 9)
         ]
         check_bic(student, [fits[i] for i in rng.permutation(len(fits))], N, 4)
+    for order in (SHAPES, SHAPES[::-1]):  # a single sample charges nothing
+        check_bic(student, [("tied", 1, -3.0), *((shape, K, -2.0) for K in (9, 2) for shape in order)], 1, 4)
+    shape = str(rng.choice(SHAPES))
+    near = [(shape, 3, -3.0 + 1e-9 * step) for step in range(9)]
+    for order in (near, near[::-1]):
+        check_bic(student, order, 1_000_000, 4)
 
 
 @pytest.mark.exercise("bic", weight=1)
 def test_unknown_shape(student, rng):
     """A shape that is none of the four raises ValueError; the four do not."""
     check_bic(student, [(shape, int(rng.integers(2, 9)), -1.0) for shape in SHAPES], 100, 3)
-    for shape in ("round", "", "ful", "full tied"):
+    for shape in ("round", "", "ful", "full tied", "Full", "DIAG", " tied", "spherical "):
         student.raises(ValueError, student.best_fit, [("full", 2, -1.0), (shape, 2, -1.0)], 100, 3)
+        student.raises(ValueError, student.best_fit, [(shape, 2, -1.0), ("full", 2, -1.0)], 100, 3)
 
 
 # --- auc: the oracle is scikit-learn on ranks ---
 
 
 def auc_problem(rng, n):
-    """Scores with many ties and infinities of both signs, flags of both kinds, uneven weights."""
+    """Scores with many ties and infinities of both signs, flags of both kinds, uneven weights, some 0."""
     scores = rng.integers(-3, 4, n).astype(float) + rng.choice([0, 1e-9], n)
     flags = rng.permutation(np.arange(n) < n // 3)
     scores = scores + flags
     scores[rng.choice(n, n // 4, replace=False)] = rng.choice([-np.inf, np.inf], n // 4)
-    return scores, flags, np.exp(rng.normal(size=n)) * (rng.random(n) < 0.9) + 1e-3
+    w = np.exp(rng.normal(size=n))
+    w[[rng.choice(np.flatnonzero(kind)) for kind in (flags, ~flags)]] = 0
+    return scores, flags, w
 
 
 def check_auc(student, scores, flags, w):
@@ -209,11 +224,12 @@ def test_ties_and_weights(student, rng):
 
 @pytest.mark.exercise("auc", weight=1)
 def test_any_scale(student, rng):
-    """Only the order of the scores matters; turned round, they give 1 minus the area."""
+    """Only the order of the scores matters; turned round, they give 1 minus the area. All weights may be
+    multiplied by a number, however small or large."""
     scores, flags, w = auc_problem(rng, 50)
     first = check_auc(student, scores, flags, w)
     stretched = np.sign(scores) * np.abs(scores) ** 3 * 1e200
-    for scale in (7, 1e-6):
+    for scale in (7, 1e-20, 1e20):
         assert check_auc(student, stretched, flags, scale * w) == pytest.approx(first)
     assert check_auc(student, -scores, flags, w) == pytest.approx(1 - first)
 
@@ -227,7 +243,8 @@ def test_whole_weights_and_nothing(student, rng):
     assert check_auc(student, scores, flags, w) == pytest.approx(
         check_auc(student, *copies, np.ones(w.sum()))
     )
-    student.raises(ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags | True), tensor(w))
+    for alike in (flags | True, flags & False):
+        student.raises(ValueError, student.weighted_auc, tensor(scores), torch.tensor(alike), tensor(w))
     for weightless in (w * flags, w * ~flags):
         student.raises(
             ValueError, student.weighted_auc, tensor(scores), torch.tensor(flags), tensor(weightless)
@@ -244,8 +261,9 @@ def random_mixture(rng, K, D):
 
 
 def with_holes(rng, N, D):
-    """Rows with holes of their own; the first has none, the second nothing else."""
-    x = 1.5 * rng.normal(size=(N, D))
+    """Rows with holes of their own and zeros that were observed; the first has no hole, the second nothing
+    else."""
+    x = 1.5 * rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.8)
     x[rng.random((N, D)) < 0.4] = np.nan
     x[0], x[1], x[2:, 0] = rng.normal(size=D), np.nan, np.nan
     return x
@@ -273,6 +291,14 @@ def fill(student, x, model, seed):
     seen = ~np.isnan(x)
     assert np.array_equal(filled[seen], x[seen])
     return filled
+
+
+def in_unit(student, x, model, seed):
+    """Fillings in a unit: a function of it."""
+    log_pi, mu, Sigma = model
+    return lambda c: student.fill_in(
+        tensor(c * x), tensor(log_pi), tensor(c * mu), tensor(c * c * Sigma), student.generator(seed)
+    )
 
 
 def conditional(x, mu, Sigma):
@@ -303,13 +329,44 @@ def check_draws(student, x, model, seed, n=130):
         assert stats.kstest(below, "uniform").pvalue > 1e-9
 
 
-@pytest.mark.exercise("missing", weight=1, returns={"e_step_missing": "(N, K), (N,)", "fill_in": "(N, D)"})
+def check_shares(student, rng, n=120):
+    """Many fillings of one row whose hidden number tells the component: as many of each as the observed
+    part says, which is something else than their shares."""
+    mu = np.array([[0.0, -100.0], [0.7, 0.0], [-0.7, 100.0]]) + rng.normal(size=(3, 2)) / 10
+    model = np.log([0.3, 0.3, 0.4]), mu, np.array([np.eye(2)] * 3)
+    x = np.array([rng.choice([-1, 1]) * rng.uniform(0.5, 1), np.nan])
+    found = fill(student, np.tile(x, (n, 1)), model, int(rng.integers(2**31)))[:, 1]
+    counts = np.bincount(np.abs(found[:, None] - mu[:, 1]).argmin(1), minlength=3)
+    assert stats.chisquare(counts, n * marginal(x, *model)[0]).pvalue > 1e-9
+
+
+def check_noise(student, rng, n=150, D=40):
+    """The noise of wide rows, made white: its variance is 1, and its fourth moment that of a normal law."""
+    model = random_mixture(rng, 1, D)
+    x = np.append(rng.normal(), np.full(D - 1, np.nan))
+    mean, C = conditional(x, model[1][0], model[2][0])
+    found = fill(student, np.tile(x, (n, 1)), model, int(rng.integers(2**31)))
+    white = np.linalg.solve(np.linalg.cholesky(C), (found[:, 1:] - mean).T)
+    square = (white**2).sum()
+    assert min(stats.chi2(white.size).cdf(square), stats.chi2(white.size).sf(square)) > 1e-9
+    assert abs((white**4).mean() - 3) < 7 * math.sqrt(96 / white.size)
+
+
+TENSORS = {
+    "e_step_missing": "tensor float64 (N, K), tensor float64 (N,)",
+    "fill_in": "tensor float64 (N, D)",
+}
+
+
+@pytest.mark.exercise("missing", weight=1, returns=TENSORS)
 def test_observed_part(student, rng):
     """Responsibilities and log density are those of the observed coordinates alone: each component's
     marginal, with the normaliser of as many dimensions as were observed. Rows with no hole, and with nothing
-    but holes."""
+    but holes; rows so far away that their density vanishes; zeros that were observed."""
     for K, D in ((2, 2), (3, 5), (1, 4)):
-        check_missing(student, with_holes(rng, 7, D), random_mixture(rng, K, D))
+        x, model = with_holes(rng, 7, D), random_mixture(rng, K, D)
+        check_missing(student, x, model)
+        check_missing(student, x * 10.0 ** np.arange(-1, 6)[:, None] / 100, model)
     check_missing(student, np.full((1, 3), np.nan), random_mixture(rng, 3, 3))
 
 
@@ -317,7 +374,8 @@ def test_observed_part(student, rng):
 def test_fillings_follow_the_conditional(student, rng):
     """Fillings of one row follow p(missing | observed): the component is drawn given the observed part, the
     mean moves with it, the covariance shrinks, and missing coordinates stay correlated. If nothing is
-    observed they follow the mixture itself, with its shares. One component is a mixture, too."""
+    observed they follow the mixture itself, with its shares. One component is a mixture, too. The noise is
+    normal, with just this covariance, in any unit."""
     uneven = np.log([0.08, 0.85, 0.07])
     for D, hidden, apart in (
         (3, (1,), 1),
@@ -335,13 +393,18 @@ def test_fillings_follow_the_conditional(student, rng):
         check_draws(student, x, model, int(rng.integers(2**31)))
     single = np.array([rng.normal(), np.nan, np.nan])
     check_draws(student, single, random_mixture(rng, 1, 3), int(rng.integers(2**31)))
+    check_shares(student, rng)
+    check_noise(student, rng)
+    holes = in_unit(student, with_holes(rng, 6, 3), random_mixture(rng, 2, 3), int(rng.integers(2**31)))
+    any_unit(holes, 1, (2.0**-20, 2.0**20), rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.exercise("missing", weight=2, costly=True)
 def test_far_apart_rows(student, rng):
     """Rows do not mix: each is filled from its own observed part, which stays as it was to the last digit of
-    float64, and strongly correlated coordinates follow it closely. The generator decides, also about the
-    component: the same seed gives the same, another seed something else."""
+    float64, and strongly correlated coordinates follow it closely. A row may have no hole. The generator
+    decides, also about the component: the same seed gives the same, another seed something else, and so
+    does a second call with the same generator."""
     D, seed = 4, int(rng.integers(2**31))
     Sigma = 0.01 * np.eye(D) + np.ones((D, D))
     model = np.log([0.5, 0.5]), np.array([[0.0] * D, [50.0] * D]), np.array([Sigma, Sigma])
@@ -349,10 +412,10 @@ def test_far_apart_rows(student, rng):
     level = x[:, :1].copy()
     x[rng.random((20, D)) < 0.4] = np.nan
     x[:, 0], x[:, 1] = level[:, 0], np.nan
-    first = fill(student, x, model, seed)
-    assert np.abs(first - level).max() < 1.5
-    assert np.array_equal(first, fill(student, x, model, seed))
-    assert np.abs(first - fill(student, x, model, seed + 1)).max() > 1e-3
+    x[0] = level[0]
+    assert np.abs(fill(student, x, model, seed) - level).max() < 1.5
+    given = (tensor(x), *map(tensor, model))
+    generator_decides(lambda generator: student.fill_in(*given, generator), student.generator, rng)
     check_missing(student, x, model)
     near = model[0], np.array([[0.0] * D, [1.0] * D]), model[2]
     assert np.array_equal(*[fill(student, np.full((40, D), np.nan), near, seed) for _ in range(2)])
@@ -364,11 +427,11 @@ def test_far_apart_rows(student, rng):
 
 
 def coin_problem(rng, N, D, K):
-    """Pictures of K kinds, so wide that products underflow, and a start with some coins near 0 and 1."""
+    """Pictures of K kinds, so wide that products underflow, and a start with coins very near 0 and 1."""
     kinds = rng.uniform(0.05, 0.95, (K, D))
     x = (rng.random((N, D)) < kinds[rng.integers(K, size=N)]).astype(float)
     theta = rng.uniform(0.2, 0.8, (K, D))
-    theta[:, 0], theta[:, 1] = 1e-4, 1 - 1e-4
+    theta[:, 0], theta[:, 1] = 1e-12, 1 - 1e-12
     return x, np.log(rng.dirichlet(5 * np.ones(K))), theta
 
 
@@ -384,17 +447,34 @@ def check_coin(found, x, log_pi, theta, alpha):
     log_p = logsumexp(joint, axis=1)
     r = np.exp(joint - log_p[:, None])
     assert found[2] == pytest.approx(log_p, rel=1e-9, abs=1e-9)
-    assert np.exp(found[0]) == pytest.approx(r.mean(0), abs=1e-9)
-    assert found[1] == pytest.approx((r.T @ x + alpha) / (r.sum(0)[:, None] + 2 * alpha), abs=1e-9)
+    log_share = logsumexp(joint - log_p[:, None], axis=0) - math.log(len(x))
+    there = log_share > -500  # less may vanish on the way
+    assert found[0][there] == pytest.approx(log_share[there], rel=1e-9, abs=1e-9)
+    assert (found[0][~there] < -490).all()
+    ones, zeros = r.T @ x + alpha, r.T @ (1 - x) + alpha
+    assert found[1] == pytest.approx(ones / (ones + zeros), rel=1e-7, abs=1e-12)
 
 
-@pytest.mark.exercise("repair", weight=1, returns={"coin_step": "(K,), (K, D), (N,)"})
+@pytest.mark.exercise(
+    "repair",
+    weight=1,
+    returns={"coin_step": "tensor float64 (K,), tensor float64 (K, D), tensor float64 (N,)"},
+)
 def test_one_step(student, rng):
     """One step, from few pixels to thousands: log p under the old parameters; each component's new coins
-    count its own pictures only, and its share is the mean of its responsibilities."""
+    count its own pictures only, and its share is the mean of its responsibilities, however small. Coins may
+    be very near 0 and 1, alpha small, and log p of two pictures thousands of nats apart."""
     for N, D, K in ((8, 1_300, 3), (1, 1_300, 2), (30, 5, 4), (1, 2, 2)):
         problem = (*coin_problem(rng, N, D, K), float(rng.uniform(0.2, 2)))
         check_coin(coin(student, *problem), *problem)
+        problem = (*problem[:3], 1e-7)
+        check_coin(coin(student, *problem), *problem)
+    x = (rng.random((4, 600)) < [[0.0], [1.0], [0.1], [0.9]]).astype(float)
+    problem = (x, np.log([0.4, 0.6]), rng.uniform(0.001, 0.003, (2, 600)), 1.0)
+    check_coin(coin(student, *problem), *problem)
+    theta = np.abs([[0.0], [1.0]] - rng.uniform(0.05, 0.15, (2, 60)))  # the first makes no such picture
+    problem = (np.ones((1, 60)), np.log([0.4, 0.6]), theta, 1.0)
+    check_coin(coin(student, *problem), *problem)
 
 
 @pytest.mark.exercise("repair", weight=1)
@@ -468,8 +548,28 @@ def m_oracle(x, m, C):
     return W, ((wanted - z @ W.T) ** 2).sum() / x.size
 
 
+def check_climb(student, x, W, s2, steps):
+    """The answer's loop, once each of its steps was compared with the oracles'."""
+    W_new, s2_new, history = climbed(student, x, W, float(s2), steps)
+    now, right = (W, s2), []
+    for _ in range(steps):
+        m, C, log_p = e_oracle(x, *now)
+        right.append(log_p.mean())
+        now = m_oracle(x, m, C)
+    assert history == pytest.approx(np.array(right), rel=1e-6, abs=1e-6)
+    assert np.diff(history).min() > -1e-9
+    assert W_new == pytest.approx(now[0], rel=1e-5, abs=1e-6)
+    assert s2_new == pytest.approx(now[1], rel=1e-5)
+    return W_new, s2_new, history
+
+
 SIZES = (30, 5, 2), (1, 4, 3), (12, 2, 1), (40, 20, 4)
-RETURNS = {"factor_e_step": "float64 (N, Q), float64 (Q, Q), float64 (N,)"}
+RETURNS = {"factor_e_step": "tensor float64 (N, Q), tensor float64 (Q, Q), tensor float64 (N,)"}
+FITS = {
+    "factor_m_step": "tensor float64 (D, Q), any",
+    "fit_factors": "tensor float64 (D, Q), any, tensor float64 (S,)",
+}
+UNITS = 2.0**-20, 2.0**20
 
 
 @pytest.mark.exercise("factors", weight=2, returns=RETURNS)
@@ -488,12 +588,11 @@ def test_posterior_of_the_factors(student, rng):
     strided(lambda *v: parts(student.factor_e_step(*v, s2), 3), tensor(x), tensor(W), rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.exercise(
-    "factors", weight=2, returns={"factor_m_step": "float64 (D, Q), any", "fit_factors": "(D, Q), any, (S,)"}
-)
+@pytest.mark.exercise("factors", weight=2, returns=FITS)
 def test_best_parameters_for_given_posteriors(student, rng):
     """W and s2 make the expected log p(x, z) largest, for any means and any covariance of z, not only those
-    of an E-step; where the posterior is surer or less sure, both change."""
+    of an E-step; where the posterior is surer or less sure, both change. In another unit of x, or of z, they
+    are the same in that unit."""
     for N, D, Q in (*SIZES, (3, 6, 1)):
         x = rng.normal(size=(N, D)) + rng.normal(size=D)
         m, B = rng.normal(size=(N, Q)) + 1, rng.normal(size=(Q, Q))
@@ -501,26 +600,21 @@ def test_best_parameters_for_given_posteriors(student, rng):
             C = spread * (B @ B.T + 0.1 * np.eye(Q))
             for found, right in zip(refitted(student, x, m, C), m_oracle(x, m, C), strict=True):
                 assert found == pytest.approx(right, rel=1e-6, abs=1e-8)
+    given = tensor(x), tensor(m), tensor(B @ B.T)
+    step = lambda *v: parts(student.factor_m_step(*v), 2)  # noqa: E731
+    any_unit(lambda c: step(c * given[0], *given[1:]), (1, 2), UNITS, rel=1e-6, abs=1e-9)
+    any_unit(lambda c: step(given[0], c * given[1], c * c * given[2]), (-1, 0), UNITS, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.exercise("factors", weight=5)
 def test_the_loop_climbs(student, rng):
     """The loop makes as many steps as it is asked for. History holds the mean log p under the parameters with
     which each step began, the given start first; it never falls. A start that is turned, W times a
-    rotation, gives the same history and a turned W; the best W and s2 that there are stay where they are."""
+    rotation, gives the same history and a turned W; the best W and s2 that there are stay where they are,
+    and a start at which hardly anything is gained at first is left."""
     for N, D, Q in ((40, 5, 2), (25, 3, 1), (60, 8, 3)):
         x, _, (W, s2) = factor_problem(rng, N, D, Q)
-        W_new, s2_new, history = climbed(student, x, W, s2, 12)
-        now, right = (W, s2), []
-        for _ in range(12):
-            m, C, log_p = e_oracle(x, *now)
-            right.append(log_p.mean())
-            now = m_oracle(x, m, C)
-        assert history == pytest.approx(np.array(right), rel=1e-6, abs=1e-6)
-        assert np.diff(history).min() > -1e-9
-        assert W_new == pytest.approx(now[0], rel=1e-5, abs=1e-6) and s2_new == pytest.approx(
-            now[1], rel=1e-5
-        )
+        W_new, s2_new, history = check_climb(student, x, W, s2, 12)
         turn = np.linalg.qr(rng.normal(size=(Q, Q)))[0]
         W_turned, s2_turned, same = climbed(student, x, W @ turn, s2, 12)
         assert same == pytest.approx(history, rel=1e-6, abs=1e-6) and s2_turned == pytest.approx(
@@ -531,13 +625,15 @@ def test_the_loop_climbs(student, rng):
         W_still, s2_still, (first,) = climbed(student, x, *best, 1)
         assert covariance(W_still, s2_still) == pytest.approx(covariance(*best), rel=1e-5, abs=1e-6)
         assert first == pytest.approx(mean_log_p(x, *best), rel=1e-6, abs=1e-6)
+        if Q == 1:  # of two factors the second would be lost in rounding
+            check_climb(student, x, 1e-6 * W, (x**2).mean(), 40)
 
 
 @pytest.mark.exercise("factors", weight=1, costly=True)
 def test_it_finds_the_law(student, rng):
-    """From a random start, 400 steps on 2,000 samples of a law with two factors come as near to the best that
+    """From a random start, 400 steps on 1,000 samples of a law with two factors come as near to the best that
     any W and s2 can reach as no other sample would tell apart, and near the law itself."""
-    x, true, begin = factor_problem(rng, 2_000, 6, 2)
+    x, true, begin = factor_problem(rng, 1_000, 6, 2)
     best, law = mean_log_p(x, *by_eigenvalues(x, 2)), covariance(*true)
 
     def errors(W, s2):
@@ -548,4 +644,4 @@ def test_it_finds_the_law(student, rng):
     W, s2, _ = climbed(student, x, *begin, 400)
     before, after = errors(*begin), errors(W, max(s2, 1e-9))
     learned(before[0], max(after[0], 0.0), 0.005)
-    learned(before[1], after[1], 0.03)
+    learned(before[1], after[1], 0.04)

@@ -9,7 +9,8 @@ import torch
 
 from autograde.checks import array, booleans, gradient, listed, number, parts
 from autograde.errors import Unusable
-from autograde.relations import any_level, both_types, rows_alone, strided
+from autograde.relations import any_level, both_types, generator_decides, rows_alone, strided
+from autograde.training import learned, train
 
 CLEAR = 1e-4  # the gap below which the digits of float32 might take one token for another
 
@@ -625,3 +626,203 @@ def test_narrow(student, rng):
         for _ in range(2):
             end = int(rng.integers(0, 4))
             check_beam(student, width, 6, end, tempting(rng, width, 6, end, 5), 5)
+
+
+# --- any-order: a model that knows a law by its table of all sequences, and a small one that learns ---
+
+LAW = """
+def law(joint, start):
+    import torch
+    T, V = joint.ndim, joint.shape[0]
+    every, p = torch.cartesian_prod(*[torch.arange(V)] * T).reshape(-1, T), joint.flatten()
+
+    def model(tokens, places, asked):
+        assert tokens.shape == places.shape == asked.shape and not tokens.is_floating_point()
+        assert (tokens[:, 0] == start).all() and (places[:, 0] == T).all()
+        assert ((tokens[:, 1:] >= 0) & (tokens[:, 1:] < V)).all()
+        fits, rows = torch.ones(len(tokens), len(p), dtype=torch.bool), []
+        for i in range(tokens.shape[1]):
+            if i:
+                fits = fits & (every[:, places[:, i]].T == tokens[:, i : i + 1])
+            said = every[:, asked[:, i]].T
+            rows.append(torch.stack([(p * fits * (said == v)).sum(1) for v in range(V)], dim=1))
+        return torch.stack(rows, dim=1).log() - 3.0  # logits: of a sum that is not 1
+
+    return model
+"""
+COUNTED = """
+def counted(answer, model, *given):
+    made = []
+    def counts(*asked):
+        made.append(model(*asked))
+        made.append(made[-1].clone())
+        return made[-2]
+    answer(counts, *given)
+    changed = sum(int((~((a == b) | (a.isnan() & b.isnan()))).sum()) for a, b in zip(made[::2], made[1::2]))
+    return len(made) // 2, changed
+"""
+VALUE = """
+def value(loss, table, x, order):
+    return loss(lambda tokens, places, asked: table[tokens, places, asked], x, order, len(table) - 1)
+"""
+LEARN = """
+def learn(loss, joint, updates):
+    import itertools
+    import torch
+    T, V, C = joint.ndim, joint.shape[0], 24
+    every, p = torch.cartesian_prod(*[torch.arange(V)] * T), joint.flatten().float()
+    orders = torch.tensor(list(itertools.permutations(range(T))))
+    sizes = (V + 1, C), (T + 1, C), (T, C), (C, C), (C, C), (C, C), (C, C), (C, 3 * C), (3 * C, C), (C, V)
+    w = [torch.randn(size) * size[0] ** -0.5 * (1 if i < 3 else 0.5) for i, size in enumerate(sizes)]
+    w = [part.requires_grad_() for part in w]
+
+    def model(tokens, places, asked):
+        x = w[0][tokens] + w[1][places]
+        h = x + w[2][asked]
+        q, k, v = h @ w[3], x @ w[4], x @ w[5]
+        A = (q @ k.mT).masked_fill(torch.ones(2 * [x.shape[1]]).triu(1).bool(), -torch.inf).softmax(-1)
+        h = h + A @ v @ w[6]
+        return (h + torch.tanh(h @ w[7]) @ w[8]) @ w[9]
+
+    def error():  # nats per token above the entropy, over all sequences and orders
+        with torch.no_grad():
+            o = orders.repeat_interleave(len(every), dim=0)
+            x = every.repeat(len(orders), 1).gather(1, o)
+            begin = torch.full_like(x[:, :1], V)
+            places = torch.cat([torch.full_like(begin, T), o[:, :-1]], dim=1)
+            log_q = model(torch.cat([begin, x[:, :-1]], dim=1), places, o).log_softmax(-1)
+            nats = -log_q.gather(2, x[..., None]).sum((1, 2)) * p.repeat(len(orders)) / len(orders)
+            return float(nats.sum() + (p * p.log()).sum()) / T
+
+    before, adam = error(), torch.optim.Adam(w, lr=0.02)
+    for n in range(updates):
+        adam.param_groups[0]["lr"] = 0.02 * (1 - n / updates)
+        x = every[torch.multinomial(p, 128, replacement=True)]
+        adam.zero_grad()
+        loss(model, x, torch.rand(x.shape).argsort(1), V).backward()
+        adam.step()
+    return before, error()
+"""
+
+
+def a_law(rng, T, V):
+    """The table of a law over V^T sequences, no entry of it 0."""
+    return (rng.dirichlet(np.full(V**T, 0.5)) * 0.9 + 0.1 / V**T).reshape([V] * T)
+
+
+def orders_of(rng, B, T):
+    return np.argsort(rng.random((B, T)), axis=1)
+
+
+def log_of(joint, x, known):
+    """log of the mass of all sequences that agree with each row of x (B, T) where it is known (B, T)."""
+    out = []
+    for row, fixed in zip(x, known, strict=True):
+        out.append(
+            np.log(joint[tuple(int(v) if f else slice(None) for v, f in zip(row, fixed, strict=True))].sum())
+        )
+    return np.array(out)
+
+
+def known_places(order, given):
+    known = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(known, order[:, :given], True, axis=1)
+    return known
+
+
+@pytest.mark.exercise(
+    "any-order",
+    weight=1,
+    returns={"any_order_loss": "tensor ()", "fill_in": "tensor int64 shape 1, tensor (B,)"},
+)
+def test_order_loss(student, rng):
+    """With a model that knows a law, the loss is the exact mean of -log p(x)/T, whatever order each row is
+    written in: for several rows and for one, for one place and for several, for any number as start, in any
+    memory layout, in float64. With a model that knows none, it is the nats of each row's own order, and its
+    gradient is the slope. The model is asked once, and what it returned stays as it is."""
+    for B, T, V, start in ((7, 4, 3, 3), (1, 3, 4, 50), (4, 1, 3, -1), (30, 5, 2, 2)):
+        joint, x, order = a_law(rng, T, V), rng.integers(0, V, (B, T)), orders_of(rng, B, T)
+        model = student.define(LAW)(real(joint), start)
+        got = student.any_order_loss(model, ids(x), ids(order), start)
+        assert number(got) == about(-np.log(joint[tuple(x.T)]).mean() / T)
+        counted = student.define(COUNTED)
+        assert listed(counted(student.any_order_loss, model, ids(x), ids(order), start), int) == [1, 0]
+    strided(lambda a, b: student.any_order_loss(model, a, b, start), ids(x), ids(order), rel=1e-5)
+    check_own_order(student, rng)
+
+
+def check_own_order(student, rng):
+    """A table that is no law: its nats differ with the order of each row; and their slope."""
+    B, T, V = 6, 4, 3
+    table, x, order = rng.normal(size=(V + 1, T + 1, T, V)), rng.integers(0, V, (B, T)), orders_of(rng, B, T)
+    nats, slope = 0.0, np.zeros_like(table)
+    for row, places in zip(x, order, strict=True):
+        before, at = [V, *row[places][:-1]], [T, *places[:-1]]
+        for token, place, asked in zip(before, at, places, strict=True):
+            logits = table[token, place, asked]
+            nats += np.logaddexp.reduce(logits) - logits[row[asked]]
+            slope[token, place, asked] += np.exp(logits - np.logaddexp.reduce(logits)) - np.eye(V)[row[asked]]
+    given = student.any_order_loss, real(table), ids(x), ids(order)
+    assert number(student.define(VALUE)(*given)) == about(nats / (B * T))
+    assert array(gradient(student, student.define(VALUE), 1, *given), slope.shape) == about(slope / (B * T))
+
+
+@pytest.mark.exercise("any-order", weight=1, costly=True)
+def test_gaps(student, rng):
+    """What is drawn has the exact conditional law, given the known places alone, each row in its own order;
+    known places stay; its nats are the exact ones, 0 where nothing is drawn. However many places are known,
+    also none and all; for one row and many. The model is asked once for each place that is drawn, never sees
+    what stands at unknown places, and what it returned stays as it is. The generator decides each draw. A
+    small network that is trained with the loss comes near the law of a chain of letters in all orders."""
+    T, V, start, n = 3, 3, 9, 700
+    joint = a_law(rng, T, V)
+    model, two = student.define(LAW)(real(joint), start), orders_of(rng, 2, T)
+    two[1] = np.roll(two[0], 1)
+    for given in range(T + 1):
+        order, whole = two[np.arange(2 * n) % 2], rng.integers(0, V, (2, T))[np.arange(2 * n) % 2]
+        known = known_places(order, given)
+        x = np.where(known, whole, rng.integers(10, 10**6, whole.shape))
+        generator = student.generator(int(rng.integers(2**31)))
+        drawn, log_p = parts(student.fill_in(model, ids(x), ids(order), given, start, generator), 2)
+        drawn = array(drawn, x.shape)
+        assert (drawn[known] == whole[known]).all() and drawn.min() >= 0 and drawn.max() < V
+        exact = np.log(joint[tuple(drawn.T)]) - log_of(joint, whole, known)
+        assert array(log_p, (2 * n,)) == about(exact)
+        for half in range(2):
+            check_counts(joint, drawn[half::2], whole[half], known[half], given)
+        counted, one = student.define(COUNTED), student.generator(1)
+        made = counted(student.fill_in, model, ids(x[:1]), ids(order[:1]), given, start, one)
+        assert listed(made, int) == [T - given, 0]
+    few = ids(x[:40]), ids(order[:40])
+    generator_decides(lambda g: parts(student.fill_in(model, *few, 0, start, g), 2), student.generator, rng)
+    check_one_row(student, joint, model, x, order, start)
+    check_learning(student, rng)
+
+
+def check_one_row(student, joint, model, x, order, start):
+    """A batch of one, whose first place is known."""
+    for one in range(3):
+        args = [ids(each[one : one + 1]) for each in (x, order)]
+        drawn, log_p = parts(student.fill_in(model, *args, 1, start, student.generator(one)), 2)
+        left = log_of(joint, x[one : one + 1], known_places(order[one : one + 1], 1))
+        drawn = array(drawn, (1, x.shape[1]))
+        assert array(log_p, (1,)) == about(np.log(joint[tuple(drawn.T)]) - left)
+
+
+def check_counts(joint, drawn, whole, known, given):
+    """How often each sequence was drawn: six standard errors of its conditional probability."""
+    n, law = len(drawn), joint / np.exp(log_of(joint, whole[None], known[None])[0])
+    for x in itertools.product(
+        *(range(joint.shape[0]) if not k else [int(w)] for k, w in zip(known, whole, strict=True))
+    ):
+        p, found = law[x], (drawn == np.array(x)).all(1).mean()
+        assert abs(found - p) < 6 * math.sqrt(p * max(0, 1 - p) / n) + 6 / n
+
+
+def check_learning(student, rng):
+    """A chain of letters: nats per token above its entropy, in all orders."""
+    first, step = rng.dirichlet([1.0] * 3), 0.9 * rng.dirichlet([0.4] * 3, 3) + 0.1 / 3
+    joint = np.einsum("a,ab,bc,cd->abcd", first, step, step, step)
+    seed = int(rng.integers(2**31 - 1))
+    before, after = train(student, LEARN, student.any_order_loss, real(joint), 150, seed=seed, seconds=6.0)
+    learned(number(before), number(after, finite=False), 0.15)

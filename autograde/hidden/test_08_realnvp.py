@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 
-from autograde.checks import array, parts
+from autograde.checks import array, number, parts
 from autograde.relations import (
     any_unit,
     both_types,
@@ -17,6 +17,7 @@ from autograde.relations import (
     rows_alone,
     strided,
 )
+from autograde.training import learned, train
 
 
 def tensor(value):
@@ -518,9 +519,9 @@ def test_noise_of_its_own(student, rng):
 def masked_layers(student, rng, D, L):
     """Layers for the answer: pairs (b, net); and the same in NumPy."""
     ours, same = [], []
-    for number in range(L):
+    for layer in range(L):
         b = some_mask(rng, D).astype(float)
-        b = 1 - same[-1][0] if number % 2 else b
+        b = 1 - same[-1][0] if layer % 2 else b
         W, V = 0.6 * rng.normal(size=(D, D)), rng.normal(size=(D, D))
         p, q = 0.4 * rng.normal(size=D), rng.normal(size=D)
         net = student.define(
@@ -583,8 +584,8 @@ def test_masked_forward(student, rng):
         x = rng.normal(size=(N, D))
         for found, wanted in zip(forward(student, x, layers), masked(x, same), strict=True):
             assert found == pytest.approx(wanted, abs=1e-9)
-    for number in range(2):
-        part = student.define(PART.format(number))
+    for which in range(2):
+        part = student.define(PART.format(which))
         gradient_is_slope(part, 1, student.mended_forward, tensor(x), layers, rng=rng, rel=1e-5)
 
 
@@ -605,3 +606,225 @@ def test_masked_inverse(student, rng):
         for found, wanted in zip(parts(both(*given), 2), (x, z), strict=True):
             assert array(found, x.shape) == pytest.approx(wanted, abs=1e-6)
     gradient_is_slope(student.mended_inverse, 0, tensor(z), layers, rng=rng, rel=1e-5)
+
+
+# --- posterior: the oracle is the layers in NumPy, and a law that the flow can reach ---
+
+
+def triangular(student, rng, D, L):
+    """L networks whose column d sees the columns before d, for the answer; and the same in NumPy."""
+    ours, same = [], []
+    for _ in range(L):
+        W, V = np.triu(rng.normal(size=(2, D, D)), 1)
+        p, q = rng.normal(size=(2, D))
+        net = student.define(
+            "def net(z):\n    import torch\n    assert z.ndim == 2 and z.dtype == torch.float64\n"
+            f"    values = {listed(W)}, {listed(V)}, {listed(p)}, {listed(q)}\n"
+            "    W, V, p, q = (torch.tensor(v, dtype=z.dtype) for v in values)\n"
+            "    return torch.tanh(z @ W + p), torch.sin(z @ V + q)\n"
+        )
+        ours.append(net)
+        same.append(lambda z, W=W, V=V, p=p, q=q: (np.tanh(z @ W + p), np.sin(z @ V + q)))
+    return ours, same
+
+
+def normal(z):
+    """log N(z; 0, I) of rows, (N,)."""
+    return stats.norm.logpdf(z).sum(axis=1)
+
+
+def drawn(z, nets):
+    """x and log q(x) by the layers, in NumPy."""
+    total = normal(z)
+    for net in nets:
+        s, t = net(z)
+        z, total = (z * np.exp(s) + t)[:, ::-1], total - s.sum(1)
+    return z, total
+
+
+def undone(x, nets):
+    """The noise that leads to x, and log q(x), in NumPy."""
+    total = np.zeros(len(x))
+    for net in reversed(nets):
+        x, z = x[:, ::-1], np.zeros(x.shape)
+        for _ in range(x.shape[1]):  # each round settles one more column
+            s, t = net(z)
+            z = (x - t) * np.exp(-s)
+        x, total = z, total - s.sum(1)
+    return x, total + normal(x)
+
+
+STRETCH = """def net(z):
+    import torch
+    s = torch.tensor([0.0, 40.0, -40.0], dtype=z.dtype).expand(len(z), 3)
+    return s, 0 * s
+"""
+Q_RESULTS = {
+    "draw_q": "tensor like 1 shape 1, tensor like 1 (N,)",
+    "log_q_at": "tensor like 1 (N,)",
+}
+
+
+@pytest.mark.exercise("posterior", weight=1, returns=Q_RESULTS)
+def test_density_both_ways(student, rng):
+    """From noise to x, and from any x back, log q is what the layers give: scaled and shifted by what is
+    before in the row, columns turned round after each; for one layer, several and none, one column or many, a
+    batch of one, and enormous and minute scales. Rows do not feel each other, memory may lie in any way, and
+    gradients pass from noise to x and to its log q."""
+    for N, D, L in ((6, 4, 3), (1, 2, 1), (5, 1, 2), (4, 3, 0), (3, 2, 4)):
+        nets, same = triangular(student, rng, D, L)
+        z, x = rng.normal(size=(2, N, D))
+        found = parts(student.draw_q(nets, tensor(z)), 2)
+        for got, wanted in zip(found, drawn(z, same), strict=True):
+            assert array(got, wanted.shape) == pytest.approx(wanted, abs=1e-9)
+        assert array(student.log_q_at(nets, tensor(x)), (N,)) == pytest.approx(undone(x, same)[1], abs=1e-6)
+    z, stretch = rng.normal(size=(3, 3)), student.define(STRETCH)
+    x, density = parts(student.draw_q([stretch], tensor(z)), 2)
+    scaled = z * np.exp([0.0, 40.0, -40.0])
+    assert array(x, (3, 3))[:, ::-1] / np.exp([0.0, 40.0, -40.0]) == pytest.approx(z, abs=1e-9)
+    for got in (density, student.log_q_at([stretch], tensor(scaled[:, ::-1].copy()))):
+        assert array(got, (3,)) == pytest.approx(normal(z), abs=1e-6)
+    nets, _ = triangular(student, rng, 3, 2)
+    z = tensor(rng.normal(size=(5, 3)))
+    for answer in (lambda v: parts(student.draw_q(nets, v), 2), lambda v: student.log_q_at(nets, v)):
+        rows_alone(answer, z, rel=1e-7, abs=1e-7)
+        strided(answer, z, rel=1e-7, abs=1e-7)
+    for which in range(2):
+        part = student.define(f"def part(draw_q, nets, z):\n    return list(draw_q(nets, z))[{which}]")
+        gradient_is_slope(part, 2, student.draw_q, nets, z, rng=rng, rel=1e-5)
+
+
+# An unnormalised law, and the points about which the answer asks.
+ASKED = """
+def asked(answer, nets, n, D, generator, level, wall):
+    import math, torch
+    seen = []
+    def log_p(x):
+        assert type(x) is torch.Tensor and x.dtype == torch.float64 and x.shape == (n, D)
+        seen.append(x.detach().clone())
+        value = level - (0.4 * (x - 0.5) ** 2 + 0.05 * x**4).sum(dim=1)
+        return value.masked_fill(x[:, 0] < wall, -math.inf)
+    result = answer(nets, log_p, n, D, generator)
+    assert len(seen) == 1
+    several = not isinstance(result, torch.Tensor | float) and getattr(result, "ndim", 1) > 0
+    return list(result) if several else result, seen[0]
+"""
+VALUE = """
+def value(loss, W, n, seed):
+    import torch
+    def make(l):
+        def net(z):
+            one = torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
+            sees = torch.tensor([[0, 1], [0, 0], [1, 1]])
+            return [one @ (sees * W[l, i]) for i in (0, 1)]
+        return net
+    log_p = lambda x: -(0.4 * (x - 0.5) ** 2 + 0.05 * x**4).sum(dim=1)
+    return loss([make(l) for l in range(len(W))], log_p, n, 2, torch.Generator().manual_seed(seed))
+"""
+LEARN = """
+def learn(loss, law, generator, updates):
+    import math, torch
+    m, width, a, b, c, level = law
+    W = torch.zeros(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    sees = torch.tensor([[0, 1], [0, 0], [1, 1]])
+    one = lambda z: torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
+    nets = [lambda z, l=l: [one(z) @ (sees * W[l, i]) for i in (0, 1)] for l in (0, 1)]
+    normal = lambda u: -0.5 * (u**2 + math.log(2 * math.pi))
+    def log_p(x):  # the first number is normal; it moves the second, and sets its width
+        u = (x[:, 0] - m) / width
+        s = a * u + c
+        return normal(u) - math.log(width) + normal((x[:, 1] - b * u) * (-s).exp()) - s + level
+    def off():
+        with torch.no_grad():
+            x = torch.randn(4_000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+            log_q = normal(x).sum(dim=1)
+            for net in nets:
+                s, t = net(x)
+                x, log_q = (x * s.exp() + t).flip(1), log_q - s.sum(dim=1)
+            return (log_q - log_p(x)).mean().item() + level
+    before, adam = off(), torch.optim.Adam([W], 0.05)
+    for n in range(updates):
+        adam.param_groups[0]["lr"] = 0.05 * (1 - n / updates)
+        value = loss(nets, log_p, 256, 2, generator)
+        adam.zero_grad()
+        value.backward()
+        adam.step()
+    return before, off()
+"""
+
+
+def target(x, level, wall):
+    """The law of ASKED in NumPy."""
+    value = level - (0.4 * (x - 0.5) ** 2 + 0.05 * x**4).sum(1)
+    return np.where(x[:, 0] < wall, -np.inf, value)
+
+
+def check_normal(z):
+    """Independent standard normal rows: moments up to the fourth, no ties, no two columns or rows alike."""
+    for power, mean, spread in ((1, 0, 1), (2, 1, 2), (4, 3, 96)):
+        assert abs((z**power).mean() - mean) < 6 * np.sqrt(spread / z.size)
+    assert len(np.unique(z.round(9))) > 0.99 * z.size
+    limit = 6 / np.sqrt(len(z))
+    if z.shape[1] > 1:
+        assert abs((z[:, 0] * z[:, 1]).mean()) < limit
+    for lag in (1, len(z) // 2):
+        assert np.abs((z[lag:] * z[:-lag]).mean(0)).max() < 6 / np.sqrt(len(z) - lag)
+
+
+def check_draws(student, rng, n, D, L, level, wall):
+    """Loss and evidence of one call are those of the points about which it asks."""
+    probe, (nets, same) = student.define(ASKED), triangular(student, rng, D, L)
+    answers = {"evidence": student.evidence}
+    if np.isinf(wall):
+        answers["loss"] = student.reverse_kl
+    for name, answer in answers.items():
+        generator = student.generator(int(rng.integers(1 << 30)))
+        result, x = parts(probe(answer, nets, n, D, generator, level, float(wall)), 2)
+        x = array(x, (n, D))
+        z, density = undone(x, same)
+        if n > 100:
+            check_normal(z)
+        log_w = target(x, level, wall) - density
+        if name == "loss":
+            assert number(result) == pytest.approx(-log_w.mean(), rel=1e-7, abs=1e-6)
+            continue
+        log_Z, share = parts(result, 2)
+        assert number(log_Z) == pytest.approx(logsumexp(log_w) - math.log(n), rel=1e-7, abs=1e-6)
+        wanted = math.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w)) / n
+        assert number(share) == pytest.approx(wanted, rel=1e-8)
+
+
+@pytest.mark.exercise(
+    "posterior",
+    weight=1,
+    costly=True,
+    returns={"reverse_kl": "tensor float64 ()", "evidence": "(), ()"},
+)
+def test_loss_evidence_and_learning(student, rng):
+    """Loss, log Z and effective sample size are those of the n draws about which the law is asked, in one
+    call: independent, standard normal before the layers, whatever the level of the law, with weights of 0
+    among them, and for a single draw. The generator decides every draw. The gradient of the loss is its slope
+    by the weights of the networks. And a flow that is trained with it comes to a law that it can reach."""
+    none = -np.inf
+    for n, D, L, level, wall in (
+        (4_000, 3, 2, 0.0, none),
+        (3, 2, 1, 5e3, none),
+        (1, 1, 1, -5e3, none),
+        (500, 2, 3, 2.0, none),
+        (2_000, 2, 2, -5e3, 0.3),
+    ):
+        check_draws(student, rng, n, D, L, level, wall)
+    nets, _ = triangular(student, rng, 2, 2)
+    simple = student.define("def log_p(x):\n    return -(x**2).sum(dim=1)")
+    for each in (
+        lambda g: student.reverse_kl(nets, simple, 20, 2, g),
+        lambda g: parts(student.evidence(nets, simple, 20, 2, g), 2),
+    ):
+        generator_decides(each, student.generator, rng)
+    W, seed = tensor(0.3 * rng.normal(size=(2, 2, 3, 2))), int(rng.integers(1 << 30))
+    gradient_is_slope(student.define(VALUE), 1, student.reverse_kl, W, 50, seed, rng=rng, rel=1e-5)
+    law = rng.uniform((-0.7, 0.8, 0.3, 0.3, -0.3, -3), (0.7, 1.2, 0.5, 0.9, 0.3, 3))
+    law[3] *= rng.choice([-1, 1])
+    given = student.reverse_kl, law.tolist(), student.generator(seed), 250
+    before, after = train(student, LEARN, *given, seed=seed, seconds=6.0)
+    learned(abs(number(before)), abs(number(after, finite=False)), 0.05)

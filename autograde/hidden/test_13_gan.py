@@ -19,6 +19,7 @@ from autograde.relations import (
     rows_alone,
     strided,
 )
+from autograde.training import learned, train
 
 
 def tensor(value, dtype=torch.float64):
@@ -228,10 +229,18 @@ OTHERS = (
 
 
 @pytest.mark.exercise("f-gan", weight=1, returns={"f_bound": "tensor like 1"})
-def test_tight_at_the_true_ratio(student, rng):
+def test_bound(student, rng):
     """At the true log ratio the bound is the divergence itself, for all four judges, and for more real than
-    made samples and fewer; in float32, too, and in any memory layout. A name that is none of the four, be it
-    close to one of them, raises ValueError."""
+    made samples and fewer; in float32, too, and in any memory layout. Any other guess gives less, by exactly
+    what the conjugate says: with T = f'(e^v) it is the mean of T over the real samples less the mean of f*(T)
+    over the made ones, however far off the guess is. It can be climbed: its gradients by the outputs on real
+    samples and on made ones are those of finite differences. A name that is none of the four, be it close to
+    one of them, raises ValueError."""
+    tight_at_the_true_ratio(student, rng)
+    less_elsewhere(student, rng)
+
+
+def tight_at_the_true_ratio(student, rng):
     for (name, f), (n_p, n_q, r) in itertools.product(DIVERGENCES.items(), counted(rng)):
         wanted = (n_q / n_q.sum() * f(r)).sum()
         assert bound(student, name, np.log(r), n_p, n_q) == pytest.approx(wanted, abs=1e-9)
@@ -243,11 +252,7 @@ def test_tight_at_the_true_ratio(student, rng):
         student.raises(ValueError, student.f_bound, name, *outputs)
 
 
-@pytest.mark.exercise("f-gan", weight=1)
-def test_bound_elsewhere(student, rng):
-    """Any other guess gives less, by exactly what the conjugate says: with T = f'(e^v) it is the mean of T
-    over the real samples less the mean of f*(T) over the made ones, however far off the guess is. It can be
-    climbed: its gradients by the outputs on real samples and on made ones are those of finite differences."""
+def less_elsewhere(student, rng):
     for (name, f), (n_p, n_q, r) in zip(DIVERGENCES.items(), 2 * counted(rng), strict=True):
         v = np.log(r) + rng.normal(size=len(r))
         u, step = np.exp(v), 1e-5
@@ -268,67 +273,129 @@ def test_bound_elsewhere(student, rng):
         gradient_is_slope(student.define(JOINED), 2, *given, rng=rng, rel=1e-6)
 
 
-# --- conv-norm: the oracle writes the layer as a matrix, column by column, and takes its singular values ---
+# --- f-gan, the step: the oracle takes f' and f* as they are, and torch's optimizers ---
 
 
-def dense_norm(weight, side, stride, padding):
-    C = weight.shape[1]
-    basis = torch.eye(C * side**2, dtype=torch.float64).view(-1, C, side, side)
-    columns = F.conv2d(basis, tensor(weight), stride=stride, padding=padding).flatten(1)
-    return torch.linalg.matrix_norm(columns, 2).item()
+PARTS = {
+    "kl": (lambda u: 1 + u.log(), lambda u: u),
+    "reverse kl": (lambda u: -1 / u, lambda u: u.log() - 1),
+    "pearson": (lambda u: 2 * (u - 1), lambda u: u**2 - 1),
+    "hellinger": (lambda u: 1 - u**-0.5, lambda u: u**0.5 - 1),
+}
+PLAYERS = """
+    import torch
+
+    class Upright(torch.nn.Module):
+        def __init__(self, m, log_s):
+            super().__init__()
+            self.m, self.log_s = (torch.nn.Parameter(v.clone()) for v in (m, log_s))
+
+        def forward(self, z):
+            return self.m + self.log_s.exp() * z
+
+    class Quadratic(torch.nn.Module):
+        def __init__(self, w):
+            super().__init__()
+            self.w = torch.nn.Parameter(w.clone())
+
+        def forward(self, x):
+            a, b = x.T
+            return torch.stack([0 * a + 1, a, b, a * a - 1, b * b - 1, a * b], dim=1) @ self.w
+"""
+GAME = """
+def game(step, name, m, log_s, w, x, z, optimizer, options):
+    {players}
+    G, judge = Upright(m, log_s), Quadratic(w)
+    make = getattr(torch.optim, optimizer)
+    opts = [make(net.parameters(), **option) for net, option in zip((G, judge), options)]
+    bounds, weights = [], [G.m, G.log_s, judge.w]
+    for real, noise in zip(x, z):
+        for weight in weights:  # what is left over from somebody else
+            weight.grad = torch.full_like(weight, 3.0)
+        bounds.append(float(step(name, G, judge, *opts, real, noise)))
+    ready = [float(net.training) for net in (G, judge)] + [float(weight.requires_grad) for weight in weights]
+    return [bounds, *[weight.detach() for weight in weights], ready]
+""".replace("{players}", PLAYERS.strip())
+ONE_STEP = """
+def one(step, name, x, m, log_s, w):
+    {players}
+    G, judge = Upright(m, log_s), Quadratic(w)
+    opts = [torch.optim.SGD(net.parameters(), 0.1) for net in (G, judge)]
+    return float(step(name, G, judge, *opts, x, x).requires_grad)
+""".replace("{players}", PLAYERS.strip())
+LEARN_GAN = """
+def learn(step, names, lean, m, log_s, steps):
+    {players}
+    ends = []
+    for name in names:
+        G, judge = Upright(m, log_s), Quadratic(torch.zeros(6, dtype=torch.float64))
+        rates = ((G, 1e-2), (judge, 2e-2))
+        opts = [torch.optim.Adam(net.parameters(), lr, betas=(0.5, 0.99)) for net, lr in rates]
+        mean = 0.0
+        for n in range(steps):
+            x, z = torch.randn(2, 384, 2, dtype=torch.float64)
+            step(name, G, judge, *opts, x @ lean.T, z)
+            mean = mean + torch.cat([G.m, G.log_s.exp()]).detach() * (2 * n >= steps)
+        ends.append(mean / sum(2 * n >= steps for n in range(steps)))
+    return torch.stack(ends)
+""".replace("{players}", PLAYERS.strip())
 
 
-def check_norm(student, rng, weight, side, stride, padding, rounds=100, slack=0.05):
-    got = number(
-        student.conv_norm(
-            tensor(weight), side, stride, padding, rounds, student.generator(rng.integers(2**31))
-        )
-    )
-    wanted = dense_norm(weight, side, stride, padding)
-    assert (1 - slack) * wanted < got < (1 + 1e-6) * wanted
+def oracle_step(name, G, judge, opt_G, opt_judge, x, z):
+    """The bound by f' and f* of the ratio; the judge by autograd first, then the generator."""
+    slope, conjugate = PARTS[name]
+
+    def bound():
+        return slope(judge(x).exp()).mean() - conjugate(judge(G(z)).exp()).mean()
+
+    before = bound()
+    for net, optimizer, sign in ((judge, opt_judge, -1), (G, opt_G, 1)):
+        weights = list(net.parameters())
+        for weight, gradient in zip(weights, torch.autograd.grad(sign * bound(), weights), strict=True):
+            weight.grad = gradient
+        optimizer.step()
+    return before.detach()
 
 
-def lone_pixels(*gains):
-    """A kernel that multiplies each channel by a number: the layer's singular values are these."""
-    weight = np.zeros((len(gains), len(gains), 3, 3))
-    weight[range(len(gains)), range(len(gains)), 1, 1] = gains
-    return weight
+KINDS_OF_DESCENT = (
+    ("SGD", [{"lr": 0.05}, {"lr": 0.02}]),
+    ("SGD", [{"lr": 0.02, "momentum": 0.6}, {"lr": 0.02, "momentum": 0.4}]),
+    ("Adam", [{"lr": 0.02}, {"lr": 0.03}]),
+)
 
 
-@pytest.mark.exercise("conv-norm", weight=1, costly=True)
-def test_overlapping_kernels(student, rng):
-    """The norm is that of the layer as a matrix from pictures to pictures, the border of zeros included:
-    kernels of one, three and four pixels, channels of any number, in any memory layout. It is of degree one,
-    from tiny to huge weights, and not negative for negative ones. A wide gap makes it exact in a few rounds,
-    a narrow one in a hundred or two, and a single round gives no more than the norm."""
-    for C_out, C_in, k, side, padding in ((3, 2, 3, 6, 1), (1, 1, 4, 7, 0), (2, 3, 1, 5, 0), (2, 1, 3, 5, 2)):
-        weight = rng.normal(size=(C_out, C_in, k, k)) + 0.7
-        check_norm(student, rng, weight, side, 1, padding)
-    norm = lambda w: student.conv_norm(w, side, 1, padding, 20, student.generator(1))  # noqa: E731
-    strided(norm, tensor(weight), rel=1e-6)
-    for scale in (-1.0, 1e-60, 1e60, float(rng.uniform(-9, -2))):
-        check_norm(student, rng, scale * lone_pixels(1.0, 0.01), 5, 1, 1, rounds=12, slack=1e-6)
-    check_norm(student, rng, lone_pixels(0.97, 1.0), 5, 1, 1, rounds=150, slack=1e-6)
-    check_norm(student, rng, 1e-6 * lone_pixels(1.0, 0.01), 5, 1, 1, rounds=1, slack=1.0)
-
-
-@pytest.mark.exercise("conv-norm", weight=1, costly=True)
-def test_strides(student, rng):
-    """With a stride the transpose must return to the size that the picture had, whichever of the sizes that
-    shrink to the same one it was, also where the kernel is larger than the picture, or sees few pixels of it.
-    The noise has all directions in it, in every call anew: kernels that take differences, along rows, along
-    columns or between channels, lose none of their norm."""
-    for k, side, stride, padding in ((4, 8, 2, 1), (3, 8, 2, 1), (3, 7, 2, 1), (3, 9, 3, 0), (2, 7, 3, 0)):
-        check_norm(student, rng, rng.normal(size=(2, 2, k, k)) + 0.5, side, stride, padding)
-    for k, side, stride, padding in ((5, 2, 3, 2), (3, 2, 2, 1)):  # one place alone: each pixel counts
-        check_norm(student, rng, np.ones((1, 1, k, k)), side, stride, padding)
-    pick = np.array([[0.0, 0.0], [0.0, 1.0]])
-    check_norm(student, rng, pick[None, None], 5, 2, 0, rounds=20)
-    for difference in ([[1.0, -1.0], [0.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]]):
-        check_norm(student, rng, np.array([[difference]]), 5, 1, 0)
-    check_norm(student, rng, np.stack([pick, -pick])[None], 5, 2, 0, rounds=20)
-    for gains in ((1.0, 0.01), (0.01, 1.0)):  # the second call has no use for where the first one ended
-        check_norm(student, rng, lone_pixels(*gains), 4, 1, 1)
+@pytest.mark.exercise("f-gan", weight=1, costly=True)
+def test_step_and_training(student, rng):
+    """A step moves the judge up the bound, then the generator down it, against the judge that has moved, each
+    by its own optimizer, whatever it is, and by nothing else: gradients that were there before do not count.
+    It returns the bound before either moved, and leaves both networks ready for the next step. It works for
+    all four judges, and for other numbers of real than of made samples. Trained with it, a generator that
+    cannot lean comes to the variances of the data with KL, and to those of each coordinate given the other
+    with reverse KL."""
+    names, scope = list(PARTS), {}
+    exec(GAME, scope)
+    game = student.define(GAME)
+    for name in names:
+        optimizer, options = KINDS_OF_DESCENT[rng.integers(3)]
+        start = [tensor(0.2 * rng.normal(size=n)) for n in (2, 2, 6)]
+        x, z = tensor(0.5 * rng.normal(size=(3, 7, 2)) + 0.3), tensor(0.5 * rng.normal(size=(3, 5, 2)))
+        given = (name, *start, x, z, optimizer, options)
+        wanted = scope["game"](oracle_step, *given)
+        found = parts(game(student.f_gan_step, *given), 5)
+        for got, true in zip(found, wanted, strict=True):
+            assert array(got, np.shape(true)) == pytest.approx(np.array(true), rel=1e-7, abs=1e-9)
+    one = [tensor(v) for v in ([0.1, 0.2], [0.1, -0.2], [0, 0.3, 0.1, 0.2, -0.1, 0.2])]
+    again = student.define(ONE_STEP)(student.f_gan_step, "kl", tensor(rng.normal(size=(4, 2))), *one)
+    assert number(again) == 0
+    rho = float(rng.choice([-1, 1]) * rng.uniform(0.5, 0.56))
+    lean = tensor([[1.0, 0.0], [rho, math.sqrt(1 - rho**2)]])
+    m, log_s = tensor(rng.choice([-0.5, 0.5], 2)), tensor(rng.permutation([0.35, 0.2]))
+    name, s = [("kl", 1.0), ("reverse kl", math.sqrt(1 - rho**2))][rng.integers(2)]
+    given = student.f_gan_step, [name], lean, m, log_s, 250
+    end = train(student, LEARN_GAN, *given, seed=int(rng.integers(2**31)), seconds=6.0)
+    truth = np.array([[0, 0, s, s]])
+    before = np.abs(np.concatenate([m.numpy(), np.exp(log_s.numpy())]) - truth).max()
+    learned(before, float(np.abs(array(end, (1, 4), finite=False) - truth).max()), 0.08)
 
 
 # --- penalty: critics whose slope is known ---
@@ -414,6 +481,69 @@ def test_between(student, rng):
     excess = np.maximum(steep[y] * np.linalg.norm(x.reshape(5, -1), axis=1) - 1, 0)
     got = number(student.one_sided_penalty(student.define(BOWL.format(steep=steep.tolist())), *given))
     assert got == pytest.approx((excess**2).mean(), rel=1e-9)
+
+
+# --- conv-norm: the oracle writes the layer as a matrix, column by column, and takes its singular values ---
+
+
+def dense_norm(weight, side, stride, padding):
+    C = weight.shape[1]
+    basis = torch.eye(C * side**2, dtype=torch.float64).view(-1, C, side, side)
+    columns = F.conv2d(basis, tensor(weight), stride=stride, padding=padding).flatten(1)
+    return torch.linalg.matrix_norm(columns, 2).item()
+
+
+def check_norm(student, rng, weight, side, stride, padding, rounds=100, slack=0.05):
+    got = number(
+        student.conv_norm(
+            tensor(weight), side, stride, padding, rounds, student.generator(rng.integers(2**31))
+        )
+    )
+    wanted = dense_norm(weight, side, stride, padding)
+    assert (1 - slack) * wanted < got < (1 + 1e-6) * wanted
+
+
+def lone_pixels(*gains):
+    """A kernel that multiplies each channel by a number: the layer's singular values are these."""
+    weight = np.zeros((len(gains), len(gains), 3, 3))
+    weight[range(len(gains)), range(len(gains)), 1, 1] = gains
+    return weight
+
+
+@pytest.mark.exercise("conv-norm", weight=1, costly=True)
+def test_overlapping_kernels(student, rng):
+    """The norm is that of the layer as a matrix from pictures to pictures, the border of zeros included:
+    kernels of one, three and four pixels, channels of any number, in any memory layout. It is of degree one,
+    from tiny to huge weights, and not negative for negative ones. A wide gap makes it exact in a few rounds,
+    a narrow one in a hundred or two, and a single round gives no more than the norm."""
+    for C_out, C_in, k, side, padding in ((3, 2, 3, 6, 1), (1, 1, 4, 7, 0), (2, 3, 1, 5, 0), (2, 1, 3, 5, 2)):
+        weight = rng.normal(size=(C_out, C_in, k, k)) + 0.7
+        check_norm(student, rng, weight, side, 1, padding)
+    norm = lambda w: student.conv_norm(w, side, 1, padding, 20, student.generator(1))  # noqa: E731
+    strided(norm, tensor(weight), rel=1e-6)
+    for scale in (-1.0, 1e-60, 1e60, float(rng.uniform(-9, -2))):
+        check_norm(student, rng, scale * lone_pixels(1.0, 0.01), 5, 1, 1, rounds=12, slack=1e-6)
+    check_norm(student, rng, lone_pixels(0.97, 1.0), 5, 1, 1, rounds=150, slack=1e-6)
+    check_norm(student, rng, 1e-6 * lone_pixels(1.0, 0.01), 5, 1, 1, rounds=1, slack=1.0)
+
+
+@pytest.mark.exercise("conv-norm", weight=1, costly=True)
+def test_strides(student, rng):
+    """With a stride the transpose must return to the size that the picture had, whichever of the sizes that
+    shrink to the same one it was, also where the kernel is larger than the picture, or sees few pixels of it.
+    The noise has all directions in it, in every call anew: kernels that take differences, along rows, along
+    columns or between channels, lose none of their norm."""
+    for k, side, stride, padding in ((4, 8, 2, 1), (3, 8, 2, 1), (3, 7, 2, 1), (3, 9, 3, 0), (2, 7, 3, 0)):
+        check_norm(student, rng, rng.normal(size=(2, 2, k, k)) + 0.5, side, stride, padding)
+    for k, side, stride, padding in ((5, 2, 3, 2), (3, 2, 2, 1)):  # one place alone: each pixel counts
+        check_norm(student, rng, np.ones((1, 1, k, k)), side, stride, padding)
+    pick = np.array([[0.0, 0.0], [0.0, 1.0]])
+    check_norm(student, rng, pick[None, None], 5, 2, 0, rounds=20)
+    for difference in ([[1.0, -1.0], [0.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]]):
+        check_norm(student, rng, np.array([[difference]]), 5, 1, 0)
+    check_norm(student, rng, np.stack([pick, -pick])[None], 5, 2, 0, rounds=20)
+    for gains in ((1.0, 0.01), (0.01, 1.0)):  # the second call has no use for where the first one ended
+        check_norm(student, rng, lone_pixels(*gains), 4, 1, 1)
 
 
 # --- repair: the oracle is the algebra of two linear players ---

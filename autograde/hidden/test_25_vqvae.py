@@ -9,6 +9,7 @@ import torch
 
 from autograde.checks import array, from_tensor, gradient, number, parts, whole_numbers
 from autograde.relations import any_unit, rows_alone, strided, within_memory
+from autograde.training import learned, train
 
 
 def tensor(value, dtype=torch.float64):
@@ -393,3 +394,186 @@ def test_what_codes_and_decoder_feel(student, rng, shape):
     nothing of the decoder. A code that nobody chose feels nothing. The decoder learns from the rounded
     vectors, as it will meet them later, with codes of very unequal lengths."""
     check_repair(student, rng, shape, (1, 2))
+
+
+# --- sphere: the oracle normalises, measures angles and takes steps by formulas of its own ---
+
+SPHERE = """
+def train(step, data, enter, leave, codes, m, beta, decay, rate, rows, adam):
+    import torch
+    from torch import nn
+
+    def linear(weight):
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+        return layer
+
+    model = nn.Module()
+    model.encode, model.decode = linear(enter), linear(leave)
+    model.codes, model.m = codes.clone(), m.clone()
+    optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(model.parameters(), rate)
+    losses = [step(model, optimizer, data[some], beta, decay) for some in rows]
+    grown = [hasattr(v, "requires_grad") and v.requires_grad for v in (*losses, model.codes, model.m)]
+    with torch.no_grad():
+        z = model.encode(data)
+        copy = model.decode(model.codes[(z / z.norm(dim=1, keepdim=True) @ model.codes.T).argmax(dim=1)])
+    state = [v.detach() for v in (model.encode.weight, model.decode.weight, model.codes, model.m)]
+    return [float(loss) for loss in losses], any(grown), *state, copy
+"""
+PULL = """
+def pull(round, z, codes, at_q, at_commitment):
+    import torch
+
+    z, codes = z.clone().requires_grad_(), codes.clone().requires_grad_()
+    q, _, commitment = round(z, codes)
+    loss = (q * at_q).sum() + at_commitment * commitment
+    at_z, at_codes = torch.autograd.grad(loss, (z, codes), allow_unused=True)
+    return at_z, torch.zeros_like(codes) if at_codes is None else at_codes
+"""
+ROUND = {"sphere_round": "tensor like 0 shape 0, int64 (N,), tensor like 0 ()"}
+FOLLOW = {"sphere_follow": "tensor float64 shape 1, tensor float64 shape 1"}
+
+
+def unit(z):
+    return z / np.linalg.norm(z, axis=-1, keepdims=True)
+
+
+def sphere_case(rng, N=40, K=5, D=3):
+    """Vectors of lengths from 0.01 to 100, codes, and for each vector the code at the smallest angle."""
+    codes = unit(rng.normal(size=(K, D)))
+    z = unit(rng.normal(size=(N, D))) * 10 ** rng.uniform(-2, 2, size=(N, 1))
+    return z, codes, (unit(z) @ codes.T).argmax(axis=1)
+
+
+def along(z, g):
+    """The gradient at z of what has the gradient g at z / |z|."""
+    return (g - (g * unit(z)).sum(axis=1, keepdims=True) * unit(z)) / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+@pytest.mark.exercise("sphere", weight=1, returns=ROUND)
+def test_nearest_direction(student, rng):
+    """The code is the one at the smallest angle, whatever the vector's length; the value is that code, and
+    the commitment is the mean over all numbers of the squared difference to the normalised vector."""
+    for shape in ((40, 5, 3), (1, 4, 2), (7, 1, 6), (300, 30, 8)):
+        z, codes, k = sphere_case(rng, *shape)
+        q, found, commitment = parts(student.sphere_round(tensor(z), tensor(codes)), 3)
+        assert (whole_numbers(found, (len(z),)) == k).all()
+        assert array(q) == pytest.approx(codes[k], abs=1e-9)
+        assert number(commitment) == pytest.approx(((unit(z) - codes[k]) ** 2).mean(), rel=1e-7, abs=1e-15)
+    strided(lambda z, e: parts(student.sphere_round(z, e), 3), tensor(z), tensor(codes), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.exercise("sphere", weight=1)
+@pytest.mark.parametrize("shape", [(40, 5, 3), (1, 4, 2), (6, 3, 9)])
+def test_gradient_of_directions(student, rng, shape):
+    """The gradient goes straight through the rounding to the normalised vector, and from there to the vector
+    by the derivative of the normalisation; that of the commitment goes the same way; the codes get none."""
+    z, codes, k = sphere_case(rng, *shape)
+    at_q, at_commitment = rng.normal(size=z.shape), rng.uniform(1, 3) * z.size
+    for a, b in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        pull = student.define(PULL)
+        at_z, at_codes = parts(
+            pull(student.sphere_round, tensor(z), tensor(codes), tensor(a * at_q), b * at_commitment), 2
+        )
+        wanted = along(z, a * at_q + b * at_commitment * 2 * (unit(z) - codes[k]) / z.size)
+        length = np.linalg.norm(z, axis=1, keepdims=True)
+        assert array(at_z) * length == pytest.approx(wanted * length, rel=1e-6, abs=1e-8)
+        assert not array(at_codes).any()
+
+
+def followed(codes, m, z, k, decay):
+    total = np.zeros_like(m)
+    np.add.at(total, k, unit(z))
+    m = decay * m + (1 - decay) * total
+    length = np.linalg.norm(m, axis=1, keepdims=True)
+    return np.where(length > 0, m / np.where(length > 0, length, 1), codes), m
+
+
+@pytest.mark.exercise("sphere", weight=1, returns=FOLLOW)
+def test_codes_follow_directions(student, rng):
+    """The sums are of normalised vectors, of those that chose the code, with the old sums by the memory; a
+    new code has length 1 and the direction of its sum, however short that is; without a sum it stays."""
+    cases = ((40, 5, 3), 0.9, 1.0), ((1, 4, 2), 0.5, 1e-9), ((3, 9, 4), 0.9, 1e-12), ((200, 3, 2), 0.99, 1e2)
+    for shape, decay, scale in cases:
+        z, codes, _ = sphere_case(rng, *shape)
+        k, m = rng.integers(len(codes), size=len(z)), scale * rng.normal(size=codes.shape)
+        found = parts(student.sphere_follow(tensor(codes), tensor(m), tensor(z), whole(k), decay), 2)
+        for mine, theirs in zip(followed(codes, m, z, k, decay), found, strict=True):
+            assert array(theirs, mine.shape) == pytest.approx(mine, rel=1e-6, abs=1e-12 * np.abs(mine).max())
+    z, codes, k = sphere_case(rng, 3, 6, 4)
+    m = np.zeros_like(codes)
+    e, m = (
+        array(v) for v in parts(student.sphere_follow(tensor(codes), tensor(m), tensor(z), whole(k), 0.9), 2)
+    )
+    free = ~np.isin(np.arange(6), k)
+    assert e[free] == pytest.approx(codes[free], abs=1e-15) and not m[free].any()
+
+
+def stepped(x, enter, leave, codes, m, beta, decay, rate):
+    """One update by formulas: the loss before it, and the four new arrays."""
+    z = x @ enter.T
+    k = (unit(z) @ codes.T).argmax(axis=1)
+    q, off = codes[k], codes[k] @ leave.T - x
+    loss = (off**2).mean() + beta * ((unit(z) - q) ** 2).mean()
+    at_copy = 2 * off / off.size
+    at_z = along(z, at_copy @ leave + beta * 2 * (unit(z) - q) / q.size)
+    codes, m = followed(codes, m, z, k, decay)
+    return loss, enter - rate * at_z.T @ x, leave - rate * at_copy.T @ q, codes, m
+
+
+@pytest.mark.exercise("sphere", weight=4)
+def test_updates_in_turn(student, rng):
+    """Updates one after the other: each moves both networks by the gradient of its own loss, squared error
+    plus beta times commitment, as means; then the book follows the vectors of that update, and codes that
+    nobody chose go by what is left behind them. The losses come back."""
+    for N, D, inner, beta in ((30, 5, 3, 0.25), (12, 4, 2, 2.0)):
+        x, enter, leave = rng.normal(size=(N, D)), rng.normal(size=(inner, D)), rng.normal(size=(D, inner))
+        codes, m = unit(rng.normal(size=(8, inner))), 1e-9 * rng.normal(size=(8, inner))
+        m[:4] = 0  # of 8 codes at least one has nothing behind it and is not chosen by a batch of 3
+        rows, decay, rate = [rng.integers(N, size=size) for size in (3, 6, N, N)], 0.8, 0.05
+        result = train(
+            student,
+            SPHERE,
+            student.sphere_step,
+            *(tensor(v) for v in (x, enter, leave, codes, m)),
+            *(beta, decay, rate, [whole(r) for r in rows], False),
+            seed=0,
+            seconds=4.0,
+        )
+        losses, grown, *found, _ = parts(result, 7)
+        state, wanted = (enter, leave, codes, m), []
+        for some in rows:
+            loss, *state = stepped(x[some], *state, beta, decay, rate)
+            wanted.append(loss)
+        assert array(losses) == pytest.approx(wanted, rel=1e-6)
+        assert not grown, "what comes back and the book carry no gradients"
+        for mine, theirs in zip(state, found, strict=True):
+            assert array(theirs, mine.shape) == pytest.approx(mine, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.exercise("sphere", weight=1, costly=True)
+def test_a_circle_is_learned(student, rng):
+    """Trained on points around a circle in more dimensions, the networks and the book come close to the least
+    error that so many codes allow, and not below it."""
+    K, D, N = 5, 6, 4_000
+    plane = np.linalg.qr(rng.normal(size=(D, 2)))[0]
+    angle = rng.uniform(0, 2 * np.pi, size=N)
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1) @ plane.T
+    start = 2 * np.pi * (np.arange(K) + rng.uniform(-0.3, 0.3, size=K)) / K
+    codes = np.stack([np.cos(start), np.sin(start)], axis=1)
+    enter = plane.T + 0.2 * rng.normal(size=(2, D))
+    rows = [whole(rng.integers(N, size=200)) for _ in range(250)]
+    result = train(
+        student,
+        SPHERE,
+        student.sphere_step,
+        *(tensor(v) for v in (x, enter, np.zeros((D, 2)), codes, codes)),
+        *(0.25, 0.9, 0.02, rows, True),
+        seed=int(rng.integers(2**31)),
+        seconds=4.0,
+    )
+    error = ((array(parts(result, 7)[6], x.shape) - x) ** 2).sum(axis=1).mean()
+    best = 1 - (np.sin(np.pi / K) / (np.pi / K)) ** 2
+    assert error > 0.9 * best
+    learned(1.0, error, 1.15 * best)

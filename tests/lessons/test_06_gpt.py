@@ -199,3 +199,24 @@ def test_one_step_at_full_size(lesson, monkeypatch):
         losses, _ = lesson["fit"](model, loss_of, 100, "one step", "adamw", stop=1)
         assert losses.shape == (1,) and 0 < losses[0] < 2 * math.log2(vocabulary)
         assert any(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_rotation_is_that_of_llama(lesson):
+    llama = pytest.importorskip(
+        "transformers.models.llama.modeling_llama", reason="transformers is in the extra bench"
+    )
+    q = torch.randn(2, 3, 9, 16, generator=torch.Generator().manual_seed(0))
+    speed = 10_000.0 ** (-torch.arange(8) / 8)
+    angle = (torch.arange(9)[:, None] * speed).repeat(1, 2)[None]
+    theirs = llama.apply_rotary_pos_emb(q, q, angle.cos(), angle.sin())[0]
+    assert torch.allclose(lesson["rotate"](q), theirs, atol=1e-5)
+
+
+def test_the_block_of_today(lesson):
+    model = randomise(lesson["Transformer"](50, 12, 16, 2, 2, positions=False, block=lesson["ModernBlock"]))
+    tokens = torch.arange(12)[None]
+    felt = lesson["influence"](model, tokens) > 0
+    assert torch.equal(felt, torch.ones(12, 12, dtype=torch.bool).tril())
+    swapped = tokens.clone()
+    swapped[0, :2] = tokens[0, [1, 0]]
+    assert (model(tokens)[0, -1] - model(swapped)[0, -1]).abs().max() > 1e-3

@@ -273,6 +273,7 @@ replace("or [-math.inf]", "or [math.inf]")
 # %% equivalent="cuts" name="the only axis is the last as well as the first"
 replace("logsumexp(0)", "logsumexp(-1)")
 
+
 # %% wrong="beam" fails="test_narrow" name="greedy"
 replace("[:width]", "[:1]")
 # %% wrong="beam" fails="test_narrow" name="finished ones are extended"
@@ -316,3 +317,75 @@ replace(", strict=True", "")
 replace("strict=True", "strict=False")
 # %% equivalent="beam" name="of two that are equally probable, either may be the answer"
 replace("max(held, key=lambda pair: pair[0])", "max(held)")
+
+# %% wrong="any-order" fails="test_order_loss" name="asks for the place it has just read"
+replace("model(before, places, order)", "model(before, places, places.clamp(max=x.shape[1] - 1))")
+# %% wrong="any-order" fails="test_order_loss" name="shows the answer"
+replace("torch.cat([first, tokens[:, :-1]], dim=1)", "torch.cat([first, tokens[:, 1:]], dim=1)")
+# %% wrong="any-order" fails="test_order_loss" name="targets in the order of the places"
+replace("tokens.flatten())", "x.flatten())")
+# %% wrong="any-order" fails="test_order_loss" name="one order for all rows"
+replace("tokens = x", "order = order[:1].expand_as(order); tokens = x")
+# %% wrong="any-order" fails="test_order_loss" name="the sum over places"
+replace("tokens.flatten())", "tokens.flatten()) * x.shape[1]")
+# %% wrong="any-order" fails="test_order_loss" name="in bits"
+replace("tokens.flatten())", "tokens.flatten()) / math.log(2)")
+# %% wrong="any-order" fails="test_order_loss" name="leaves the first token out"
+replace(
+    "model(before, places, order).flatten(0, 1), tokens.flatten()",
+    "model(before, places, order)[:, 1:].flatten(0, 1), tokens[:, 1:].flatten()",
+)
+# %% wrong="any-order" fails="test_order_loss" name="nothing to learn from"
+replace(
+    "model(before, places, order).flatten", "model(before, places, order).detach().requires_grad_().flatten"
+)
+# %% wrong="any-order" fails="test_gaps" name="from left to right"
+replace("known = torch", "order = order.sort(1).values; known = torch")
+# %% wrong="any-order" fails="test_gaps" name="the likeliest token"
+replace("torch.multinomial(row.exp(), 1, generator=generator)", "row.argmax(1, keepdim=True)")
+# %% wrong="any-order" fails="test_gaps" name="draws from everywhere"
+replace("torch.multinomial(row.exp(), 1, generator=generator)", "torch.multinomial(row.exp(), 1)")
+# %% wrong="any-order" fails="test_gaps" name="logits taken for logarithms of probabilities"
+replace("[:, -1].log_softmax(-1)", "[:, -1]")
+# %% wrong="any-order" fails="test_gaps" name="the nats of the last token alone"
+replace("log_p = log_p + row", "log_p = row")
+# %% wrong="any-order" fails="test_gaps" name="draws what is known, too"
+replace("range(given, x.shape[1])", "range(x.shape[1])")
+# %% wrong="any-order" fails="test_gaps" name="all gaps at once, each from what is given"
+replace("order[:, :t])], dim=1)", "order[:, :given])], dim=1)")
+replace(
+    "places[:, : t + 1], order[:, : t + 1]",
+    "places[:, : given + 1], torch.cat([order[:, :given], order[:, t : t + 1]], 1)",
+)
+
+
+# %% right="any-order" name="the whole sequence each time, of which the model sees the beginning"
+def any_order_loss(model, x, order, start):
+    B, T = x.shape
+    rows = torch.arange(B)[:, None]
+    written = torch.cat([torch.full((B, 1), start), x[rows, order]], 1)
+    at = torch.cat([torch.full((B, 1), T), order], 1)
+    said = torch.log_softmax(model(written[:, :T], at[:, :T], order), 2)
+    return -torch.stack([said[:, i].gather(1, written[:, i + 1 : i + 2]).mean() for i in range(T)]).mean()
+
+
+def fill_in(model, x, order, given, start, generator):
+    B, T = x.shape
+    out, written = x.clone(), torch.full((B, T + 1), 0)
+    written[:, 0] = start
+    nats = torch.zeros(B, dtype=torch.float64)
+    at = torch.cat([torch.full((B, 1), T), order], 1)
+    for i, row in enumerate(order.T):
+        if i >= given:
+            p = torch.softmax(model(written[:, :T], at[:, :T], order)[:, i], 1)
+            out[range(B), row] = torch.multinomial(p, 1, generator=generator)[:, 0]
+            nats += p[range(B), out[range(B), row]].log()
+        written[:, i + 1] = out[range(B), row]
+    return out, nats
+
+
+# %% right="any-order" name="the loss as a mean over places"
+replace(
+    "return F.cross_entropy(model(before, places, order).flatten(0, 1), tokens.flatten())",
+    "return -model(before, places, order).log_softmax(-1).gather(2, tokens[..., None]).mean()",
+)

@@ -366,3 +366,108 @@ def mended_inverse(z, layers):
         log_scale, shift = net(b * z)
         z = b * z + (1 - b) * (z - shift) / log_scale.exp()
     return z
+
+
+# %% wrong="posterior" fails="test_density_both_ways" name="the sign of the log-det"
+replace("log_density_of_x - s.sum(dim=1)", "log_density_of_x + s.sum(dim=1)")
+# %% wrong="posterior" fails="test_density_both_ways" name="the log-det forgotten on the way back"
+strike("total = total - s[:, d]")
+# %% wrong="posterior" fails="test_density_both_ways" name="columns are never turned round"
+replace("(z * s.exp() + t).flip(1)", "z * s.exp() + t")
+replace("x, z = x.flip(1), torch.zeros_like(x)", "z = torch.zeros_like(x)")
+# %% wrong="posterior" fails="test_density_both_ways" name="back through the layers in the order of sampling"
+replace("reversed(nets)", "nets")
+# %% wrong="posterior" fails="test_density_both_ways" name="back in one pass, as through a coupling"
+replace("net(z.clone())", "net(x.clone())")
+# %% wrong="posterior" fails="test_density_both_ways" name="shifts before it scales"
+replace("z * s.exp() + t", "(z + t) * s.exp()")
+replace("(x[:, d] - t[:, d]) * (-s[:, d]).exp()", "x[:, d] * (-s[:, d]).exp() - t[:, d]")
+# %% wrong="posterior" fails="test_density_both_ways" name="columns from the last to the first"
+replace("range(x.shape[1])", "reversed(range(x.shape[1]))")
+# %% wrong="posterior" fails="test_density_both_ways" name="the density of noise at x"
+replace("log_density_of_x = log_normal(z)", "log_density_of_x = log_normal(z.flip(1) + 1)")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the sign of the loss"
+replace("(log_density_of_x - log_p(x)).mean()", "(log_p(x) - log_density_of_x).mean()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the sum for the mean"
+replace("(log_density_of_x - log_p(x)).mean()", "(log_density_of_x - log_p(x)).sum()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="only the target's part of the loss"
+replace("(log_density_of_x - log_p(x)).mean()", "-log_p(x).mean()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="no gradient through the samples"
+replace("(log_density_of_x - log_p(x)).mean()", "(log_density_of_x - log_p(x.detach())).mean()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="no gradient through log q"
+replace("(log_density_of_x - log_p(x)).mean()", "(log_density_of_x.detach() - log_p(x)).mean()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the mean of the logarithms for log Z"
+replace("log_sum - math.log(n)", "log_w.mean()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the sum of the weights for log Z"
+replace("log_sum - math.log(n)", "log_sum")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the number of samples, not their share"
+replace(".exp() / n", ".exp()")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="one over the largest share of a weight"
+replace("(2 * log_sum - log_squares).exp() / n", "(log_sum - log_w.max()).exp() / n")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="weights outside log space"
+replace(
+    "log_sum, log_squares = log_w.logsumexp(0), (2 * log_w).logsumexp(0)",
+    "log_sum, log_squares = log_w.exp().sum().log(), (2 * log_w).exp().sum().log()",
+)
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="one draw of noise for all"
+replace(
+    "return (log_density_of_x - log_p(x)).mean()",
+    "x, log_density_of_x = draw_q(nets, torch.randn(1, D, generator=generator).double().expand(n, D))\n"
+    "return (log_density_of_x - log_p(x)).mean()",
+)
+
+
+# %% equivalent="posterior" name="no gradient is asked for, so a network's input may change after it answered"
+replace("net(z.clone())", "net(z)")
+
+
+# %% equivalent="posterior" name="the only axis is the last, too: of the squares"
+replace("(2 * log_w).logsumexp(0)", "(2 * log_w).logsumexp(-1)")
+# %% equivalent="posterior" name="the only axis is the last, too: of the weights"
+replace("= log_w.logsumexp(0)", "= log_w.logsumexp(-1)")
+
+
+# %% right="posterior" name="rounds that settle one more column each, and softmax weights"
+def draw_q(nets, z):
+    stretched = 0
+    start = z
+    for net in nets:
+        s, t = net(z)
+        z = torch.flip(torch.addcmul(t, z, torch.exp(s)), dims=[1])
+        stretched = stretched + torch.sum(s, 1)
+    return z, log_normal(start) - stretched
+
+
+def log_q_at(nets, x):
+    stretched = 0
+    for net in nets[::-1]:
+        turned = x.flip(1)
+        x = turned * 0
+        for _ in range(turned.shape[1]):
+            s, t = net(x)
+            x = (turned - t) / s.exp()
+        stretched = stretched + net(x)[0].sum(1)
+    return log_normal(x) - stretched
+
+
+def reverse_kl(nets, log_p, n, D, generator):
+    noise = torch.randn((n, D), dtype=torch.float64, generator=generator)
+    points, own = draw_q(nets, noise)
+    return own.mean() - log_p(points).mean()
+
+
+def evidence(nets, log_p, n, D, generator):
+    noise = torch.randn((n, D), dtype=torch.float64, generator=generator)
+    points, own = draw_q(nets, noise)
+    log_w = log_p(points) - own
+    top = log_w.max()
+    w = (log_w - top).exp()
+    return top + w.mean().log(), w.mean() ** 2 / (w**2).mean()
+
+
+# %% right="posterior" name="noise of float32"
+replace(
+    "return (log_density_of_x - log_p(x)).mean()",
+    "x, log_density_of_x = draw_q(nets, torch.randn(n, D, generator=generator).double())\n"
+    "return (log_density_of_x - log_p(x)).mean()",
+)

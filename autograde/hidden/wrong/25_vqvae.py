@@ -311,3 +311,86 @@ replace("F.mse_loss(decode(z + (q - z).detach()), x)", "(decode(straight_through
 replace(
     "codes[nearest(z.detach(), codes.detach())]", "F.one_hot(nearest(z, codes), len(codes)).to(codes) @ codes"
 )
+
+# %% wrong="sphere" fails="test_nearest_direction" name="opposite directions taken for near"
+replace("codes.detach().T).argmax(dim=1)", "codes.detach().T).abs().argmax(dim=1)")
+# %% wrong="sphere" fails="test_nearest_direction" name="the commitment is a sum over each vector"
+replace("F.mse_loss(u, q)", "(u - q).square().sum(dim=1).mean()")
+# %% wrong="sphere" fails="test_nearest_direction" name="commits the vector itself"
+replace("F.mse_loss(u, q)", "F.mse_loss(z, q)")
+# %% wrong="sphere" fails="test_gradient_of_directions" name="straight through to z, past the normalisation"
+replace("u + (q - u).detach()", "z + (q - z).detach()")
+# %% wrong="sphere" fails="test_gradient_of_directions" name="the length taken for a constant"
+replace("u = z / z.norm(dim=1, keepdim=True)", "u = z / z.norm(dim=1, keepdim=True).detach()")
+# %% wrong="sphere" fails="test_gradient_of_directions" name="a commitment without a gradient"
+replace("F.mse_loss(u, q)", "F.mse_loss(u.detach(), q)")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="sums of vectors as long as they are"
+replace("u = (z / z.norm(dim=1, keepdim=True)).detach()", "u = z.detach()")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="means for sums"
+replace(
+    "torch.zeros_like(m).index_add(0, k, u)",
+    "torch.zeros_like(m).index_reduce(0, k, u, 'mean', include_self=False)",
+)
+# %% wrong="sphere" fails="test_codes_follow_directions" name="the memory for the news"
+replace("m = decay * m + (1 - decay) *", "m = (1 - decay) * m + decay *")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="codes of any length"
+replace("m / length, codes", "m, codes")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="NaN where nothing is behind a code"
+replace("torch.where(length > 0, m / length, codes), m", "m / length, m")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="short sums taken for none"
+replace("length > 0", "length > 1e-6")
+# %% wrong="sphere" fails="test_updates_in_turn" name="never clears the gradients"
+strike("optimizer.zero_grad()")
+# %% wrong="sphere" fails="test_updates_in_turn" name="the book stands still"
+strike("model.codes, model.m = sphere_follow(model.codes, model.m, z, k, decay)")
+# %% wrong="sphere" fails="test_updates_in_turn" name="the sums are not kept"
+replace(
+    "model.codes, model.m = sphere_follow(model.codes, model.m, z, k, decay)",
+    "model.codes = sphere_follow(model.codes, model.m, z, k, decay)[0]",
+)
+# %% wrong="sphere" fails="test_updates_in_turn" name="beta on the other term"
+replace(
+    "F.mse_loss(model.decode(q), x) + beta * commitment", "beta * F.mse_loss(model.decode(q), x) + commitment"
+)
+# %% wrong="sphere" fails="test_updates_in_turn" name="the decoder sees what was not rounded"
+replace("F.mse_loss(model.decode(q), x) +", "F.mse_loss(model.decode(z / z.norm(dim=1, keepdim=True)), x) +")
+# %% wrong="sphere" fails="test_updates_in_turn" name="the book follows the encoder after its step"
+replace("model.m, z, k, decay)", "model.m, model.encode(x), k, decay)")
+# %% wrong="sphere" fails="test_updates_in_turn" name="the loss after the step"
+replace("return loss.detach()", "return F.mse_loss(model.decode(q), x).detach()")
+
+
+# %% right="sphere" name="angles by cosine_similarity, a loop over codes, gradients by hand"
+def sphere_round(z, codes):
+    u = F.normalize(z, dim=1)
+    angle = F.cosine_similarity(z.detach()[:, None], codes.detach()[None], dim=2)
+    k = torch.max(angle, dim=1).indices
+    chosen = torch.stack([codes[i].detach() for i in k.tolist()])
+    gap = u - chosen
+    return chosen + u - u.detach(), k, gap.pow(2).sum() / gap.numel()
+
+
+def sphere_follow(codes, m, z, k, decay):
+    new_m, new_codes = m * decay, codes.clone()
+    with torch.no_grad():
+        for code in range(len(codes)):
+            for row in z[k == code]:
+                new_m[code] += (1 - decay) * row / math.sqrt(float((row * row).sum()))
+            if new_m[code].any():
+                new_codes[code] = new_m[code] / new_m[code].norm()
+    return new_codes, new_m
+
+
+def sphere_step(model, optimizer, x, beta, decay):
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.grad = None
+    z = model.encode(x)
+    out, k, held = sphere_round(z, model.codes)
+    loss = (model.decode(out) - x).pow(2).mean() + held * beta
+    loss.backward()
+    book = sphere_follow(model.codes, model.m, z.detach(), k, decay)
+    optimizer.step()
+    model.codes = book[0]
+    model.m = book[1]
+    return torch.tensor(loss.item(), dtype=x.dtype)
