@@ -824,5 +824,5 @@ def check_learning(student, rng):
     first, step = rng.dirichlet([1.0] * 3), 0.9 * rng.dirichlet([0.4] * 3, 3) + 0.1 / 3
     joint = np.einsum("a,ab,bc,cd->abcd", first, step, step, step)
     seed = int(rng.integers(2**31 - 1))
-    before, after = train(student, LEARN, student.any_order_loss, real(joint), 150, seed=seed, seconds=6.0)
-    learned(number(before), number(after, finite=False), 0.15)
+    before, after = train(student, LEARN, student.any_order_loss, real(joint), 80, seed=seed, seconds=6.0)
+    learned(number(before), number(after, finite=False), 0.2)

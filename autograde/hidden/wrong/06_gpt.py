@@ -389,3 +389,6 @@ replace(
     "return F.cross_entropy(model(before, places, order).flatten(0, 1), tokens.flatten())",
     "return -model(before, places, order).log_softmax(-1).gather(2, tokens[..., None]).mean()",
 )
+
+# %% equivalent="any-order" name="of one column the last is the first"
+replace("log_p = log_p + row.gather(1, drawn)[:, 0]", "log_p = log_p + row.gather(1, drawn)[:, -1]")
