@@ -1572,9 +1572,7 @@ def log_mean_exp(blocks):
 # %% test="log-mean-exp" points=1
 three = [[-math.inf, 0.0], [], [math.log(5.0)]]
 got = log_mean_exp([torch.tensor(block, dtype=torch.float64) for block in three])
-assert math.isclose(got, math.log(2)), (
-    f"0, 1 and 5 have the mean 2, whose logarithm is 0.6931, not {got}"
-)
+assert math.isclose(got, math.log(2)), f"0, 1 and 5 have the mean 2, whose logarithm is 0.6931, not {got}"
 got = log_mean_exp([torch.tensor([a], dtype=torch.float64) for a in (-5_000.0, 5_000.0)])
 assert math.isclose(got, 5_000 - math.log(2)), f"stay in log space: 4999.31, not {got}"
 assert log_mean_exp([torch.tensor([-math.inf])]) == -math.inf, "all terms -inf: the answer is -inf, not NaN"
