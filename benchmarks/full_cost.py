@@ -115,16 +115,16 @@ class Counter(TorchDispatchMode):
 
     def _foreseen(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
         """What it returns, without values, and its operations; kept for arguments that look the same."""
-        key = (func, *map(_look, tree_leaves((args, kwargs))))
+        leaves = tree_leaves((args, kwargs))
+        alike = (torch.ScriptObject, *[float] * any(map(torch.is_tensor, leaves)))  # no size is theirs
+        key = (func, *(type(leaf) if isinstance(leaf, alike) else _look(leaf) for leaf in leaves))
         if key not in self.met:
             shapes = _shapes(func, args, kwargs)
             self.met[key] = shapes, _flops(func, args, kwargs, shapes)
         return self.met[key]
 
     def _pretend(self, like: torch.Tensor) -> torch.Tensor:
-        half = torch.full(
-            (), 0.5, dtype=like.dtype
-        )  # it has a logarithm, and rows of it add up to more than 0
+        half = torch.full((), 0.5, dtype=like.dtype)  # has a logarithm; rows of it add up to more than 0
         self._hold(half, like.numel() * like.element_size())
         return half.expand(like.shape)
 

@@ -377,8 +377,7 @@ board.claim("With dither straight-through is the slope of the mean loss, to 0.00
 # $$z^* = q + \frac{c - q}{\beta} \quad (= 3 + 2/\beta \text{ here}).$$
 
 
-# %% tags=["demo"]
-# long: the walk, its numbers and the figure
+# %%
 steps_of_one = torch.arange(4.0)[:, None]
 
 
@@ -395,6 +394,8 @@ def walk(c, beta, start=1.8, rate=0.05, steps=200):
     return path
 
 
+# %% tags=["demo"]
+# long: the numbers and the figure
 for beta in (0.5, 1.0, 2.0):
     print(f"c = 5, beta {beta}: z ends at {walk(5.0, beta)[-1]:.4f}; in closed form {3 + 2 / beta:.4f}")
 board.claim("With c = 5 and no commitment z goes on by the same step for ever.", walk(5.0, 0.0)[-1] > 40)
@@ -634,7 +635,8 @@ board.claim(
 # Afterwards, in section 9, a learned $p(k)$ takes the place of the uniform one, and the bound rises by the
 # bits that it saves.
 
-# %%
+# %% folded="Glyphs; networks: residual blocks, encoder, decoder"
+# long: the data, the encoder, and the same layers backwards
 glyphs = data.glyphs(16, each=S.pictures)  # training pictures of each character in each style
 CLASSES = len(data.CAPITALS_AND_DIGITS)  # 36
 x_train, x_test = (torch.as_tensor(part.x, device=device) for part in (glyphs.train, glyphs.test))
@@ -643,8 +645,6 @@ VARIANCE = x_train.var().item()
 print(f"{len(x_train):,} pictures for training; ink from 0 to 1, variance {VARIANCE:.4f}")
 
 
-# %% folded="Networks: residual blocks, encoder, decoder"
-# long: the encoder, and the same layers backwards
 class Residual(nn.Module):
     """Two convolutions and a bypass: (B, C, H, W) -> (B, C, H, W)."""
 

@@ -158,6 +158,13 @@ def test_dead_codes_come_back(lesson):
     assert book.look_up(z)[0].sub(z).square().mean() < 0.5
 
 
+def test_the_walk_ends_where_the_formula_says(lesson):
+    for c, beta in ((5.0, 1.0), (4.5, 3.0), (-2.0, 2.0)):
+        q = min(max(c, 0), 3)
+        start = 2.9 if c > 0 else 0.2
+        assert lesson["walk"](c, beta, start=start)[-1] == pytest.approx(q + (c - q) / beta, abs=1e-3)
+
+
 def test_spelling_and_drawing_keep_their_places(lesson):
     """Place i of a picture is row i // 4, column i % 4 of the encoder's map, and of the decoder's."""
     torch.manual_seed(0)

@@ -57,6 +57,17 @@ def test_what_is_large_is_held_in_the_count_alone_and_let_go(full_cost):
     assert counter.peak >= 6 << 36
 
 
+def test_what_it_keeps_does_not_grow_with_the_steps_of_an_optimiser(full_cost):
+    net, optimizer = machine()
+    with full_cost.Counter() as counter:
+        kept = []
+        for n in range(20):
+            optimizer.param_groups[0]["lr"] = 1e-3 / (n + 1)
+            step(net, optimizer, 2)
+            kept.append(len(counter.met))
+    assert kept[-1] == kept[2]
+
+
 def test_a_sampled_loop_costs_what_the_whole_one_does(full_cost):
     """Passes that cost more from some time on, and one now and then that costs much more."""
 
@@ -92,16 +103,9 @@ def test_the_measuring_net_is_trained_and_kept_for_all_lessons(full_cost, monkey
     assert not failed and list(tmp_path.glob("genmap/features-digits-8-*.npz"))
 
 
-# Their `full` is not counted yet; a lesson leaves this list with its row, and none comes onto it.
-TO_COUNT: set[str] = set()
-
-
 @pytest.mark.parametrize("lesson", COURSE.names())
 def test_full_fits_a_free_gpu(full_cost, lesson):
     row = full_cost.rows().get(lesson)
-    if lesson in TO_COUNT:
-        assert row is None, "it is counted: take it off the list"
-        return
     again = f"run `python benchmarks/full_cost.py {lesson}`"
     assert row, again
     assert row["digest"] == full_cost.digest(full_cost.chapter(read_lesson(COURSE.source(lesson)))), again
