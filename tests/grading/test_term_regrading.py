@@ -1,5 +1,6 @@
 """What is judged or looked at again when tests, points, excuses, due dates or folders change."""
 
+import ast
 import json
 import shutil
 
@@ -7,6 +8,7 @@ import nbformat
 import pytest
 from classroom import RIGHT, WEIGHTED, configured, released
 from command_line import run
+from course_root import ROOT
 from small_course import NAME, change, course
 from term_steps import DONE, at, by_hand, exported, graded, handed_in
 
@@ -59,6 +61,15 @@ def beside_others(course, student, monkeypatch, stop=False):
         return rows
 
     monkeypatch.setattr(class_run, "_graded", noting)
+
+
+def test_all_that_hidden_tests_read_of_autograde_is_in_a_verdict_s_key():
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "autograde" / "hidden").glob("test_*.py")]
+    named = {node.module for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    read = {name for name in named if name and name.startswith("autograde.")}
+    assert {"autograde.checks", "autograde.relations", "autograde.training"} <= read
+    counted = {f"autograde.{path.stem}" for path in staleness.CHECKS}
+    assert read <= counted | {"autograde.errors"}  # of which they take names alone
 
 
 def test_two_mends_one_after_the_other_reach_everybody(configured):
