@@ -77,6 +77,7 @@ def bundle(target: Path | None) -> None:
 @click.option("--mutants", "mutated", is_flag=True, help="Judge the references with small faults instead.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Judge right answers alone, with so many seeds.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many of a lesson's mutants, always the same.")
+@click.option("--brief", is_flag=True, help="Fewer seeds and no mutants for a lesson that held as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(
     lessons: tuple[str, ...],
@@ -84,6 +85,7 @@ def verify(
     mutated: bool,
     seeds: int | None,
     sample: int | None,
+    brief: bool,
     as_json: bool,
 ) -> None:
     """Hold every exercise's hidden tests to being fair and sharp."""
@@ -92,7 +94,7 @@ def verify(
     course = Course.find()
     names = course.select(lessons)
     if mutated:
-        return sharp.try_all(course, names, sample, as_json)
+        return sharp.try_all(course, names, sample, brief, as_json)
     if seeds is not None:
         return sharp.try_right(course, names, seeds, as_json)
     if answers is not None:
@@ -102,7 +104,7 @@ def verify(
         return say(json.dumps(judged, indent=1)) if as_json else _print_answers(judged)
     shown = track(names, "verify", console=ERR, disable=not ERR.is_terminal, transient=True)
     rows = []
-    for _, row in zip(shown, verify_lessons(course, names), strict=True):
+    for _, row in zip(shown, verify_lessons(course, names, brief), strict=True):
         rows.append(row)
         if not as_json:
             _print_matrix(row)

@@ -37,6 +37,7 @@ EXPECTED_NOTHING = frozenset(["blank", "trivial"])
 SEEDS = {"wrong": 3, "blank": 1, "trivial": 1, "mutant": 3}
 RIGHT_SEEDS = 200  # of an exercise: its right answers share them, and each has inputs of its own
 SHORT = {"trivial": 2.0, "mutant": 2.0}  # seconds of a call: what is changed or pasted in may run for long
+BRIEFLY = 10  # times fewer seeds, where a lesson held before
 CANDIDATE_SECONDS = 600.0  # for one answer with all its seeds, on a machine that is busy with others
 
 
@@ -109,15 +110,16 @@ def judged(
     jobs: int,
     seeds: int = 0,
     beside: Callable[[], Any] | None = None,
+    brief: bool = False,
 ) -> Iterator[tuple[int | None, Any]]:
     """Each candidate's number and what became of it: outcomes by seed, why its cell fails, or a StudentError.
 
-    seeds: how often each is judged; 0 for as often as its kind asks.
+    seeds: how often each is judged; 0 for as often as its kind asks, or where `brief` a tenth as often.
     beside: other work, done first in a fork of its own; its number is None.
 
     The chapter's names are IPython's. Raises CourseError, HiddenTestError.
     """
-    often = {each: seeds or _often(each, candidates) for each in candidates}
+    often = {each: seeds or _often(each, candidates, brief) for each in candidates}
     plugin = Judge(_nobody, secret, [f"seed {n}" for n in range(max(often.values(), default=0))])
     items: list[Candidate | None] = [None] * (beside is not None) + list(candidates)
     found: list[tuple[int | None, Any]] = []
@@ -148,12 +150,14 @@ def judged(
         yield number, [read_outcomes(tests) for tests in outcome] if rows else outcome
 
 
-def _often(candidate: Candidate, candidates: list[Candidate]) -> int:
+def _often(candidate: Candidate, candidates: list[Candidate], brief: bool) -> int:
     """How many seeds it is judged with."""
     if candidate.kind not in EXPECTED_FULL:
-        return SEEDS[candidate.kind]
-    right = [each for each in candidates if each.kind in EXPECTED_FULL]
-    return math.ceil(RIGHT_SEEDS / sum(each.exercise == candidate.exercise for each in right))
+        whole: float = SEEDS[candidate.kind]
+    else:
+        right = [each for each in candidates if each.kind in EXPECTED_FULL]
+        whole = RIGHT_SEEDS / sum(each.exercise == candidate.exercise for each in right)
+    return math.ceil(whole / BRIEFLY if brief else whole)
 
 
 def _nobody(question: str) -> str:

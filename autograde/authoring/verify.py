@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autograde.authoring import verified
 from autograde.authoring.candidates import (
     EXPECTED_FULL,
     EXPECTED_NOTHING,
@@ -98,8 +99,11 @@ RULES = (
 )
 
 
-def verify_lessons(course: Course, names: list[str]) -> Iterator[dict[str, Any]]:
-    """The matrices of lessons, one after the other; see `verify_lesson`. Raises CourseError."""
+def verify_lessons(course: Course, names: list[str], brief: bool = False) -> Iterator[dict[str, Any]]:
+    """The matrices of lessons, one after the other; see `verify_lesson`. Raises CourseError.
+
+    brief: those that held whole with the files that they have now are verified briefly.
+    """
     prepare()
     import IPython.core.interactiveshell  # noqa: F401 - here: every lesson is verified in a fork of this
 
@@ -107,20 +111,30 @@ def verify_lessons(course: Course, names: list[str]) -> Iterator[dict[str, Any]]
         prestart.settled()
         for name in names:
             prestart.start(())  # should one have ended
+            state = verified.state(course, name)
+            briefly = brief and verified.holds(name, "answers", state)
+            work = partial(verify_lesson, course, name, default_jobs(), briefly)
             try:
-                yield forked(partial(verify_lesson, course, name, default_jobs()), limit=LESSON_SECONDS)
+                row = forked(work, limit=LESSON_SECONDS)
             except StudentError as error:
                 raise CourseError(f"{name}: verify did not come to its end. {error.reason}") from None
+            if not row["problems"]:
+                verified.keep(name, "answers", state)
+            yield row
 
 
-def verify_lesson(course: Course, name: str, jobs: int) -> dict[str, Any]:
-    """The matrix of a lesson: {"exercises": counts, "problems": lines, "seconds": ...}. Run it in a fork."""
+def verify_lesson(course: Course, name: str, jobs: int, brief: bool = False) -> dict[str, Any]:
+    """The matrix of a lesson: {"exercises": counts, "problems": lines, "seconds": ...}. Run it in a fork.
+
+    brief: fewer seeds, and no trivial answers.
+    """
     start = time.perf_counter()
     prepare()
     lesson = read_sources(course, name)
     with chapter(lesson) as (namespace, failures):
         candidates = read_candidates(lesson, namespace)
-        table, problems = _matrix(lesson, candidates, jobs)
+        kept = [each for each in candidates if not (brief and each.kind == "trivial")]
+        table, problems = _matrix(lesson, kept, jobs, brief)
     problems = [*(f"the chapter does not run: {failure}" for failure in failures), *problems]
     problems += _too_few(table)
     seconds = time.perf_counter() - start
@@ -167,14 +181,15 @@ def chapter(lesson: Lesson) -> Iterator[tuple[dict[str, Any], list[str]]]:
 
 
 def _matrix(
-    lesson: Lesson, candidates: list[Candidate], jobs: int
+    lesson: Lesson, candidates: list[Candidate], jobs: int, brief: bool
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Counts by exercise, and what does not hold."""
     table: dict[str, dict[str, Any]] = {
         each: {"tests": 0, "right": [0, 0], "wrong": [0, 0], "trivial": [0, 0]} for each in lesson.solutions
     }
     problems: list[str] = []
-    for number, outcome in judged(lesson, candidates, SECRET, jobs, beside=partial(_through_kernel, lesson)):
+    beside = partial(_through_kernel, lesson)
+    for number, outcome in judged(lesson, candidates, SECRET, jobs, beside=beside, brief=brief):
         if number is None:
             problems += outcome if isinstance(outcome, list) else [f"the kernel: {outcome.reason}"]
             continue

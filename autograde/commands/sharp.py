@@ -15,15 +15,23 @@ LOSING = 0.97  # of the mutants that are not equivalent, the share that has to l
 TITLES = ("killed", "weakly killed", "lucky", "survives", "equivalent")
 
 
-def try_all(course: Course, names: list[str], sample: int | None, as_json: bool) -> None:
-    """Judge mutants of the lessons and print what is left. Raises CourseError where that is too much."""
+def try_all(course: Course, names: list[str], sample: int | None, brief: bool, as_json: bool) -> None:
+    """Judge mutants of the lessons and print what is left. Raises CourseError where that is too much.
+
+    brief: not of those that held with all their mutants, as they are now.
+    """
+    from autograde.authoring import verified
     from autograde.authoring.mutation import try_mutants
 
     reports = []
+    states = {name: verified.state(course, name) for name in names}
+    names = [name for name in names if not (brief and verified.holds(name, "mutants", states[name]))]
     for name in track(names, "mutants", console=ERR, disable=not ERR.is_terminal, transient=True):
         reports.append(report := try_mutants(course, name, sample))
         if not as_json:
             _print(report)
+        if sample is None and not _problems(report):
+            verified.keep(name, "mutants", states[name])
     if as_json:
         say(json.dumps(reports, indent=1))
     if problems := [f"{each['lesson']}: {line}" for each in reports for line in _problems(each)]:

@@ -1,0 +1,82 @@
+"""What held whole is verified briefly while its files stay as they were, and only then."""
+
+import json
+
+import pytest
+from command_line import refused, run
+from small_answers import answer_file
+from small_course import NAME, course
+
+from autograde.authoring import verified
+from autograde.authoring.release import release
+
+__all__ = ["course"]
+
+
+@pytest.fixture
+def lesson(course):
+    (course.root / "hidden" / "wrong" / f"{NAME}.py").write_text(answer_file())
+    release(course, [NAME])
+    return course
+
+
+def trivial(*options):
+    """How many trivial answers were tried of an exercise, the blank one among them."""
+    result = run("verify", NAME, "--json", *options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)[0]["exercises"]["weighted-mean"]["trivial"][1]
+
+
+@pytest.mark.parametrize("changed", ["source", "tests", "answers"])
+def test_a_lesson_that_held_is_verified_briefly_until_a_file_changes(lesson, changed):
+    assert trivial("--brief") >= 7, "it has not been verified yet"
+    assert trivial("--brief") == 1 and trivial() >= 7
+    hidden = lesson.root / "hidden"
+    paths = {"tests": hidden / f"test_{NAME}.py", "answers": hidden / "wrong" / f"{NAME}.py"}
+    path = paths.get(changed, lesson.source(NAME))
+    path.write_text(path.read_text() + "\n# more\n")
+    release(lesson, [NAME])
+    assert trivial("--brief") >= 7
+
+
+def test_fewer_seeds_are_tried_briefly_and_a_fault_in_all_of_them_is_found(lesson):
+    run("verify", NAME)
+    path = lesson.root / "hidden" / f"test_{NAME}.py"
+    path.write_text(path.read_text().replace("== 0.75", "== 0.7"))
+    verified.keep(NAME, "answers", verified.state(lesson, NAME))
+    result = run("verify", NAME, "--brief")
+    assert result.exit_code == 1 and "fails test_weights" in result.output
+
+
+def test_what_does_not_hold_is_not_kept(lesson):
+    path = lesson.root / "hidden" / f"test_{NAME}.py"
+    path.write_text(path.read_text().replace("== 0.75", "== 0.7"))
+    assert run("verify", NAME).exit_code == 1
+    assert not (lesson.root / "hidden" / verified.FILE).exists()
+
+
+def report(lost):
+    counts = {"killed": 100 - lost, "survives": lost}
+    return {"lesson": NAME, "exercises": {"weighted-mean": counts}, "left": [], "problems": []}
+
+
+def test_mutants_are_left_out_where_all_were_tried_and_enough_died(lesson, monkeypatch):
+    tried = []
+
+    def try_mutants(course, name, sample):
+        tried.append(sample)
+        return report(lost)
+
+    monkeypatch.setattr("autograde.authoring.mutation.try_mutants", try_mutants)
+    lost = 20
+    assert run("verify", "--mutants", "--brief").exit_code == 1
+    lost = 0
+    assert run("verify", "--mutants", "--sample", "9", "--brief").exit_code == 0  # a sample alone says little
+    assert run("verify", "--mutants", "--brief").exit_code == 0
+    assert run("verify", "--mutants", "--sample", "9", "--brief").exit_code == 0
+    assert tried == [None, 9, None]
+
+
+def test_a_damaged_record_is_one_line(lesson):
+    (lesson.root / "hidden" / verified.FILE).write_text("[")
+    refused(run("verify", "--brief"), 1, "Delete it")
