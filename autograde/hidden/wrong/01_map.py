@@ -660,3 +660,91 @@ replace("if board else 0", "if board else 1")
 replace("code = code * (self.letters + 1)", "code = code * (self.letters)")
 # %% equivalent="words" name="the first of two letters drawn without replacement has the same law"
 replace("torch.multinomial(p, 1,", "torch.multinomial(p, 2,")
+
+
+# %% equivalent="words" name="a column behind the word is read by nobody"
+replace(
+    "padded = torch.nn.functional.pad(x, (self.k, 0), value=self.letters)",
+    "padded = torch.nn.functional.pad(x, (self.k, 1), value=self.letters)",
+)
+
+
+# %% equivalent="words" name="the last letter is no context"
+replace(
+    "padded = torch.nn.functional.pad(x, (self.k, 0), value=self.letters)",
+    "padded = torch.nn.functional.pad(x, (self.k, -1), value=self.letters)",
+)
+
+
+# %% equivalent="words" name="rows counted from the end, each context still its own"
+replace(
+    "code = code * (self.letters + 1) + padded[:, back : back + x.shape[1]]",
+    "code = (code * (self.letters + 1) - padded[:, back:back + x.shape[1]])",
+)
+
+
+# %% equivalent="words" name="what stands before a word comes first alone, so no two contexts meet"
+replace(
+    "code = code * (self.letters + 1) + padded[:, back : back + x.shape[1]]",
+    "code = code * (self.letters + 0) + padded[:, back : back + x.shape[1]]",
+)
+
+
+# %% equivalent="words" name="rows that nobody asks for"
+replace(
+    "shape = ((self.letters + 1) ** self.k, self.letters)",
+    "shape = ((self.letters + 2) ** self.k, self.letters)",
+)
+
+
+# %% equivalent="words" name="the type is given beside it"
+replace(
+    "n = torch.full(shape, float(self.alpha), dtype=torch.float64)",
+    "n = torch.full(shape, self.alpha, dtype=torch.float64)",
+)
+
+
+# %% equivalent="words" name="the counts are its own"
+replace(
+    "self.log_p = (n / n.sum(dim=1, keepdim=True)).log()",
+    "self.log_p = (n.div_(n.sum(dim=1, keepdim=True))).log()",
+)
+
+
+# %% equivalent="words" name="every place is written before it is read"
+replace("x = torch.zeros(n, length, dtype=torch.int64)", "x = torch.ones(n, length, dtype=torch.int64)")
+
+
+# %% equivalent="words" name="one column"
+replace(
+    "x[:, t] = torch.multinomial(p, 1, generator=generator)[:, 0]",
+    "x[:, t] = torch.multinomial(p, 1, generator=generator)[:, -1]",
+)
+
+
+# %% equivalent="words" name="the same number of words for every k"
+replace(
+    "return max(ks, key=lambda k: Words(letters, k, alpha).fit(train).log_prob(held_out).mean().item())",
+    "return max(ks, key=lambda k: Words(letters, k, alpha).fit(train).log_prob(held_out).sum().item())",
+)
+
+
+# %% equivalent="choose" name="below every score, as 0 is"
+replace(
+    "score = ATLAS.boards[board].scores.get(model.id, 0) if board else 0",
+    "score = ATLAS.boards[board].scores.get(model.id, -1) if board else 0",
+)
+
+
+# %% equivalent="choose" name="the same for all models where there is no board"
+replace(
+    "score = ATLAS.boards[board].scores.get(model.id, 0) if board else 0",
+    "score = ATLAS.boards[board].scores.get(model.id, 0) if board else -1",
+)
+
+
+# %% equivalent="choose" name="a hyphen more, which goes with the others"
+replace(
+    'age = -int((model.date + "-06")[:7].replace("-", ""))',
+    'age = -int((model.date + "-06")[:8].replace("-", ""))',
+)
