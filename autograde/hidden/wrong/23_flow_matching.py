@@ -349,6 +349,56 @@ replace("t = k / steps if not back else 1 - k / steps", "t = k / steps")
 replace("noise = torch.randn(x.shape", "noise = noise if k else torch.randn(x.shape")
 
 
+# %% wrong="bridge" fails="test_loss" name="times spread evenly over the rows"
+replace(
+    "t = torch.rand(len(x_0), generator=generator, dtype=x_0.dtype)",
+    "t = torch.rand(len(x_0), generator=generator, dtype=x_0.dtype)\n"
+    "t = (t + torch.randperm(len(t), generator=generator)) / len(t)",
+)
+# %% wrong="bridge" fails="test_loss" name="times in mirrored pairs"
+replace(
+    "t = torch.rand(len(x_0), generator=generator, dtype=x_0.dtype)",
+    "t = torch.rand((len(x_0) + 1) // 2, generator=generator, dtype=x_0.dtype)\n"
+    "t = torch.cat([t, 1 - t])[: len(x_0)]",
+)
+# %% wrong="bridge" fails="test_loss" name="times not near the ends"
+replace("s = t[:, None]", "t = 1e-3 + (1 - 2e-3) * t\ns = t[:, None]")
+# %% wrong="bridge" fails="test_loss" name="a row's loss is bounded"
+replace(".sum(dim=1).mean()", ".sum(dim=1).clamp(max=1e3).mean()")
+# %% wrong="bridge" fails="test_loss" name="noise in mirrored pairs"
+replace("s = t[:, None]", "z = torch.cat([z[: (len(z) + 1) // 2], -z])[: len(z)]\ns = t[:, None]")
+# %% wrong="bridge" fails="test_sampler" name="points are kept within 1,000"
+replace("D = eta * c * t * (1 - t)", "D = eta * c * t * (1 - t)\nx = x.clamp(-1e3, 1e3)")
+# %% wrong="bridge" fails="test_sampler" name="noise in mirrored pairs of steps"
+replace("D = eta * c * t * (1 - t)", "D = eta * c * t * (1 - t)\nbefore = noise if k % 2 else 0")
+replace("** 0.5 * noise", "** 0.5 * (-before if k % 2 else noise)")
+
+
+# %% right="bridge" name="times and noise of float32, the squares by einsum, the net asked for each answer"
+replace(
+    "t = torch.rand(len(x_0), generator=generator, dtype=x_0.dtype)",
+    "t = torch.rand(len(x_0), generator=generator).double()",
+)
+replace(
+    "return ((u - target) ** 2 + (z_net - z) ** 2).sum(dim=1).mean()",
+    "errors = torch.cat([u - target, z_net - z], dim=1)\n"
+    'return torch.einsum("bd,bd->", errors, errors) / len(errors)',
+)
+replace(
+    "u, z_net = net((1 - s) * x_0 + s * x_1 + c * s * (1 - s) * z, t)",
+    "x = (1 - s) * x_0 + s * x_1 + c * s * (1 - s) * z\nu, z_net = net(x, t)[0], net(x, t)[1]",
+)
+# %% right="bridge" name="all noise in one draw, time that adds up"
+replace(
+    "h = (-1 if back else 1) / steps",
+    "h = (-1 if back else 1) / steps\n"
+    "every, t = torch.randn(steps, *x.shape, generator=generator, dtype=x.dtype), float(back)",
+)
+replace("t = k / steps if not back else 1 - k / steps", "t = t + h * (k > 0)")
+replace("D = eta * c * t * (1 - t)", "D = max(0, eta * c * t * (1 - t))")
+replace("** 0.5 * noise", "** 0.5 * every[k]")
+
+
 # %% right="bridge" name="both answers in one tensor, another order of draws, times by hand"
 def bridge_loss(net, x_0, x_1, c, generator):
     z = torch.randn(len(x_0), 2, generator=generator, dtype=torch.float64)
