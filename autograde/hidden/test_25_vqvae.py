@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from autograde.checks import array, from_tensor, gradient, number, parts, whole_numbers
+from autograde.checks import array, from_tensor, gradient, listed, number, parts, whole_numbers
 from autograde.relations import any_unit, rows_alone, strided, within_memory
 from autograde.training import learned, train
 
@@ -413,13 +413,21 @@ def train(step, data, enter, leave, codes, m, beta, decay, rate, rows, adam):
     model.encode, model.decode = linear(enter), linear(leave)
     model.codes, model.m = codes.clone(), m.clone()
     optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(model.parameters(), rate)
-    losses = [step(model, optimizer, data[some], beta, decay) for some in rows]
-    grown = [hasattr(v, "requires_grad") and v.requires_grad for v in (*losses, model.codes, model.m)]
+    for weight in model.parameters():  # what somebody left there
+        weight.grad = torch.ones_like(weight)
+    losses, kept = [], True
+    for some in rows:
+        old = model.codes, model.m
+        was = [v.clone() for v in old]
+        losses.append(step(model, optimizer, data[some], beta, decay))
+        kept &= all(torch.equal(a, b) for a, b in zip(old, was))
+    grown = [not torch.is_tensor(v) or v.requires_grad for v in (*losses, model.codes, model.m)]
+    single = all(torch.is_tensor(loss) and loss.shape == () for loss in losses)
     with torch.no_grad():
         z = model.encode(data)
         copy = model.decode(model.codes[(z / z.norm(dim=1, keepdim=True) @ model.codes.T).argmax(dim=1)])
     state = [v.detach() for v in (model.encode.weight, model.decode.weight, model.codes, model.m)]
-    return [float(loss) for loss in losses], any(grown), *state, copy
+    return [float(loss) for loss in losses], [any(grown), not single, not kept], *state, copy
 """
 PULL = """
 def pull(round, z, codes, at_q, at_commitment):
@@ -431,6 +439,7 @@ def pull(round, z, codes, at_q, at_commitment):
     at_z, at_codes = torch.autograd.grad(loss, (z, codes), allow_unused=True)
     return at_z, torch.zeros_like(codes) if at_codes is None else at_codes
 """
+UNITS = 1e-6, 1e6
 ROUND = {"sphere_round": "tensor like 0 shape 0, int64 (N,), tensor like 0 ()"}
 FOLLOW = {"sphere_follow": "tensor float64 shape 1, tensor float64 shape 1"}
 
@@ -462,22 +471,28 @@ def test_nearest_direction(student, rng):
         assert array(q) == pytest.approx(codes[k], abs=1e-9)
         assert number(commitment) == pytest.approx(((unit(z) - codes[k]) ** 2).mean(), rel=1e-7, abs=1e-15)
     strided(lambda z, e: parts(student.sphere_round(z, e), 3), tensor(z), tensor(codes), rel=1e-9, abs=1e-12)
+    z, codes = tensor(z), tensor(codes)
+    any_unit(lambda c: parts(student.sphere_round(c * z, codes), 3), units=UNITS, rel=1e-7, abs=1e-12)
 
 
 @pytest.mark.exercise("sphere", weight=1)
-@pytest.mark.parametrize("shape", [(40, 5, 3), (1, 4, 2), (6, 3, 9)])
-def test_gradient_of_directions(student, rng, shape):
+def test_gradient_of_directions(student, rng):
     """The gradient goes straight through the rounding to the normalised vector, and from there to the vector
     by the derivative of the normalisation; that of the commitment goes the same way; the codes get none."""
+    for shape in (40, 5, 3), (1, 4, 2), (6, 3, 9):
+        check_pull(student, rng, shape)
+
+
+def check_pull(student, rng, shape):
+    """The gradients of the value, the commitment and both at the vectors; none at the codes."""
     z, codes, k = sphere_case(rng, *shape)
     at_q, at_commitment = rng.normal(size=z.shape), rng.uniform(1, 3) * z.size
+    length, pull = np.linalg.norm(z, axis=1, keepdims=True), student.define(PULL)
     for a, b in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        pull = student.define(PULL)
         at_z, at_codes = parts(
             pull(student.sphere_round, tensor(z), tensor(codes), tensor(a * at_q), b * at_commitment), 2
         )
         wanted = along(z, a * at_q + b * at_commitment * 2 * (unit(z) - codes[k]) / z.size)
-        length = np.linalg.norm(z, axis=1, keepdims=True)
         assert array(at_z) * length == pytest.approx(wanted * length, rel=1e-6, abs=1e-8)
         assert not array(at_codes).any()
 
@@ -494,13 +509,7 @@ def followed(codes, m, z, k, decay):
 def test_codes_follow_directions(student, rng):
     """The sums are of normalised vectors, of those that chose the code, with the old sums by the memory; a
     new code has length 1 and the direction of its sum, however short that is; without a sum it stays."""
-    cases = ((40, 5, 3), 0.9, 1.0), ((1, 4, 2), 0.5, 1e-9), ((3, 9, 4), 0.9, 1e-12), ((200, 3, 2), 0.99, 1e2)
-    for shape, decay, scale in cases:
-        z, codes, _ = sphere_case(rng, *shape)
-        k, m = rng.integers(len(codes), size=len(z)), scale * rng.normal(size=codes.shape)
-        found = parts(student.sphere_follow(tensor(codes), tensor(m), tensor(z), whole(k), decay), 2)
-        for mine, theirs in zip(followed(codes, m, z, k, decay), found, strict=True):
-            assert array(theirs, mine.shape) == pytest.approx(mine, rel=1e-6, abs=1e-12 * np.abs(mine).max())
+    check_followed(student, rng)
     z, codes, k = sphere_case(rng, 3, 6, 4)
     m = np.zeros_like(codes)
     e, m = (
@@ -508,6 +517,36 @@ def test_codes_follow_directions(student, rng):
     )
     free = ~np.isin(np.arange(6), k)
     assert e[free] == pytest.approx(codes[free], abs=1e-15) and not m[free].any()
+    z, codes, m = tensor(z), tensor(codes), tensor(rng.normal(size=m.shape))
+    any_unit(
+        lambda c: parts(student.sphere_follow(codes, m, c * z, whole(k), 0.9), 2),
+        units=UNITS,
+        rel=1e-7,
+        abs=1e-12,
+    )
+
+
+def check_followed(student, rng):
+    """Old sums of any length; with coordinates that are 0, or add up to 0; any numbers of codes."""
+    cases = ((40, 5, 3), 0.9, 1.0), ((1, 4, 2), 0.5, 1e-9), ((3, 9, 4), 0.9, 1e-15), ((200, 3, 2), 0.99, 1e2)
+    for shape, decay, scale in cases:
+        z, codes, _ = sphere_case(rng, *shape)
+        k, m = rng.integers(len(codes), size=len(z)), scale * rng.normal(size=codes.shape)
+        if len(z) < len(codes):  # some are chosen by none
+            m = flat(rng, scale, *codes.shape)
+        found = parts(student.sphere_follow(tensor(codes), tensor(m), tensor(z), whole(k), decay), 2)
+        for mine, theirs in zip(followed(codes, m, z, k, decay), found, strict=True):
+            assert array(theirs, mine.shape) == pytest.approx(mine, rel=1e-6, abs=1e-12 * np.abs(mine).max())
+
+
+def flat(rng, scale, K, D):
+    """Sums with two coordinates that are not 0 and add up to 0; in two dimensions every second has one."""
+    m = np.zeros((K, D))
+    for row, sum_ in enumerate(m):
+        one, other = rng.permutation(D)[:2]
+        sum_[one] = scale * rng.choice([-1, 1])
+        sum_[other] = -sum_[one] if D > 2 or row % 2 else 0
+    return m
 
 
 def stepped(x, enter, leave, codes, m, beta, decay, rate):
@@ -526,12 +565,17 @@ def stepped(x, enter, leave, codes, m, beta, decay, rate):
 def test_updates_in_turn(student, rng):
     """Updates one after the other: each moves both networks by the gradient of its own loss, squared error
     plus beta times commitment, as means; then the book follows the vectors of that update, and codes that
-    nobody chose go by what is left behind them. The losses come back."""
-    for N, D, inner, beta in ((30, 5, 3, 0.25), (12, 4, 2, 2.0)):
-        x, enter, leave = rng.normal(size=(N, D)), rng.normal(size=(inner, D)), rng.normal(size=(D, inner))
-        codes, m = unit(rng.normal(size=(8, inner))), 1e-9 * rng.normal(size=(8, inner))
+    nobody chose go by what is left behind them, however short. Each function alone does what it says, too,
+    for vectors of any length and any numbers of codes. The losses come back, each a tensor of no dimension.
+    The old book stays as it was, and gradients that were there before count for nothing."""
+    check_pull(student, rng, (9, 4, 3))
+    check_followed(student, rng)
+    for N, D, inner, beta, size in ((30, 5, 3, 0.25, 1.0), (12, 4, 2, 2.0, 1.0), (20, 4, 3, 1.0, 1e-5)):
+        x, leave = rng.normal(size=(N, D)), rng.normal(size=(D, inner))
+        enter = size * rng.normal(size=(inner, D))
+        codes, m = unit(rng.normal(size=(8, inner))), flat(rng, 1e-15, 8, inner)
         m[:4] = 0  # of 8 codes at least one has nothing behind it and is not chosen by a batch of 3
-        rows, decay, rate = [rng.integers(N, size=size) for size in (3, 6, N, N)], 0.8, 0.05
+        rows, decay, rate = [rng.integers(N, size=n) for n in (3, 6, N, N)], 0.8, 0.5 * size**2
         result = train(
             student,
             SPHERE,
@@ -541,13 +585,16 @@ def test_updates_in_turn(student, rng):
             seed=0,
             seconds=4.0,
         )
-        losses, grown, *found, _ = parts(result, 7)
+        losses, broken, *found, _ = parts(result, 7)
         state, wanted = (enter, leave, codes, m), []
         for some in rows:
             loss, *state = stepped(x[some], *state, beta, decay, rate)
             wanted.append(loss)
         assert array(losses) == pytest.approx(wanted, rel=1e-6)
+        grown, shaped, changed = listed(broken, bool)
         assert not grown, "what comes back and the book carry no gradients"
+        assert not shaped, "a loss is a tensor of no dimension"
+        assert not changed, "codes and sums are replaced, not overwritten"
         for mine, theirs in zip(state, found, strict=True):
             assert array(theirs, mine.shape) == pytest.approx(mine, rel=1e-5, abs=1e-7)
 

@@ -1891,7 +1891,7 @@ assert torch.allclose(at_z, torch.tensor([[2 - 0.25], [5 + 1.25]], dtype=torch.f
 # 2. **Follow.** $m_k \leftarrow \gamma\, m_k + (1 - \gamma)\, \hat m_k$, where $\hat m_k$ is the sum of the
 #    $u$ that chose code $k$. The new code is the vector of length 1 for which the error $\sum \lVert u - e
 #    \rVert^2$, so weighted, is least. (Write out the square: all lengths in it are 1.) A code whose $m_k$
-#    is 0 stays.
+#    is exactly 0 stays.
 # 3. **Step.** One update of the networks on the mean squared error of the copy plus $\beta$ times the
 #    commitment; then the book follows the $z$ of this update.
 #
@@ -1930,7 +1930,7 @@ def sphere_follow(codes, m, z, k, decay):
 
 
 def sphere_step(model, optimizer, x, beta, decay):
-    """One update. The loss before it, a 0-d tensor without a gradient.
+    """One update, by the gradients of this loss alone. The loss before it, a 0-d tensor without a gradient.
 
     model.encode(x) -> z, model.decode(q) -> the copy of x; model.codes and model.m are replaced by new ones.
     """

@@ -358,6 +358,35 @@ replace("F.mse_loss(model.decode(q), x) +", "F.mse_loss(model.decode(z / z.norm(
 replace("model.m, z, k, decay)", "model.m, model.encode(x), k, decay)")
 # %% wrong="sphere" fails="test_updates_in_turn" name="the loss after the step"
 replace("return loss.detach()", "return F.mse_loss(model.decode(q), x).detach()")
+# %% wrong="sphere" fails="test_nearest_direction" name="lengths of at least 1e-3"
+replace(
+    "    u = z / z.norm(dim=1, keepdim=True)\n", "    u = z / z.norm(dim=1, keepdim=True).clamp(min=1e-3)\n"
+)
+# %% wrong="sphere" fails="test_gradient_of_directions" name="the value moves the codes"
+replace("q = codes.detach()[k]", "q = codes[k]")
+replace("u + (q - u).detach(), k, F.mse_loss(u, q)", "q + u - u.detach(), k, F.mse_loss(u, q.detach())")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="the length is at least that of F.normalize"
+replace("torch.where(length > 0, m / length, codes)", "torch.where(length > 0, F.normalize(m, dim=1), codes)")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="a sum of coordinates of 0 taken for nothing"
+replace("length > 0, m", "m.sum(1, keepdim=True) != 0, m")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="nothing is looked for in each coordinate"
+replace("length > 0, m", "m != 0, m")
+# %% wrong="sphere" fails="test_codes_follow_directions" name="chooses the codes again"
+replace("m = decay * m", "k = (u @ codes.T).argmax(1); m = decay * m")
+# %% wrong="sphere" fails="test_updates_in_turn" name="clears the gradients when it is done, and not before"
+replace(
+    "    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()",
+    "    loss.backward()\n    optimizer.step()\n    optimizer.zero_grad()",
+)
+# %% wrong="sphere" fails="test_updates_in_turn" name="writes over the codes"
+replace(
+    "model.codes, model.m = sphere_follow(model.codes, model.m, z, k, decay)",
+    "new, model.m = sphere_follow(model.codes, model.m, z, k, decay); model.codes.copy_(new)",
+)
+# %% wrong="sphere" fails="test_updates_in_turn" name="the loss as a number"
+replace("return loss.detach()", "return loss.item()")
+# %% wrong="sphere" fails="test_updates_in_turn" name="codes chosen again after the step"
+replace("model.m, z, k, decay)", "model.m, z, sphere_round(model.encode(x), model.codes)[1], decay)")
 
 
 # %% right="sphere" name="angles by cosine_similarity, a loop over codes, gradients by hand"
@@ -394,3 +423,80 @@ def sphere_step(model, optimizer, x, beta, decay):
     model.codes = book[0]
     model.m = book[1]
     return torch.tensor(loss.item(), dtype=x.dtype)
+
+
+# %% right="sphere" name="distances, one-hot sums, an autograd function of its own"
+class _Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, q):
+        return q.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g, None
+
+
+def sphere_round(z, codes):
+    with torch.no_grad():
+        k = torch.cdist(z / torch.linalg.vector_norm(z, dim=1, keepdim=True), codes).argmin(1)
+        q = codes.index_select(0, k)
+    u = z / z.square().sum(1, keepdim=True).sqrt()
+    return _Straight.apply(u, q), k, torch.mean((u - q) ** 2)
+
+
+@torch.no_grad()
+def sphere_follow(codes, m, z, k, decay):
+    u = z / torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    hat = F.one_hot(k, len(codes)).to(u).T @ u
+    m = torch.lerp(hat, m, decay)
+    new = codes.clone()
+    alive = (m != 0).any(1)
+    new[alive] = m[alive] / torch.linalg.vector_norm(m[alive], dim=1, keepdim=True)
+    return new, m
+
+
+def sphere_step(model, optimizer, x, beta, decay):
+    optimizer.zero_grad(set_to_none=False)
+    z = model.encode(x)
+    q, k, commitment = sphere_round(z, model.codes)
+    model.codes, model.m = sphere_follow(model.codes, model.m, z, k, decay)
+    loss = torch.mean((x - model.decode(q)) ** 2) + commitment * beta
+    loss.backward()
+    optimizer.step()
+    return loss.detach().clone()
+
+
+# %% right="sphere" name="the commitment from cosines, the gradient by hand, NumPy sums"
+import numpy as np
+
+
+def sphere_round(z, codes):
+    r = z.norm(dim=1, keepdim=True)
+    u = z / r
+    cos = torch.einsum("nd,kd->nk", u, codes.detach())
+    best, k = cos.max(dim=1)
+    q = codes.detach()[k]
+    return q + (u - u.detach()), k, (2 - 2 * best).mean() / z.shape[1]
+
+
+def sphere_follow(codes, m, z, k, decay):
+    z, k = z.detach().numpy(), k.numpy()
+    hat = np.zeros(tuple(m.shape), z.dtype)
+    np.add.at(hat, k, z / np.linalg.norm(z, axis=1, keepdims=True))
+    new_m = decay * m.numpy() + (1 - decay) * hat
+    new = codes.numpy().copy()
+    for i, row in enumerate(new_m):
+        if np.linalg.norm(row) > 0:
+            new[i] = row / np.linalg.norm(row)
+    return torch.from_numpy(new), torch.from_numpy(new_m)
+
+
+def sphere_step(model, optimizer, x, beta, decay):
+    z = model.encode(x)
+    q, k, commitment = sphere_round(z, model.codes)
+    loss = (model.decode(q) - x).square().mean() + beta * commitment
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    model.codes, model.m = sphere_follow(model.codes, model.m, z, k, decay)
+    return loss.detach()
