@@ -653,8 +653,8 @@ def law(joint, start):
 COUNTED = """
 def counted(answer, model, *given):
     made = []
-    def counts(*asked):
-        made.append(model(*asked))
+    def counts(*asked, **named):
+        made.append(model(*asked, **named))
         made.append(made[-1].clone())
         return made[-2]
     answer(counts, *given)
@@ -664,6 +664,30 @@ def counted(answer, model, *given):
 VALUE = """
 def value(loss, table, x, order):
     return loss(lambda tokens, places, asked: table[tokens, places, asked], x, order, len(table) - 1)
+"""
+NETWORK = """
+def network(table):  # that remembers: what it read and was asked counts half as much from step to step
+    import torch
+
+    def model(tokens, places, asked):
+        rows = [table[tokens[:, 0], places[:, 0], asked[:, 0]]]
+        for i in range(1, tokens.shape[1]):
+            rows.append(0.5 * rows[-1] + table[tokens[:, i], places[:, i], asked[:, i]])
+        return torch.stack(rows, dim=1)
+
+    return model
+"""
+HEADS = """
+def heads(fill_in, calls, rows, generator):
+    import torch
+    def coin(tokens, places, asked):
+        return torch.zeros(*tokens.shape, 2)
+
+    x, order, heads = torch.zeros(rows, 1).long(), torch.zeros(rows, 1).long(), []
+    for _ in range(calls):
+        drawn, _ = fill_in(coin, x, order, 0, 2, generator)
+        heads.append(torch.as_tensor(drawn).sum())
+    return torch.stack(heads)
 """
 LEARN = """
 def learn(loss, joint, updates):
@@ -737,10 +761,12 @@ def known_places(order, given):
 )
 def test_order_loss(student, rng):
     """With a model that knows a law, the loss is the exact mean of -log p(x)/T, whatever order each row is
-    written in: for several rows and for one, for one place and for several, for any number as start, in any
-    memory layout, in float64. With a model that knows none, it is the nats of each row's own order, and its
-    gradient is the slope. The model is asked once, and what it returned stays as it is."""
-    for B, T, V, start in ((7, 4, 3, 3), (1, 3, 4, 50), (4, 1, 3, -1), (30, 5, 2, 2)):
+    written in: for several rows and for one, for one place and for several, for any number as start, also
+    that of another token, in any memory layout, in float64. With a model that knows none, it is the nats of
+    each row's own order, few and hundreds, call by call, and its gradient is the slope. The model is asked
+    once, and what it returned stays as it is."""
+    cases = (7, 4, 3, 3), (1, 3, 4, 50), (4, 1, 3, -1), (20, 4, 3, 1), (1, 1, 3, 3), (30, 5, 2, 2)
+    for B, T, V, start in cases:
         joint, x, order = a_law(rng, T, V), rng.integers(0, V, (B, T)), orders_of(rng, B, T)
         model = student.define(LAW)(real(joint), start)
         got = student.any_order_loss(model, ids(x), ids(order), start)
@@ -748,13 +774,16 @@ def test_order_loss(student, rng):
         counted = student.define(COUNTED)
         assert listed(counted(student.any_order_loss, model, ids(x), ids(order), start), int) == [1, 0]
     strided(lambda a, b: student.any_order_loss(model, a, b, start), ids(x), ids(order), rel=1e-5)
-    check_own_order(student, rng)
+    for wide, level in ((1.0, 0.0), (60.0, 1_000.0)):
+        check_own_order(student, rng, wide, level)
 
 
-def check_own_order(student, rng):
-    """A table that is no law: its nats differ with the order of each row; and their slope."""
+def check_own_order(student, rng, wide, level):
+    """A table that is no law: its nats differ with the order of each row; and their slope. wide: how far its
+    logits are from one another; level: from 0."""
     B, T, V = 6, 4, 3
-    table, x, order = rng.normal(size=(V + 1, T + 1, T, V)), rng.integers(0, V, (B, T)), orders_of(rng, B, T)
+    table = level + wide * rng.normal(size=(V + 1, T + 1, T, V))
+    x, order = rng.integers(0, V, (B, T)), orders_of(rng, B, T)
     nats, slope = 0.0, np.zeros_like(table)
     for row, places in zip(x, order, strict=True):
         before, at = [V, *row[places][:-1]], [T, *places[:-1]]
@@ -771,14 +800,16 @@ def check_own_order(student, rng):
 def test_gaps(student, rng):
     """What is drawn has the exact conditional law, given the known places alone, each row in its own order;
     known places stay; its nats are the exact ones, 0 where nothing is drawn. However many places are known,
-    also none and all; for one row and many. The model is asked once for each place that is drawn, never sees
-    what stands at unknown places, and what it returned stays as it is. The generator decides each draw. A
-    small network that is trained with the loss comes near the law of a chain of letters in all orders."""
-    T, V, start, n = 3, 3, 9, 700
-    joint = a_law(rng, T, V)
-    model, two = student.define(LAW)(real(joint), start), orders_of(rng, 2, T)
+    also none and all; for one row and many, each drawn for itself; for any number as start, also that of
+    another token. The model is asked once for each place that is drawn, for all rows, never sees what stands
+    at unknown places, and what it returned stays as it is. With a network that knows no law, the nats are the
+    loss's own factors, each row's in its order. The generator decides each draw. A small network that is
+    trained with the loss comes near the law of a chain of letters in all orders."""
+    T, V, n = 3, 3, 400
+    joint, two = a_law(rng, T, V), orders_of(rng, 2, T)
     two[1] = np.roll(two[0], 1)
-    for given in range(T + 1):
+    for given, start in enumerate((1, 9, -1, 0)):
+        model = student.define(LAW)(real(joint), start)
         order, whole = two[np.arange(2 * n) % 2], rng.integers(0, V, (2, T))[np.arange(2 * n) % 2]
         known = known_places(order, given)
         x = np.where(known, whole, rng.integers(10, 10**6, whole.shape))
@@ -791,11 +822,13 @@ def test_gaps(student, rng):
         for half in range(2):
             check_counts(joint, drawn[half::2], whole[half], known[half], given)
         counted, one = student.define(COUNTED), student.generator(1)
-        made = counted(student.fill_in, model, ids(x[:1]), ids(order[:1]), given, start, one)
+        made = counted(student.fill_in, model, ids(x[:4]), ids(order[:4]), given, start, one)
         assert listed(made, int) == [T - given, 0]
     few = ids(x[:40]), ids(order[:40])
     generator_decides(lambda g: parts(student.fill_in(model, *few, 0, start, g), 2), student.generator, rng)
     check_one_row(student, joint, model, x, order, start)
+    check_factors(student, rng)
+    check_apart(student)
     check_learning(student, rng)
 
 
@@ -807,6 +840,39 @@ def check_one_row(student, joint, model, x, order, start):
         left = log_of(joint, x[one : one + 1], known_places(order[one : one + 1], 1))
         drawn = array(drawn, (1, x.shape[1]))
         assert array(log_p, (1,)) == about(np.log(joint[tuple(drawn.T)]) - left)
+
+
+def check_factors(student, rng):
+    """A network that knows no law, in orders that are not their own inverses."""
+    B, T, V = 5, 5, 3
+    table, order = rng.normal(size=(V + 1, T + 1, T, V)), orders_of(rng, B, T)
+    order[0] = np.roll(np.arange(T), 1)
+    model = student.define(NETWORK)(real(table))
+    for given in range(T + 1):
+        x = ids(rng.integers(0, V, (B, T)))
+        drawn, log_p = parts(student.fill_in(model, x, ids(order), given, V, student.generator(given)), 2)
+        drawn = array(drawn, (B, T))
+        each = factors(table, drawn, order)
+        assert array(log_p, (B,)) == about(each[:, given:].sum(1))
+        assert number(student.any_order_loss(model, ids(drawn), ids(order), V)) == about(-each.mean())
+
+
+def factors(table, x, order):
+    """log p of each token (B, T), in the order in which they are written; as NETWORK."""
+    (B, T), V = x.shape, table.shape[-1]
+    out, logits = np.zeros((B, T)), np.zeros((B, V))
+    token, place, rows = np.full(B, V), np.full(B, T), np.arange(B)
+    for i, asked in enumerate(order.T):
+        logits = 0.5 * logits + table[token, place, asked]
+        token, place = x[rows, asked], asked
+        out[:, i] = logits[rows, token] - np.logaddexp.reduce(logits, axis=1)
+    return out
+
+
+def check_apart(student):
+    """64 fair coins, 60 times: the number of heads varies as it does where rows are independent."""
+    heads = array(student.define(HEADS)(student.fill_in, 60, 64, student.generator(3)), (60,))
+    assert 20 < ((heads - 32) ** 2 / 16).sum() < 130  # of 60 degrees of freedom
 
 
 def check_counts(joint, drawn, whole, known, given):

@@ -151,11 +151,11 @@ plt.show()
 # </details>
 #
 # Numbers to beat: tables of counts, and zlib, the compressor behind zip files (which sees the test text alone,
-# and no training text). A table of order $k$ knows how
-# often each byte $x$ came after each context $c$ of $k$ bytes, $n(c, x)$. Where it has seen little, it leans
-# on the next shorter context $c'$ (Witten and Bell 1991; $D(c)$ is how many different bytes came after $c$):
+# and no training text). A table of order $k$ knows how often each byte $x$ came after each context $u$ of $k$
+# bytes, $n(u, x)$. Where it has seen little, it leans on the next shorter context $u'$ (Witten and Bell 1991;
+# $D(u)$ is how many different bytes came after $u$, and $n(u)$ how often $u$ was seen):
 #
-# $$p_k(x \mid c) = \frac{n(c, x) + D(c)\, p_{k-1}(x \mid c')}{n(c) + D(c)} .$$
+# $$p_k(x \mid u) = \frac{n(u, x) + D(u)\, p_{k-1}(x \mid u')}{n(u) + D(u)} .$$
 
 
 # %% folded="Tables of counts, and zlib" tags=["demo"]
@@ -1249,7 +1249,7 @@ board.claim(
 # stands in plain sight. So hide some tokens behind a special one, and ask for what was there (Devlin and
 # others 2018). With $m$ the set of hidden places and $x_{\setminus m}$ all others, the loss is
 #
-# $$L = -\,\mathbb E\, \frac{1}{|m|} \sum_{i \in m} \log p(x_i \mid x_{\setminus m}).$$
+# $$\mathcal L = -\,\mathbb E\, \frac{1}{|m|} \sum_{i \in m} \log p(x_i \mid x_{\setminus m}).$$
 #
 # The blocks are the same. A step learns from the hidden places only, so training takes more steps. We keep the
 # network small and let it read single words, letter by letter: a row of twelve numbers, its letters, then as
@@ -1599,12 +1599,12 @@ board.claim("Where a sampler asks, it is worse than a table of order 0.", asked 
 #
 # ### No position
 #
-# An encoder without positions reads a *bag of letters*. Let $\Pi$ be a matrix that permutes places. It turns
-# the matches $QK^\top$ (rows: queries, keys) into $\Pi Q K^\top \Pi^\top$, the softmax acts on each row
-# alone, and so the output
-# $A\,(v_1, \dots)^\top$ becomes $\Pi A \Pi^\top \Pi\,(v_1, \dots)^\top$: the same vectors, permuted. The MLP
-# works at each place
-# alone. What cross-attention then reads is a set, the same for all anagrams.
+# An encoder without positions reads a *bag of letters*. Let $\Pi$ be a matrix that permutes places. It permutes
+# queries and keys, so the table of matches has its rows and its columns permuted. The softmax acts on each row
+# alone, so $A$ becomes $\Pi A \Pi^\top$, and the output $A\,(v_1, \dots)^\top$ becomes
+# $\Pi A \Pi^\top \Pi\,(v_1, \dots)^\top$, which is $\Pi A\,(v_1, \dots)^\top$, for $\Pi^\top \Pi = I$: the same
+# vectors, permuted. The MLP works at each place alone. What cross-attention then reads is a set, the same for
+# all anagrams.
 #
 # **Question.** Our translator's reader loses its positions. What will it answer to *form* and *from*?
 
@@ -1737,14 +1737,11 @@ board.claim("Greedy text surprises less than real text.", mean["greedy"] < mean[
 #
 # **In production.** A network with $w$ weights does about $2w$ operations for a token forward (one product
 # and one sum for each weight), and $6w$ in training: the way back forms two products of the same size, one
-# for the gradient of
-# the input and one for that of the weight. Attention adds $4\,L\,T\,C$ for a token that looks back at $T$
-# places
-# ($TC$ products and sums for the matches, as many for the mean, in each of $L$ layers). To write $n$ tokens
-# after a prompt
-# of $P$, first read the prompt (*prefill*), then take $n$ steps:
+# for the gradient of the input and one for that of the weight. Attention adds $4\,L\,T\,C$ for a token that
+# looks back at $T$ places ($TC$ products and sums for the matches, as many for the mean, in each of $L$ blocks).
+# To write more tokens after a prompt, first read the prompt (*prefill*), then take one step for each:
 #
-# $$\text{time} = t_{\text{prefill}}(P) + n\, t_{\text{step}} .$$
+# $$\text{time} = t_{\text{prefill}} + (\text{tokens to write}) \cdot t_{\text{step}} .$$
 #
 # Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text. A server keeps the keys and
 # values and runs over one token; then a step is bound by *reading* the weights, not by arithmetic. Lesson 07.
@@ -2171,10 +2168,11 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # - **The loss**: the mean nats per token. All $T$ factors of all rows in *one* call of the model; each row
 #   has an
 #   order of its own.
-# - **The sampler**: in each row the first `given` places of its order are known. Draw the others, one call
-#   of the
-#   model for each, in the order, and say what their log-probability is, given the known ones. What stands in
-#   `x` at other places is no token yet (it may be any number): overwrite it, and never show it to the model.
+# - **The sampler**: in each row the first `given` places of its order are known. Draw the others in the
+#   order, one call of the model for each, with all rows, which are drawn independently. Say what their
+#   log-probability is, given the known ones: whatever the model is, the sum of those factors of the loss.
+#   What stands in `x` at other places is no token yet (it may be any number): overwrite it, and never show it
+#   to the model.
 #
 # The hidden tests call your functions with a model that knows an exact law. There the loss is the exact
 # $-\log p(x)/T$ for every order, and what you draw has the exact conditional law (six standard errors). One
@@ -2211,7 +2209,8 @@ def any_order_loss(model, x, order, start):
     """The mean nats per token of sequences x (B, T), each written in its order: a 0-d tensor with a gradient.
 
     model: as above; order: (B, T), each row the places 0 to T - 1 in the order in which they are written;
-    start: the token that stands at place T, before all others. x and order are int64.
+    start: the token that stands at place T, before all others, any number, perhaps one that stands in x, too.
+    x and order are int64.
     """
     ### BEGIN SOLUTION
     tokens = x.gather(1, order)

@@ -357,6 +357,56 @@ replace(
     "places[:, : t + 1], order[:, : t + 1]",
     "places[:, : given + 1], torch.cat([order[:, :given], order[:, t : t + 1]], 1)",
 )
+# %% wrong="any-order" fails="test_order_loss" name="ignores tokens with the number of start"
+replace("tokens.flatten())", "tokens.flatten(), ignore_index=start)")
+# %% wrong="any-order" fails="test_order_loss" name="an epsilon in the logarithm"
+replace(
+    "return F.cross_entropy(model(before, places, order).flatten(0, 1), tokens.flatten())",
+    "return -(model(before, places, order).softmax(-1).gather(2, tokens[..., None]) + 1e-8).log().mean()",
+)
+# %% wrong="any-order" fails="test_order_loss" name="remembers the first order"
+replace(
+    "tokens = x.gather(1, order)",
+    "order = any_order_loss.__dict__.setdefault(tuple(x.shape), order); tokens = x.gather(1, order)",
+)
+# %% wrong="any-order" fails="test_gaps" name="the inverse of the order"
+replace(
+    "places = torch.cat([torch.full_like(first, x.shape[1]), order], dim=1)",
+    "order = order.argsort(1); places = torch.cat([torch.full_like(first, x.shape[1]), order], dim=1)",
+)
+# %% wrong="any-order" fails="test_gaps" name="what is given in the order, the gaps from left to right"
+replace(
+    "    for t in range(given, x.shape[1]):",
+    """
+    order = torch.cat([order[:, :given], order[:, given:].sort(1).values], dim=1)
+    places = torch.cat([places[:, :1], order], dim=1)
+    for t in range(given, x.shape[1]):
+    """,
+)
+# %% wrong="any-order" fails="test_gaps" name="asks every row for the same place, as the loss does not"
+replace("order[:, : t + 1])[:, -1]", "order[:, t : t + 1].expand(-1, t + 1))[:, -1]")
+# %% wrong="any-order" fails="test_gaps" name="a call for each row"
+replace(
+    "        row = model(known, places[:, : t + 1], order[:, : t + 1])[:, -1].log_softmax(-1)",
+    """
+    asked = known, places[:, : t + 1], order[:, : t + 1]
+    row = torch.cat([model(*(v[b : b + 1] for v in asked))[:, -1] for b in range(len(x))]).log_softmax(-1)
+    """,
+)
+# %% wrong="any-order" fails="test_gaps" name="half of the rows use the other half's noise, turned round"
+replace(
+    "        drawn = torch.multinomial(row.exp(), 1, generator=generator)",
+    """
+    u = torch.rand((len(x) + 1) // 2, 1, generator=generator)
+    u = torch.cat([u, 1 - u])[: len(x)]
+    drawn = (row.exp().cumsum(1) < u).sum(1, keepdim=True).clamp(max=row.shape[1] - 1)
+    """,
+)
+# %% wrong="any-order" fails="test_gaps" name="never draws the number of start"
+replace(
+    "drawn = torch.multinomial(row.exp(), 1, generator=generator)",
+    "drawn = torch.multinomial(row.exp() * (torch.arange(row.shape[1]) != start), 1, generator=generator)",
+)
 
 
 # %% right="any-order" name="the whole sequence each time, of which the model sees the beginning"
@@ -382,6 +432,73 @@ def fill_in(model, x, order, given, start, generator):
             nats += p[range(B), out[range(B), row]].log()
         written[:, i + 1] = out[range(B), row]
     return out, nats
+
+
+# %% right="any-order" name="one-hot and einsum; Gumbel noise; in place on its own copies"
+def any_order_loss(model, x, order, start):
+    (B, T), b = x.shape, torch.arange(len(x)).unsqueeze(1)
+    seen, stands = torch.empty(B, T, dtype=torch.long), torch.empty(B, T, dtype=torch.long)
+    seen[:, 0], stands[:, 0] = start, T
+    seen[:, 1:], stands[:, 1:] = x[b, order][:, : T - 1], order[:, : T - 1]
+    logits = model(seen, stands, order)
+    nats = torch.logsumexp(logits, 2) - torch.take_along_dim(logits, x[b, order].unsqueeze(2), 2).squeeze(2)
+    return torch.einsum("bt->", nats) / (B * T)
+
+
+def fill_in(model, x, order, given, start, generator):
+    (B, T), b = x.shape, torch.arange(len(x))
+    out = x.detach().clone()
+    seen, stands = torch.full((B, T + 1), start), torch.full((B, T + 1), T)
+    stands[:, 1:] = order
+    seen[:, 1 : given + 1] = x[b.unsqueeze(1), order[:, :given]]
+    nats = torch.zeros(B)
+    with torch.no_grad():
+        for t in range(given, T):
+            logits = model(seen[:, : t + 1].clone(), stands[:, : t + 1], order[:, : t + 1])[:, t].double()
+            noise = -torch.log(-torch.log(torch.rand(logits.shape, generator=generator, dtype=torch.float64)))
+            new = (logits + noise).argmax(1)
+            seen[:, t + 1] = new
+            out[b, order[:, t]] = new
+            nats += logits.log_softmax(1)[b, new].float()
+    return out, nats
+
+
+# %% right="any-order" name="the inverse of the distribution function, NumPy and keywords"
+import numpy as np
+
+
+def any_order_loss(model, x, order, start):
+    T = x.shape[1]
+    tokens = torch.from_numpy(np.take_along_axis(x.numpy(), order.numpy(), 1))
+    shifted = F.pad(tokens, (1, -1), value=start)
+    at = F.pad(order, (1, -1), value=T)
+    p = torch.distributions.Categorical(logits=model(tokens=shifted, places=at, asked=order))
+    return p.log_prob(tokens).neg().mean()
+
+
+def fill_in(model, x, order, given, start, generator):
+    B, T = x.shape
+    order_np, out = order.numpy(), x.numpy().copy()
+    known, log_p = [], np.zeros(B)
+    for t in range(T):
+        here = order_np[:, t]
+        if t >= given:
+            tokens = torch.tensor(np.stack([np.full(B, start), *known], 1))
+            places = torch.tensor(np.concatenate([np.full((B, 1), T), order_np[:, :t]], 1))
+            p = (
+                model(tokens=tokens, places=places, asked=order[:, : t + 1])[:, -1]
+                .double()
+                .softmax(-1)
+                .detach()
+                .numpy()
+            )
+            u = torch.rand(B, generator=generator, dtype=torch.float64).numpy()
+            total = p.cumsum(1)
+            drawn = (total < u[:, None] * total[:, -1:]).sum(1)
+            out[np.arange(B), here] = drawn
+            log_p += np.log(p[np.arange(B), drawn])
+        known.append(out[np.arange(B), here])
+    return torch.tensor(out), torch.tensor(log_p)
 
 
 # %% right="any-order" name="the loss as a mean over places"

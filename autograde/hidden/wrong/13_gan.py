@@ -179,6 +179,55 @@ replace("return bound.detach()", "judge.requires_grad_(False)\nreturn bound.deta
 replace("opt_G.step()", "nn.utils.clip_grad_norm_(G.parameters(), 0.1)\nopt_G.step()")
 
 
+# %% wrong="f-gan" fails="test_bound" name="the exponent clamped for KL alone"
+replace("v_q.exp()", "v_q.clamp(max=80).exp()")
+# %% wrong="f-gan" fails="test_bound" name="KL by the logarithm of the mean"
+replace("- v_q.exp().mean()", "- 1 - v_q.logsumexp(0) + math.log(len(v_q))")
+# %% wrong="f-gan" fails="test_bound" name="Pearson: the other way round"
+replace(
+    "2 * v_p.expm1().mean() - (2 * v_q).expm1().mean()",
+    "2 * (-v_q).expm1().mean() - (-2 * v_p).expm1().mean()",
+)
+# %% wrong="f-gan" fails="test_step_and_training" name="the judge's weights clipped"
+replace(
+    "opt_judge.step()",
+    "opt_judge.step()\nwith torch.no_grad():\n    for w in judge.parameters():\n        w.clamp_(-10, 10)",
+)
+# %% wrong="f-gan" fails="test_step_and_training" name="gradients of the judge held to a norm of 10"
+replace("opt_judge.step()", "nn.utils.clip_grad_norm_(judge.parameters(), 10)\nopt_judge.step()")
+# %% wrong="f-gan" fails="test_step_and_training" name="the rate alone for the optimizer"
+replace(
+    "opt_judge.step()",
+    "with torch.no_grad():\n    for w in judge.parameters():\n"
+    "        w -= opt_judge.param_groups[0]['lr'] * w.grad",
+)
+# %% wrong="f-gan" fails="test_step_and_training" name="as many made as real"
+replace("made = G(z)", "made = G(z)[: len(x)]")
+# %% wrong="f-gan" fails="test_step_and_training" name="the bound has an axis"
+replace("return bound.detach()", "return bound.detach()[None]")
+# %% wrong="f-gan" fails="test_step_and_training" name="the bound in float32"
+replace("return bound.detach()", "return bound.detach().float()")
+
+
+# %% right="f-gan" name="one pass of the judge for both, plain exponentials, made anew for the generator"
+replace(
+    "bound = f_bound(name, judge(x), judge(made.detach()))",
+    "both = judge(torch.cat([x, made.detach()]))\nbound = f_bound(name, both[: len(x)], both[len(x) :])",
+)
+replace(
+    "f_bound(name, judge(x), judge(made)).backward(inputs=list(G.parameters()))",
+    "f_bound(name, judge(x), judge(G(z))).backward()",
+)
+replace(
+    "2 * v_p.expm1().mean() - (2 * v_q).expm1().mean()",
+    "(2 * v_p.exp() - 2).mean() + (1 - (2 * v_q).exp()).mean()",
+)
+replace(
+    "-(-v_p / 2).expm1().mean() - (v_q / 2).expm1().mean()",
+    "2 - (-v_p / 2).exp().mean() - (v_q / 2).exp().mean()",
+)
+
+
 # %% right="f-gan" name="f alone, its slope by autograd; gradients put where they belong"
 def f_bound(name, v_p, v_q):
     f = {
