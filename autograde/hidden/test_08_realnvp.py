@@ -1,5 +1,6 @@
 """Hidden tests of lesson 08_realnvp. A docstring is what the learner reads when its test fails."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from autograde.checks import array, number, parts
+from autograde.judging.student import Raised
 from autograde.relations import (
     any_unit,
     both_types,
@@ -654,10 +656,23 @@ def undone(x, nets):
     return x, total + normal(x)
 
 
+# Widths far apart, whose logarithms are no short numbers.
 STRETCH = """def net(z):
     import torch
-    s = torch.tensor([0.0, 40.0, -40.0], dtype=z.dtype).expand(len(z), 3)
+    s = torch.tensor([0.3, 40.1, -37.7], dtype=z.dtype).expand(len(z), 3)
     return s, 0 * s
+"""
+# A row moves on in a second pass, by next to nothing, and far in the third; or not at all after the first.
+STEEP = """def net(z):
+    import torch
+    return 0 * z, torch.stack([0 * z[:, 0], -1e-9 * z[:, 0].relu(), 1e9 * z[:, 1].relu()], dim=1)
+"""
+AGAIN = """def again(draw_q, log_q_at, nets, z):
+    found = []
+    for _ in range(2):  # with the very same list of networks
+        x, log_q = draw_q(nets, z)
+        found += [log_q, log_q_at(nets, x)]
+    return [each.detach() for each in found]
 """
 Q_RESULTS = {
     "draw_q": "tensor like 1 shape 1, tensor like 1 (N,)",
@@ -665,25 +680,39 @@ Q_RESULTS = {
 }
 
 
+def check_extremes(student, rng):
+    """Widths and points of any size, and rows that need a different number of passes on the way back."""
+    stretch, s = student.define(STRETCH), np.array([0.3, 40.1, -37.7])
+    for far in (1, 1e5):
+        z = far * rng.normal(size=(3, 3))
+        x, density = parts(student.draw_q([stretch], tensor(z)), 2)
+        assert array(x, (3, 3))[:, ::-1] / np.exp(s) == pytest.approx(z, rel=1e-9)
+        for got in (density, student.log_q_at([stretch], tensor((z * np.exp(s))[:, ::-1].copy()))):
+            assert array(got, (3,)) == pytest.approx(normal(z) - s.sum(), rel=1e-9)
+    z = rng.uniform(1, 3, size=(2, 3)) * [[1, 5e-10, 1], [-1, -1, -1]]
+    x, _ = parts(student.draw_q([student.define(STEEP)], tensor(z)), 2)
+    density = student.log_q_at([student.define(STEEP)], tensor(x))
+    assert array(density, (2,)) == pytest.approx(normal(z), abs=1e-6)
+
+
 @pytest.mark.exercise("posterior", weight=1, returns=Q_RESULTS)
 def test_density_both_ways(student, rng):
     """From noise to x, and from any x back, log q is what the layers give: scaled and shifted by what is
     before in the row, columns turned round after each; for one layer, several and none, one column or many, a
-    batch of one, and enormous and minute scales. Rows do not feel each other, memory may lie in any way, and
-    gradients pass from noise to x and to its log q."""
-    for N, D, L in ((6, 4, 3), (1, 2, 1), (5, 1, 2), (4, 3, 0), (3, 2, 4)):
+    batch of one, enormous and minute scales, and points far away. Rows do not feel each other, memory may lie
+    in any way, what was given is the same afterwards, and gradients pass from noise to x and to its log q."""
+    for N, D, L in ((6, 4, 3), (1, 2, 1), (5, 1, 2), (4, 3, 0), (3, 2, 4), (2, 12, 2)):
         nets, same = triangular(student, rng, D, L)
         z, x = rng.normal(size=(2, N, D))
         found = parts(student.draw_q(nets, tensor(z)), 2)
         for got, wanted in zip(found, drawn(z, same), strict=True):
             assert array(got, wanted.shape) == pytest.approx(wanted, abs=1e-9)
         assert array(student.log_q_at(nets, tensor(x)), (N,)) == pytest.approx(undone(x, same)[1], abs=1e-6)
-    z, stretch = rng.normal(size=(3, 3)), student.define(STRETCH)
-    x, density = parts(student.draw_q([stretch], tensor(z)), 2)
-    scaled = z * np.exp([0.0, 40.0, -40.0])
-    assert array(x, (3, 3))[:, ::-1] / np.exp([0.0, 40.0, -40.0]) == pytest.approx(z, abs=1e-9)
-    for got in (density, student.log_q_at([stretch], tensor(scaled[:, ::-1].copy()))):
-        assert array(got, (3,)) == pytest.approx(normal(z), abs=1e-6)
+    check_extremes(student, rng)
+    nets, same = triangular(student, rng, 2, 3)
+    z = rng.normal(size=(4, 2))
+    for got in parts(student.define(AGAIN)(student.draw_q, student.log_q_at, nets, tensor(z)), 4):
+        assert array(got, (4,)) == pytest.approx(drawn(z, same)[1], abs=1e-6)
     nets, _ = triangular(student, rng, 3, 2)
     z = tensor(rng.normal(size=(5, 3)))
     for answer in (lambda v: parts(student.draw_q(nets, v), 2), lambda v: student.log_q_at(nets, v)):
@@ -692,6 +721,10 @@ def test_density_both_ways(student, rng):
     for which in range(2):
         part = student.define(f"def part(draw_q, nets, z):\n    return list(draw_q(nets, z))[{which}]")
         gradient_is_slope(part, 2, student.draw_q, nets, z, rng=rng, rel=1e-5)
+    simple = student.define("def log_p(x):\n    return -(x**2).sum(dim=1)")
+    for answer in (student.reverse_kl, student.evidence):  # what they leave as it was, and their types
+        with contextlib.suppress(Raised):
+            answer(nets, simple, 5, 3, student.generator(1))
 
 
 # An unnormalised law, and the points about which the answer asks.
@@ -708,6 +741,16 @@ def asked(answer, nets, n, D, generator, level, wall):
     assert len(seen) == 1
     several = not isinstance(result, torch.Tensor | float) and getattr(result, "ndim", 1) > 0
     return list(result) if several else result, seen[0]
+"""
+# The weights of draws by hand: q is normal, and the law is that times the weights.
+GIVEN = """
+def given(answer, log_w, D, generator):
+    import math, torch
+    def log_p(x):
+        return torch.tensor(log_w, dtype=x.dtype) - 0.5 * (x.square() + math.log(2 * math.pi)).sum(dim=1)
+    result = answer([], log_p, len(log_w), D, generator)
+    several = not isinstance(result, torch.Tensor | float) and getattr(result, "ndim", 1) > 0
+    return list(result) if several else result
 """
 VALUE = """
 def value(loss, W, n, seed):
@@ -772,7 +815,7 @@ def check_normal(z):
 
 
 def check_draws(student, rng, n, D, L, level, zeros):
-    """Loss and evidence of one call are those of the points about which it asks; some `zeros` of n weigh 0."""
+    """Loss and evidence of a call are those of the points it asks about; a share `zeros` of them weighs 0."""
     probe, (nets, same) = student.define(ASKED), triangular(student, rng, D, L)
     first = drawn(rng.normal(size=(1_000, D)), same)[0][:, 0]
     wall = np.quantile(first, zeros) if zeros else -np.inf
@@ -796,6 +839,24 @@ def check_draws(student, rng, n, D, L, level, zeros):
         assert number(share) == pytest.approx(wanted, rel=1e-8)
 
 
+def check_weights(student, rng):
+    """Loss and evidence by weights of any size and order: the first, the last or all but one are 0."""
+    probe, plain, ramp = student.define(GIVEN), rng.normal(size=7), 3_000.0 * np.arange(7)
+    first, last, others = np.eye(7)[[0, 6, int(rng.integers(1, 6))]] == 1
+    cases = [plain + ramp, plain + ramp[::-1], plain + 1e6, plain - 1e6]
+    cases += [
+        np.where(none, -np.inf, plain + level) for none in (first, last, ~others) for level in (0, -1e6)
+    ]
+    for log_w in cases:
+        given = log_w.tolist(), int(rng.integers(1, 4)), student.generator(int(rng.integers(1 << 30)))
+        log_Z, share = parts(probe(student.evidence, *given), 2)
+        assert number(log_Z) == pytest.approx(logsumexp(log_w) - math.log(7), rel=1e-9, abs=1e-9)
+        wanted = math.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w)) / 7
+        assert number(share) == pytest.approx(wanted, rel=1e-7)
+        loss = number(probe(student.reverse_kl, *given), finite=False)
+        assert loss == pytest.approx(-log_w.mean(), rel=1e-9)
+
+
 @pytest.mark.exercise(
     "posterior",
     weight=1,
@@ -805,8 +866,9 @@ def check_draws(student, rng, n, D, L, level, zeros):
 def test_loss_evidence_and_learning(student, rng):
     """Loss, log Z and effective sample size are those of the n draws about which the law is asked, in one
     call: independent, standard normal before the layers, whatever the level of the law, with weights of 0
-    among them, and for a single draw. The generator decides every draw. The gradient of the loss is its slope
-    by the weights of the networks. And a flow that is trained with it comes to a law that it can reach."""
+    anywhere among them (the loss is then infinite), weights thousands of nats apart, and for a single draw.
+    The generator decides every draw. The gradient of the loss is its slope by the weights of the networks.
+    And a flow that is trained with it comes to a law that it can reach."""
     for n, D, L, level, zeros in (
         (4_000, 3, 2, 0.0, 0),
         (3, 2, 1, 5e3, 0),
@@ -815,6 +877,7 @@ def test_loss_evidence_and_learning(student, rng):
         (2_000, 2, 2, -5e3, 0.6),
     ):
         check_draws(student, rng, n, D, L, level, zeros)
+    check_weights(student, rng)
     nets, _ = triangular(student, rng, 2, 2)
     simple = student.define("def log_p(x):\n    return -(x**2).sum(dim=1)")
     for each in (
@@ -822,6 +885,8 @@ def test_loss_evidence_and_learning(student, rng):
         lambda g: parts(student.evidence(nets, simple, 20, 2, g), 2),
     ):
         generator_decides(each, student.generator, rng)
+    generator = student.generator(int(rng.integers(1 << 30)))
+    assert len({number(student.reverse_kl(nets, simple, 20, 2, generator)) for _ in range(3)}) == 3
     W, seed = tensor(0.3 * rng.normal(size=(2, 2, 3, 2))), int(rng.integers(1 << 30))
     gradient_is_slope(student.define(VALUE), 1, student.reverse_kl, W, 50, seed, rng=rng, rel=1e-5)
     law = rng.uniform((-0.7, 0.8, 0.3, 0.3, -0.3, -3), (0.7, 1.2, 0.5, 0.9, 0.3, 3))

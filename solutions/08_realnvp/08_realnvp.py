@@ -1885,8 +1885,8 @@ def log_q_at(nets, x):
 def reverse_kl(nets, log_p, n, D, generator):
     """The mean of log q(x) - log p~(x) over n draws of q: a 0-d tensor with a gradient.
 
-    log_p: (n, D) -> (n,), the unnormalised log density in nats. All float64. For the same noise the gradient
-    is the slope, by whatever the nets compute with.
+    log_p: (n, D) -> (n,), the unnormalised log density in nats. All float64. Infinite where p~ is 0 at one of
+    the draws. For the same noise the gradient is the slope, by whatever the nets compute with.
     """
     ### BEGIN SOLUTION
     x, log_density_of_x = draw_q(nets, torch.randn(n, D, generator=generator, dtype=torch.float64))

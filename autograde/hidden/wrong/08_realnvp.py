@@ -427,6 +427,98 @@ replace("(2 * log_w).logsumexp(0)", "(2 * log_w).logsumexp(-1)")
 replace("= log_w.logsumexp(0)", "= log_w.logsumexp(-1)")
 
 
+# %% wrong="posterior" fails="test_density_both_ways" name="eight passes back, whatever D"
+replace(
+    """
+    for d in range(x.shape[1]):  # column d needs those before it
+        s, t = net(z.clone())
+        z[:, d] = (x[:, d] - t[:, d]) * (-s[:, d]).exp()
+        total = total - s[:, d]
+    """,
+    """
+    for _ in range(8):
+        s, t = net(z)
+        z = (x - t) * (-s).exp()
+    total = total - net(z)[0].sum(dim=1)
+    """,
+)
+# %% wrong="posterior" fails="test_density_both_ways" name="back until two passes are close"
+replace(
+    """
+    for d in range(x.shape[1]):  # column d needs those before it
+        s, t = net(z.clone())
+        z[:, d] = (x[:, d] - t[:, d]) * (-s[:, d]).exp()
+        total = total - s[:, d]
+    """,
+    """
+    old = z + 1
+    while not torch.allclose(old, z):
+        s, t = net(z)
+        old, z = z, (x - t) * (-s).exp()
+    total = total - net(z)[0].sum(dim=1)
+    """,
+)
+# %% wrong="posterior" fails="test_density_both_ways" name="the list of networks stays turned round"
+replace("for net in reversed(nets):", "nets.reverse()\nfor net in nets:")
+# %% wrong="posterior" fails="test_density_both_ways" name="the log-det in float32 on the way back"
+replace("total = torch.zeros_like(x[:, 0])", "total = torch.zeros(len(x))")
+replace("total = total - s[:, d]", "total -= s[:, d]")
+# %% wrong="posterior" fails="test_density_both_ways" name="no log q below -1e6"
+replace("return total + log_normal(x)", "return (total + log_normal(x)).clamp(min=-1e6)")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the loss of the finite ones"
+replace(
+    "return (log_density_of_x - log_p(x)).mean()",
+    "gap = log_density_of_x - log_p(x)\nreturn gap[gap.isfinite()].mean()",
+)
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="-10,000 for -inf"
+replace("log_w = log_p(x) - log_density_of_x", "log_w = (log_p(x) - log_density_of_x).clamp(min=-1e4)")
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="all weights by the first"
+replace(
+    "log_sum, log_squares = log_w.logsumexp(0), (2 * log_w).logsumexp(0)",
+    "one = log_w[0]\nlog_sum = (log_w - one).exp().sum().log() + one\n"
+    "log_squares = (2 * (log_w - one)).exp().sum().log() + 2 * one",
+)
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="the generator begins again afterwards"
+replace(
+    "return (log_density_of_x - log_p(x)).mean()",
+    "generator.manual_seed(0)\nreturn (log_density_of_x - log_p(x)).mean()",
+)
+# %% wrong="posterior" fails="test_loss_evidence_and_learning" name="no gradient through log q but its points"
+replace(
+    "return (log_density_of_x - log_p(x)).mean()",
+    "gap, own = log_density_of_x - log_p(x), log_q_at(nets, x.detach())\n"
+    "return (gap - own + own.detach()).mean()",
+)
+# %% wrong="posterior" fails="promises" name="the loss has an axis"
+replace("return (log_density_of_x - log_p(x)).mean()", "return (log_density_of_x - log_p(x)).mean()[None]")
+
+
+# %% right="posterior" name="back until nothing moves, and weights as numbers of Python"
+replace(
+    """
+    for d in range(x.shape[1]):  # column d needs those before it
+        s, t = net(z.clone())
+        z[:, d] = (x[:, d] - t[:, d]) * (-s[:, d]).exp()
+        total = total - s[:, d]
+    """,
+    """
+    moves = True
+    while moves:
+        s, t = net(z)
+        new = (x - t) * (-s).exp()
+        moves, z = not torch.equal(new, z), new
+    total = total - s.sum(1)
+    """,
+)
+replace(
+    "return log_sum - math.log(n), (2 * log_sum - log_squares).exp() / n",
+    "top = max(log_w.tolist())\nw = [math.exp(each - top) for each in log_w.tolist()]\n"
+    "return top + math.log(sum(w) / n), sum(w) ** 2 / n / sum(each * each for each in w)",
+)
+# %% right="posterior" name="the loss by log q at the points"
+replace("return (log_density_of_x - log_p(x)).mean()", "return (log_q_at(nets, x) - log_p(x)).mean()")
+
+
 # %% right="posterior" name="rounds that settle one more column each, and softmax weights"
 def draw_q(nets, z):
     stretched = 0
