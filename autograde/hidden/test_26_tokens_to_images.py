@@ -10,7 +10,8 @@ from scipy import optimize
 from scipy.special import log_softmax
 
 from autograde.checks import array, number, parts
-from autograde.relations import any_level, any_unit, rows_alone, strided
+from autograde.relations import any_level, any_unit, both_types, rows_alone, strided
+from autograde.training import learned, train
 
 
 def tensor(value):
@@ -313,3 +314,207 @@ def test_last_pass(student, rng):
     for w, T in ((1.0, 2.5), (0.0, 0.4), (2.0, 3.0)):
         check_pass(student, rng, (10, 6, 4), 0, w, T)
     check_pass(student, rng, (3, 5, 4), 5, 2.0, 1.0)
+
+
+# --- two-stage: the bound and its gradient by hand; a law of tables; training on a known law ---
+
+
+def by_formula(logits, book, x, g, tau, sigma):
+    """Minus the bound (B,), and its gradients at the logits and at the book, by hand."""
+    log_q = log_softmax(logits, axis=2)
+    hard = np.eye(len(book))[(logits + g).argmax(2)]
+    s = np.exp(log_softmax((logits + g) / tau, axis=2))
+    off = (hard @ book - x) / sigma**2  # the slope at what is painted
+    log_p = -(((x - hard @ book) / sigma) ** 2 / 2 + np.log(sigma * np.sqrt(2 * np.pi))).sum(axis=(1, 2))
+    told = (np.exp(log_q) * log_q).sum(2, keepdims=True)
+    pull = off @ book.T
+    at_logits = s * (pull - (s * pull).sum(2, keepdims=True)) / tau + np.exp(log_q) * (log_q - told)
+    return (
+        told.sum((1, 2)) + x.shape[1] * np.log(len(book)) - log_p,
+        at_logits,
+        np.einsum("bnk,bnd->kd", hard, off),
+    )
+
+
+def picture_case(rng, B, N, K, D, wide=1.5):
+    """Logits with gaps of about `wide`, a book, pictures and Gumbel noise."""
+    logits, g = wide * rng.normal(size=(B, N, K)), -np.log(rng.exponential(size=(B, N, K)))
+    return logits, rng.normal(size=(K, D)), 2 * rng.normal(size=(B, N, D)), g
+
+
+LAW = """
+def law(first, after):
+    def net(seen):
+        t, logits = seen.shape[1], first[seen.shape[1]].expand(len(seen), -1)
+        return sum((after[t, i][seen[:, i]] for i in range(t)), logits)
+
+    return net
+"""
+
+
+def law(rng, N, K, wide):
+    """Tables of a network whose logits at a place look at every code before it, and a function that says the
+    same. wide: of how many nats it speaks."""
+    first, after = wide * rng.normal(size=(N, K)), 1.5 * wide * rng.normal(size=(N, N, K, K))
+    after += wide * rng.normal(size=(N, N, K, 1))  # a level that differs from row to row
+    return (
+        first,
+        after,
+    ), lambda seen: first[len(seen)] + sum(after[len(seen), i, k] for i, k in enumerate(seen))
+
+
+# B, N, K, D; tau, sigma; how far apart the logits are, in nats
+PICTURES = (
+    ((4, 3, 5, 2), 0.7, 0.5, 1.5),
+    ((1, 2, 3, 4), 2.0, 3.0, 1.5),
+    ((9, 1, 4, 1), 0.02, 1.0, 1.5),
+    ((3, 4, 2, 3), 0.3, 0.005, 1.5),
+    ((5, 3, 4, 2), 6.0, 200.0, 1.5),
+    ((6, 3, 5, 2), 0.5, 0.8, 400.0),
+)
+SENTENCES = ((12, 5, 4), 1.0), ((1, 3, 3), 1.0), ((6, 1, 4), 1.0), ((5, 4, 2), 1.0), ((6, 3, 5), 1_000.0)
+
+
+def pictures(rng, far):
+    """Arrays, and the two numbers, of each of PICTURES; logits are at most about `far` apart."""
+    for shape, tau, sigma, wide in PICTURES:
+        near = rng.uniform(0.8, 1.25, size=2)
+        yield picture_case(rng, *shape, min(wide, far)), (float(tau * near[0]), float(sigma * near[1]))
+
+
+@pytest.mark.exercise(
+    "two-stage",
+    weight=3,
+    returns={
+        "stage_one": "like 0 (B,)",
+        "stage_two": "tensor (B,)",
+        "write_pictures": "tensor int64 (B, N), like 1 (B, N, D)",
+    },
+)
+def test_both_stages_by_hand(student, rng):
+    """The bound is complete: the normal law with its constant, one hard row of the book at each place, chosen
+    with the noise, and the exact KL of all places; for any temperature, any sigma, logits however far apart.
+    The nats of a sequence are those of all its codes, each from all before it. What is written follows the
+    given noise, place after place, and the picture is the codes' rows and the noise. Each row for itself; one
+    place, one picture; float32 and float64."""
+    for given, numbers in pictures(rng, 400.0):
+        got = array(student.stage_one(*map(tensor, given), *numbers), given[0].shape[:1])
+        assert got == pytest.approx(by_formula(*given, *numbers)[0], rel=1e-6, abs=1e-6)
+        check_kl(student, *given, *numbers)
+    given = map(tensor, picture_case(rng, 5, 3, 4, 2))
+    both_types(lambda *some: student.stage_one(*some, 0.7, 0.5), *given, rel=1e-4, abs=1e-4)
+    for shape, wide in SENTENCES:
+        check_sentences(student, rng, *shape, wide)
+
+
+def check_kl(student, logits, book, x, g, tau, sigma):
+    """The draw is by the sum of logits and noise: with the sum as noise alone, all that differs is the KL."""
+    given, log_q = (tensor(book), tensor(x)), log_softmax(logits, axis=2)
+    two = (logits, g), (0 * logits, logits + g)
+    mine, flat = (array(student.stage_one(tensor(a), *given, tensor(b), tau, sigma)) for a, b in two)
+    kl = (np.exp(log_q) * log_q).sum(axis=(1, 2)) + logits.shape[1] * np.log(logits.shape[2])
+    assert mine - flat == pytest.approx(kl, abs=1e-8 + 1e-12 * np.abs(mine).max())
+
+
+def check_sentences(student, rng, B, N, K, wide):
+    """Nats and writing with a network that looks at every code before."""
+    tables, logits_after = law(rng, N, K, wide)
+    net, codes = student.define(LAW)(*map(tensor, tables)), rng.integers(K, size=(B, N))
+    wanted = [-sum(log_softmax(logits_after(row[:i]))[row[i]] for i in range(N)) for row in codes]
+    nats = lambda codes: student.stage_two(net, codes)  # noqa: E731
+    assert array(nats(whole(codes)), (B,)) == pytest.approx(np.array(wanted), rel=1e-9)
+    few = slice(min(B, 3))
+    rows_alone(nats, whole(codes[few]), rel=1e-9)
+    _, book, noise, g = picture_case(rng, B, N, K, 2)
+    write = lambda g, noise: parts(student.write_pictures(net, tensor(book), g, noise), 2)  # noqa: E731
+    found = write(tensor(g), tensor(noise))
+    for row, given in zip(codes, g, strict=True):
+        for i in range(N):
+            row[i] = (logits_after(row[:i]) + given[i]).argmax()
+    assert (array(found[0], (B, N)) == codes).all()
+    assert array(found[1], noise.shape) == pytest.approx(book[codes] + noise, abs=1e-9)
+    rows_alone(write, tensor(g[few]), tensor(noise[few]), rel=1e-9)
+    both_types(
+        lambda *some: parts(student.write_pictures(net, *some), 2),
+        *map(tensor, (book, g, noise)),
+        rel=1e-5,
+        abs=1e-5,
+    )
+
+
+SLOPE = """
+def slope(stage_two, first, codes):
+    return stage_two(lambda seen: first[seen.shape[1]].expand(len(seen), -1), codes)
+"""
+TWO_STAGES = """
+def two_stages(stage_one, stage_two, write_pictures, x, book, rows, sigma, g, noise):
+    import torch
+
+    enter = [torch.zeros(x.shape[2], len(book), dtype=x.dtype), torch.zeros(len(book), dtype=x.dtype)]
+    learnt = [v.clone().requires_grad_() for v in (*enter, book)]
+    optimizer = torch.optim.Adam(learnt, 0.1)
+    for n, some in enumerate(rows):
+        logits = x[some] @ learnt[0] + learnt[1]
+        g_here = -torch.empty_like(logits).exponential_().log()
+        loss = stage_one(logits, learnt[2], x[some], g_here, 0.4 ** (n / len(rows)), sigma).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    codes = (x @ learnt[0] + learnt[1]).detach().argmax(2)
+    codes, often = torch.unique(codes, dim=0, return_counts=True)
+    first, after = (torch.zeros(n, len(book), dtype=x.dtype, requires_grad=True) for n in (1, len(book)))
+    net = lambda seen: after[seen[:, -1]] if seen.shape[1] else first.expand(len(seen), -1)
+    optimizer = torch.optim.Adam([first, after], 0.3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        (stage_two(net, codes) * often / len(x)).sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        _, pictures = write_pictures(net, learnt[2], g, noise)
+    return pictures, learnt[2].detach()
+"""
+
+
+@pytest.mark.exercise("two-stage", weight=3, costly=True)
+def test_gradients_of_both_stages(student, rng):
+    """Backwards the choice is the relaxed draw at the given temperature, and the row that was painted gets
+    the whole pull of its pictures. Each picture has its own loss, in any memory layout, whatever constant is
+    added to the logits. Stage two's gradient reaches the logits of every place. Trained on pictures of two
+    places whose law is a table, the book ends at the things that are shown, and the written pictures have the
+    law of the table."""
+    for given, numbers in pictures(rng, 60.0):
+        for wrt, wanted in enumerate(by_formula(*given, *numbers)[1:]):
+            got = array(student.grad(student.stage_one, wrt, *map(tensor, given), *numbers), wanted.shape)
+            assert got == pytest.approx(wanted, rel=1e-6, abs=1e-8 * (1 + np.abs(wanted).max()))
+    logits, book, x, g = map(tensor, picture_case(rng, 5, 3, 4, 2))
+    answer = lambda logits, x, g: student.stage_one(logits, book, x, g, 0.7, 0.5)  # noqa: E731
+    strided(answer, logits, x, g, rel=1e-9, abs=1e-9)
+    rows_alone(answer, logits, x, g, rel=1e-9, abs=1e-9)
+    any_level(lambda level: answer(logits + level, x, g), levels=(-500.0, 500.0), rel=1e-7, abs=1e-7)
+    first, codes = rng.normal(size=(3, 4)), rng.integers(4, size=(5, 3))
+    got = array(student.grad(student.define(SLOPE), 1, student.stage_two, tensor(first), whole(codes)))
+    wanted = 5 * np.exp(log_softmax(first, axis=1)) - np.eye(4)[codes].sum(0)
+    assert got == pytest.approx(wanted, abs=1e-9)
+    check_known_law(student, rng)
+
+
+def check_known_law(student, rng):
+    """Both stages trained: where the book ends, which thing stands first, and which follows it."""
+    K, N, n, sigma = 3, 2, 1_500, 0.4
+    angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(K) / K
+    centres = rng.uniform(2, 3) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    share = rng.dirichlet(np.full(K, 9))[:, None]
+    table = 0.08 / K**2 + 0.92 * np.roll(np.eye(K), int(rng.integers(1, K)), axis=1) * share
+    drawn = np.stack(np.divmod(rng.choice(K**2, p=table.ravel(), size=n), K), axis=1)
+    x = centres[drawn] + sigma * rng.normal(size=(n, N, 2))
+    start, order = centres + 0.3 * rng.normal(size=(K, 2)), rng.permutation(K)
+    rows = [whole(rng.integers(n, size=50)) for _ in range(70)]
+    g, noise = -np.log(rng.exponential(size=(n, N, K))), 0.2 * rng.normal(size=(n, N, 2))
+    answers = student.stage_one, student.stage_two, student.write_pictures
+    given = (tensor(x), tensor(start[order]), rows, sigma, tensor(g), tensor(noise))
+    result = train(student, TWO_STAGES, *answers, *given, seed=int(rng.integers(2**31)), seconds=4.0)
+    painted, book = (array(part) for part in parts(result, 2))
+    learned(1.0, np.abs(book - centres[order]).max(), 0.3)
+    thing = ((painted[:, :, None] - centres) ** 2).sum(axis=3).argmin(axis=2)
+    found = np.bincount(thing[:, 0] * K + thing[:, 1], minlength=K**2).reshape(K, K) / n
+    learned(np.abs(table - 1 / K**2).sum() / 2, np.abs(found - table).sum() / 2, 0.12)

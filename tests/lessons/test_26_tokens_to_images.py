@@ -137,7 +137,7 @@ def test_merging_keeps_a_codebook(lesson):
 def test_one_step_at_full_size(lesson, monkeypatch):
     """The setting for a GPU: tokenizer with discriminator, and both priors, one update each at full size."""
     S = at_full_size(lesson, "26_tokens_to_images", monkeypatch)
-    x, words = lesson["x_train"][:4], lesson["w_train"][:4]
+    x, words = lesson["x_train"][:4], lesson["words_train"][:4]
     vqgan = lesson["VQGAN"](S.channels, S.codes).to(x.device)
     critic = lesson["patch_discriminator"]().to(x.device)
     optimizers = [torch.optim.AdamW(m.parameters(), 1e-3) for m in (vqgan, critic)]
