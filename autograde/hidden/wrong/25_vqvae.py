@@ -464,39 +464,3 @@ def sphere_step(model, optimizer, x, beta, decay):
     loss.backward()
     optimizer.step()
     return loss.detach().clone()
-
-
-# %% right="sphere" name="the commitment from cosines, the gradient by hand, NumPy sums"
-import numpy as np
-
-
-def sphere_round(z, codes):
-    r = z.norm(dim=1, keepdim=True)
-    u = z / r
-    cos = torch.einsum("nd,kd->nk", u, codes.detach())
-    best, k = cos.max(dim=1)
-    q = codes.detach()[k]
-    return q + (u - u.detach()), k, (2 - 2 * best).mean() / z.shape[1]
-
-
-def sphere_follow(codes, m, z, k, decay):
-    z, k = z.detach().numpy(), k.numpy()
-    hat = np.zeros(tuple(m.shape), z.dtype)
-    np.add.at(hat, k, z / np.linalg.norm(z, axis=1, keepdims=True))
-    new_m = decay * m.numpy() + (1 - decay) * hat
-    new = codes.numpy().copy()
-    for i, row in enumerate(new_m):
-        if np.linalg.norm(row) > 0:
-            new[i] = row / np.linalg.norm(row)
-    return torch.from_numpy(new), torch.from_numpy(new_m)
-
-
-def sphere_step(model, optimizer, x, beta, decay):
-    z = model.encode(x)
-    q, k, commitment = sphere_round(z, model.codes)
-    loss = (model.decode(q) - x).square().mean() + beta * commitment
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    model.codes, model.m = sphere_follow(model.codes, model.m, z, k, decay)
-    return loss.detach()
