@@ -1,7 +1,8 @@
 """Which lessons were verified whole, and in what state of their files: verified.toml beside the hidden tests.
 
 `autograde verify` and `verify --mutants` write it where a lesson holds. With `--brief` such a lesson gets,
-while its files stay as they were, a tenth of the seeds and no mutants: CI has 45 minutes for all lessons.
+while its files and what judges them stay as they were, a tenth of the seeds, and no trivial answers and no
+mutants: CI has 45 minutes for all lessons.
 """
 
 import contextlib
@@ -13,17 +14,20 @@ from typing import Literal
 from autograde import atomic_write
 from autograde.course import Course, answers, hidden_tests
 from autograde.errors import CourseError
-from autograde.grading.staleness import CHECKS
 
+PACKAGE = Path(__file__).parents[1]
+JUDGING = ("*.py", "authoring/*.py", "judging/*.py", "sandbox/*.py")  # of the package: by it a lesson holds
 FILE = "verified.toml"
 HEAD = "# In which state of its files each lesson held whole; written by `autograde verify`, never by hand.\n"
 What = Literal["answers", "mutants"]
 
 
 def state(course: Course, name: str) -> str:
-    """A digest of what decides: the lesson's three files, and what all hidden tests have in common."""
+    """A digest of what decides: the lesson's three files, all that judges them, and versions of libraries."""
+    judging = sorted(path for pattern in JUDGING for path in PACKAGE.glob(pattern))
+    own = course.source(name), hidden_tests(name), answers(name)
     found = hashlib.sha256()
-    for path in (course.source(name), hidden_tests(name), answers(name), *CHECKS):
+    for path in (*own, *judging, course.root / "constraints.txt"):
         content = path.read_bytes() if path.exists() else b""  # what is missing, verify itself will name
         found.update(hashlib.sha256(content).digest())
     return found.hexdigest()[:16]

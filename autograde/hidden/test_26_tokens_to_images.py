@@ -357,10 +357,8 @@ def law(rng, N, K, wide):
     same. wide: of how many nats it speaks."""
     first, after = wide * rng.normal(size=(N, K)), 1.5 * wide * rng.normal(size=(N, N, K, K))
     after += wide * rng.normal(size=(N, N, K, 1))  # a level that differs from row to row
-    return (
-        first,
-        after,
-    ), lambda seen: first[len(seen)] + sum(after[len(seen), i, k] for i, k in enumerate(seen))
+    same = lambda seen: first[len(seen)] + sum(after[len(seen), i, k] for i, k in enumerate(seen))  # noqa: E731
+    return (first, after), same
 
 
 # B, N, K, D; tau, sigma; how far apart the logits are, in nats

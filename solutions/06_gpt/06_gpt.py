@@ -303,11 +303,12 @@ board.claim("What was never seen is spelled in bytes.", list("🥨".encode()) ==
 #
 # <details><summary>Derivation: why divide by √d</summary>
 #
-# Let the numbers in $q$ and $k$ be independent, with mean 0 and variance 1. Each product $q_a k_a$ has mean
-# 0 and variance $\mathbb E[q_a^2]\,\mathbb E[k_a^2] = 1$; a sum of $d$ independent ones has variance $d$.
-# Without the division a wide head starts with matches $\sqrt d$ apart, and the softmax gives nearly all to
-# one place. There it cannot learn: $\partial A_{ij} / \partial (\text{match}_{ij'}) = A_{ij}(\delta_{jj'} - A_{ij'})$,
-# and this is nearly 0 where all weights are nearly 0 or 1. The division makes the variance 1 for every $d$.
+# Let the numbers in $q$ and $k$ be independent, with mean 0 and variance 1. Each product $q_a k_a$ has mean 0
+# and variance $\mathbb E[q_a^2]\,\mathbb E[k_a^2] = 1$; a sum of $d$ independent ones has variance $d$.
+# Without the division a wide head starts with matches $\sqrt d$ apart, and the softmax gives nearly all to one
+# place. There it cannot learn:
+# $\partial A_{ij} / \partial (\text{match}_{ij'}) = A_{ij}(\delta_{jj'} - A_{ij'})$, and this is nearly 0
+# where all weights are nearly 0 or 1. The division makes the variance 1 for every $d$.
 # </details>
 
 
@@ -446,9 +447,10 @@ class Attention(nn.Module):
 #
 # **Why the norm stands inside the branch.** Let a part be $x' = x + f(\text{norm}(x))$. Its Jacobian is
 # $I + J$, and through all parts the gradient is the product $\prod (I + J)$: expanded, it *contains the term
-# $I$*: one way leads from the loss to every layer on which nothing is multiplied, however small the $J$ are. With the norm outside, as in 2017,
-# $x' = \text{norm}(x + f(x))$, each part multiplies the gradient by the norm's Jacobian as well, and the
-# product of many is what learning-rate warm-up had to tame (Xiong and others 2020).
+# $I$*: one way leads from the loss to every layer on which nothing is multiplied, however small the $J$ are.
+# With the norm outside, as in 2017, $x' = \text{norm}(x + f(x))$, each part multiplies the gradient by the
+# norm's Jacobian as well, and the product of many is what learning-rate warm-up had to tame (Xiong and others
+# 2020).
 
 
 # %% build="block"
@@ -498,8 +500,7 @@ assert moved[:4].max() < 1e-5 < moved[4:].min(), "causal: what comes later chang
 #
 # **Tied.** The same table reads and writes: the score of a token is how well the last vector points at the
 # vector that the token has as an input. That saves $VC$ weights. And every row learns in every step, as an
-# output: as an
-# input a rare token would hardly ever learn.
+# output: as an input a rare token would hardly ever learn.
 #
 # **The start.** Weights are $\mathcal N(0, 0.02^2)$. Then a logit is a sum of $C$ products of a normed vector
 # with such a row: standard deviation $0.02\sqrt C$, 0.2 for $C = 96$. All tokens are about equally likely, and
@@ -811,9 +812,8 @@ adam_losses, adam_seconds = fit(
 #
 # The decomposition itself is never computed. An odd polynomial of a matrix acts on its singular values alone:
 # $M M^\top M = P \Sigma^3 Q^\top$, since $Q^\top Q$ and $P^\top P$ are $I$. So a few rounds of
-# $x \mapsto ax + bx^3 + cx^5$ bring
-# every $x$ in $(0, 1]$ near 1, the larger ones first. The constants are chosen for speed at 0 (each round multiplies
-# a small $x$ by 3.4), and 1 is *not* a fixed point.
+# $x \mapsto ax + bx^3 + cx^5$ bring every $x$ in $(0, 1]$ near 1, the larger ones first. The constants are
+# chosen for speed at 0 (each round multiplies a small $x$ by 3.4), and 1 is *not* a fixed point.
 
 
 # %%
@@ -893,8 +893,7 @@ board.claim(
 
 # %% [markdown]
 # Both curves have a shoulder a little above the bits of section 1 for a table of order 1: there the network
-# knows which
-# byte follows which, and has yet to learn to look further back.
+# knows which byte follows which, and has yet to learn to look further back.
 #
 # Now the same network with byte pairs. A window of as many tokens covers more text.
 
@@ -950,17 +949,18 @@ board.claim(
 )
 
 # %% [markdown]
-# Both know their training text better than the held-out one. (A part of the gap is no overfitting: the held-out
-# part is the harder text. The gap that is there after the first few steps says how much.) Per token the model of byte pairs looks far worse, per byte it is the better one. Only the second comparison
-# means anything. And look at the table of order 5. On 300 kB of a manual that repeats its phrases, counting is
-# hard to beat: a network of a third of a million weights, trained for a minute, is about as good. That is a
-# lost race, and an honest one: what attention adds is not the next letter of a phrase seen before. It is
-# what no table can
-# have: strings that come back (section 3), and rules about words that nobody has seen (section 9). With more
-# text, the table grows and the network learns.
+# Both know their training text better than the held-out one. (A part of the gap is no overfitting: the
+# held-out part is the harder text. The gap that is there after the first few steps says how much.) Per token
+# the model of byte pairs looks far worse, per byte it is the better one. Only the second comparison means
+# anything. And look at the table of order 5. On 300 kB of a manual that repeats its phrases, counting is hard
+# to beat: a network of a third of a million weights, trained for a minute, is about as good. That is a lost
+# race, and an honest one: what attention adds is not the next letter of a phrase seen before. It is what no
+# table can have: strings that come back (section 3), and rules about words that nobody has seen (section 9).
+# With more text, the table grows and the network learns.
 #
 # **Why are pairs better per byte?** Three reasons are mixed in that number: longer tokens, windows that reach
-# farther back, and more text read in training, for a window of pairs holds more of it. So compare at the *same number of bytes before*.
+# farther back, and more text read in training, for a window of pairs holds more of it. So compare at the *same
+# number of bytes before*.
 
 
 # %% folded="Figure: bits by what stands before, and what heads look at" tags=["demo"]
@@ -1019,13 +1019,10 @@ board.claim(
 )
 
 # %% [markdown]
-# With 32 to 63 bytes before, the two are within 0.1 bits, so a part of the lead, perhaps most of it, comes from
-# the windows. A window of
-# 64 bytes starts from nothing more than twice as often as one of 64 pairs, and those first guesses are dear.
-# And
-# in both curves what is further back than some 8 bytes, a word or two, saves little: so small a network,
-# trained so
-# shortly, lives on the last words.
+# With 32 to 63 bytes before, the two are within 0.1 bits, so a part of the lead, perhaps most of it, comes
+# from the windows. A window of 64 bytes starts from nothing more than twice as often as one of 64 pairs, and
+# those first guesses are dear. And in both curves what is further back than some 8 bytes, a word or two, saves
+# little: so small a network, trained so shortly, lives on the last words.
 #
 # On the right, rows are places and dark cells what they look at: the head that looks most at the byte before,
 # as our head 1 did, and one of the last block that looks elsewhere.
@@ -1149,20 +1146,18 @@ print("left at top-p 0.9:", {f"{text!r}, τ {tau:g}": n[89] for (text, tau), n i
 # <details><summary>Derivation</summary>
 #
 # Write the points as complex numbers, $q^{(a)} = q_a + \mathrm i\, q_{a + d/2}$ (here $\mathrm i$ is the
-# imaginary unit).
-# Turning by an angle is multiplying by $e^{\mathrm i\,\text{angle}}$, and the scalar product of two points is
-# $\operatorname{Re}(q^{(a)}\, \overline{k^{(a)}})$. So the match at places $i$, $j$ is
+# imaginary unit). Turning by an angle is multiplying by $e^{\mathrm i\,\text{angle}}$, and the scalar product
+# of two points is $\operatorname{Re}(q^{(a)}\, \overline{k^{(a)}})$. So the match at places $i$, $j$ is
 # $\sum_a \operatorname{Re}\big(q^{(a)} e^{\mathrm i\, i\omega_a}\, \overline{k^{(a)} e^{\mathrm i\, j\omega_a}}\big) = \sum_a \operatorname{Re}\big(q^{(a)}\, \overline{k^{(a)}}\, e^{\mathrm i\,(i - j)\,\omega_a}\big)$.
-# Only $i - j$ is left. The fast angles tell neighbours apart, the slow ones far places. Values are not
-# turned: what is said does not depend on where.
+# Only $i - j$ is left. The fast angles tell neighbours apart, the slow ones far places. Values are not turned:
+# what is said does not depend on where.
 # </details>
 #
 # **RMSNorm** (Zhang and Sennrich 2019): $x / \sqrt{\operatorname{mean}(x^2)}$ times a learned scale. No mean
 # is subtracted, which costs a pass over the vector and turned out not to be needed. **SwiGLU** (Shazeer 2020):
 # $W_3\big(\text{silu}(W_1 x) \odot W_2 x\big)$ in the MLP's place, with $\text{silu}(z) = z\,\sigma(z)$: one
-# half *gates* the other, so a layer can
-# multiply. With a width of $\frac83 C$ instead of $4C$ its three matrices have as many weights as the two
-# before.
+# half *gates* the other, so a layer can multiply. With a width of $\frac83 C$ instead of $4C$ its three
+# matrices have as many weights as the two before.
 
 
 # %% build="rope"
@@ -1346,11 +1341,10 @@ board.claim(
 # $$\sum_{a,b} p(a \mid b)\,p(b \mid a) = \sum_{a,b} \frac{p(a,b)^2}{p(a)\,p(b)} = 1 + \sum_{a,b} \frac{\big(p(a,b) - p(a)\,p(b)\big)^2}{p(a)\,p(b)} \;\ge\; 1,$$
 #
 # and it is 1 for independent letters alone. (The last step: expand the square; the two mixed terms are $-2$
-# and $+1$.) A *chain* of
-# conditionals is a law: $p(a)\,p(b \mid a)$, first one letter with both hidden, then the other. So an encoder
-# does define laws, one for each order of filling, and lesson 26 draws from them. But nothing makes the laws of
-# two orders the same one, so none of them is *the* model's; and the loss above, with a quarter hidden, was
-# never their likelihood.
+# and $+1$.) A *chain* of conditionals is a law: $p(a)\,p(b \mid a)$, first one letter with both hidden, then
+# the other. So an encoder does define laws, one for each order of filling, and lesson 26 draws from them. But
+# nothing makes the laws of two orders the same one, so none of them is *the* model's; and the loss above, with
+# a quarter hidden, was never their likelihood.
 
 # %% folded="Two letters, two orders" tags=["demo"]
 # long: the encoder's tables for one gap
@@ -1482,8 +1476,8 @@ def pig_loss(seed):
 
 # %% [markdown]
 # **A win, measured.** A table of counts reads the same words as a text, *string>ingstray*, and scores the
-# letters
-# behind the >. Its context of five bytes reaches the front of the shortest words only, and no row of it is a *rule*.
+# letters behind the >. Its context of five bytes reaches the front of the shortest words only, and no row of
+# it is a *rule*.
 #
 # The cross-attention says where in the source each written letter came from.
 
@@ -1589,13 +1583,15 @@ board.claim("Where a sampler asks, it is worse than a table of order 0.", asked 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Nearly 0, on test text too: the loss on held-out text does not notice. Only the last place of a full window has nothing to
-# copy. It was trained that way, so it learned at least how often each byte occurs. Worse is any *shorter* text:
-# there the last place was trained to copy from a neighbour who is now missing. That is where a sampler asks.
+# Nearly 0, on test text too: the loss on held-out text does not notice. Only the last place of a full window
+# has nothing to copy. It was trained that way, so it learned at least how often each byte occurs. Worse is any
+# *shorter* text: there the last place was trained to copy from a neighbour who is now missing. That is where a
+# sampler asks.
 # </details>
 #
-# What notices is a sample, or the loss where nothing can be copied. **The repair** is one word, `causal=True`, and the check that finds the fault
-# before any training is the gradient picture of section 4. Suspect any loss that is too good.
+# What notices is a sample, or the loss where nothing can be copied. **The repair** is one word, `causal=True`,
+# and the check that finds the fault before any training is the gradient picture of section 4. Suspect any loss
+# that is too good.
 #
 # ### No position
 #
@@ -1723,11 +1719,12 @@ board.claim("Greedy text surprises less than real text.", mean["greedy"] < mean[
 # One slip makes the next bytes dearer, most of all the first. (Part of that is right: after another letter
 # another word is meant.) Within about a word it is over. Text drawn at temperature 1 surprises the judge more
 # than real text does. Two causes are likely, and are not told apart here: the model gives the tail of each
-# distribution too much, and each draw from the tail makes the next draws worse, for about a word. Where a model can find its feet again, as here at
-# the next space, errors do not grow without end; where each step depends on all before it, in arithmetic say,
-# they can. **The repair** that everybody uses is to draw less from the tail. And greedy writing shows that
-# little surprise is not the aim: it repeats itself. (Training on the model's own prefixes, *scheduled
-# sampling*, is another repair, Bengio and others 2015; but then training no longer maximises the likelihood.)
+# distribution too much, and each draw from the tail makes the next draws worse, for about a word. Where a
+# model can find its feet again, as here at the next space, errors do not grow without end; where each step
+# depends on all before it, in arithmetic say, they can. **The repair** that everybody uses is to draw less
+# from the tail. And greedy writing shows that little surprise is not the aim: it repeats itself. (Training on
+# the model's own prefixes, *scheduled sampling*, is another repair, Bengio and others 2015; but then training
+# no longer maximises the likelihood.)
 #
 # ## 11 · How good is it, and what does it cost?
 #
@@ -1788,11 +1785,9 @@ board.table("prose")
 # Twenty points. Each exercise has a cell to fill in and a cell that tests a few cases you can read. The grade
 # comes from further tests of the same properties on other inputs.
 #
-# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that
-# went in.
-# A number may be Python's own or a tensor that holds one; several results come as a tuple. Numbers are to be
-# right to
-# five digits. What goes in stays as it is, and so does what a function that you are given returns.
+# Where tensors go in, return tensors, of the shape that the docstring says and of the floating type that went
+# in. A number may be Python's own or a tensor that holds one; several results come as a tuple. Numbers are to
+# be right to five digits. What goes in stays as it is, and so does what a function that you are given returns.
 #
 # ### 1 · Packed documents (easy, 20 minutes)
 #
@@ -1982,8 +1977,7 @@ assert math.isclose(got, (2 - math.log2(2 / 3 * 3 / 4) - math.log2(2 / 3)) / 12,
 # that is right. A gradient that lies around from before must not count.
 
 #
-# ```python
-# def broken_step(model, optimizer, batches, max_norm):
+# ```python def broken_step(model, optimizer, batches, max_norm):
 #     """One step on batches of tokens (B, T), -1 for padding; the mean loss. It has four faults."""
 #     losses = []
 #     for tokens in batches:
@@ -2176,12 +2170,10 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 #
 # The hidden tests call your functions with a model that knows an exact law. There the loss is the exact
 # $-\log p(x)/T$ for every order, and what you draw has the exact conditional law (six standard errors). One
-# test trains a
-# small network with your loss on a chain of letters, up to 0.2 nats per token above its entropy. To
-# see it learn, run in a cell of your own (half a minute; *form* or *from*?):
+# test trains a small network with your loss on a chain of letters, up to 0.2 nats per token above its entropy.
+# To see it learn, run in a cell of your own (half a minute; *form* or *from*?):
 #
-# ```python
-# class AnyOrder(nn.Module):
+# ```python class AnyOrder(nn.Module):
 #     def __init__(self, V, T, C=64):
 #         super().__init__()
 #         self.token, self.at, self.next = nn.Embedding(V, C), nn.Embedding(T + 1, C), nn.Embedding(T, C)
@@ -2196,9 +2188,8 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # def loss_of(net):
 #     x = four[torch.randint(len(four), (128,), generator=g, device=device)]
 #     return any_order_loss(net, x, torch.rand(x.shape, generator=g, device=device).argsort(1), START)
-# fit(net, loss_of, 600, "any order")
-# x = to_letters(["f__m"], 4).repeat(2_000, 1)
-# for order in ([0, 3, 1, 2], [0, 3, 2, 1]):
+# fit(net, loss_of, 600, "any order") x = to_letters(["f__m"], 4).repeat(2_000, 1) for order in ([0, 3, 1, 2],
+# [0, 3, 2, 1]):
 #     drawn, _ = fill_in(net, x, torch.tensor(order, device=device).expand(2_000, 4), 2, START, g)
 #     print(Counter("".join(chr(94 + i) for i in row) for row in drawn.tolist()).most_common(4))
 # ```
