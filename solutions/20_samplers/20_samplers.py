@@ -1086,8 +1086,8 @@ board.claim(
 # with clean letters that look alike (section 13).
 #
 # From ten evaluations on more steps change little for 2M and UniPC. DDIM is still on its way with 20: in all
-# three panels it has not reached the other two. All of this is from one start; between starts the Fréchet
-# distance moves by half a unit or more, and differences of that size say nothing.
+# three panels it has not reached the other two. All of this is from one start; the next figure draws from several
+# and prints by how much the distance moves between them. Differences of that size say nothing.
 #
 # ### The win
 #
@@ -1234,8 +1234,7 @@ for gamma in (0.0, 0.2):
 # Begun too narrow at $\sigma = 2$, the plain solver ends too narrow: the clouds are too close and too small. With
 # churn the same wrong start ends where the data are. We made this error by hand. That fresh noise also removes a
 # *network's* errors is a likely reason why ancestral sampling, slow as it is, is often ahead when evaluations are
-# plenty (lesson 19 saw it, too). On our glyphs the printed lines are one start each. From other starts, too, we
-# found the Fréchet distance a little smaller with churn; the accuracy went either way.
+# plenty (lesson 19 saw it, too). On our glyphs the printed lines are one start each, and so no proof.
 #
 # ## 12 · Inversion: the way up, and editing
 #
