@@ -75,7 +75,9 @@ def bundle(target: Path | None) -> None:
 @click.argument("lessons", nargs=-1)
 @click.option("--answers", type=click.Path(path_type=Path), help="Judge the answers of this file instead.")
 @click.option("--mutants", "mutated", is_flag=True, help="Judge the references with small faults instead.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Judge right answers alone, with so many seeds.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="Judge right answers, or those of a file, with so many seeds."
+)
 @click.option("--sample", type=click.IntRange(min=1), help="So many of a lesson's mutants, always the same.")
 @click.option("--brief", is_flag=True, help="Fewer seeds and no mutants for a lesson that held as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -89,19 +91,19 @@ def verify(
     as_json: bool,
 ) -> None:
     """Hold every exercise's hidden tests to being fair and sharp."""
-    from autograde.authoring.verify import judge_answers, verify_lessons
+    from autograde.authoring.verify import ANSWER_SEEDS, judge_answers, verify_lessons
 
     course = Course.find()
     names = course.select(lessons)
+    if answers is not None and (mutated or len(lessons) != 1):
+        raise UsageError("--answers goes with one lesson: autograde verify NN_name --answers FILE.")
     if mutated:
         return sharp.try_all(course, names, sample, brief, as_json)
+    if answers is not None:
+        judged = judge_answers(course, names[0], answers, seeds or ANSWER_SEEDS)
+        return say(json.dumps(judged, indent=1)) if as_json else _print_answers(judged)
     if seeds is not None:
         return sharp.try_right(course, names, seeds, as_json)
-    if answers is not None:
-        if len(lessons) != 1:
-            raise UsageError("--answers goes with one lesson: autograde verify NN_name --answers FILE.")
-        judged = judge_answers(course, names[0], answers)
-        return say(json.dumps(judged, indent=1)) if as_json else _print_answers(judged)
     shown = track(names, "verify", console=ERR, disable=not ERR.is_terminal, transient=True)
     rows = []
     for _, row in zip(shown, verify_lessons(course, names, brief), strict=True):

@@ -43,13 +43,17 @@ CANDIDATE_SECONDS = 600.0  # for one answer with all its seeds, on a machine tha
 
 @dataclass(frozen=True)
 class Candidate:
-    """An answer to try; without a source it is in the namespace already, or trivial_answers.py makes it."""
+    """An answer to try; without a source it is in the namespace already, or trivial_answers.py makes it.
+
+    patient: whether its calls may take as long as a student's, though its kind is cut short.
+    """
 
     kind: str  # reference, blank, right, wrong, trivial, mutant
     exercise: str
     name: str
     source: str | None = None
     fails: str | None = None
+    patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def _judge(lesson: Lesson, candidate: Candidate, plugin: Judge, session: pytest.
             return f"does not run: its cell raises {type(error).__name__}: {error}"
     if candidate.kind in EXPECTED_FULL:
         plugin.secret += candidate.name.encode()  # for inputs of its own
-    limit = SHORT.get(candidate.kind, lesson.limits.call)
+    limit = lesson.limits.call if candidate.patient else SHORT.get(candidate.kind, lesson.limits.call)
     plugin.ask = in_process(shell.user_ns, limit)
     verdicts = plugin.judge_collected(session, candidate.exercise, seeds)
     return [[asdict(test) for test in verdict.get(candidate.exercise, [])] for verdict in verdicts]

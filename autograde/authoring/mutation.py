@@ -3,12 +3,13 @@
 A mutant is killed where it loses points with every seed, a survivor where it loses none with any, lucky where
 it depends on the seed; it is weakly killed where it always keeps more than half. What is as right as the
 reference stands in the answers' file as `equivalent`, with the reason for a name. A mutant's call has two
-seconds; a reference that needs more would have all its mutants killed, so it is judged as they are, too.
+seconds, or a student's time where the reference needs more than two: on a slow machine it would have all its
+mutants killed.
 """
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -63,8 +64,12 @@ def _tried(course: Course, name: str, sample: int | None) -> dict[str, Any]:
     with chapter(lesson) as (_, failures):
         if failures:
             raise CourseError(f"{name}: the chapter does not run: {'; '.join(failures)}.")
-        report.problems += _slow(lesson)
-        _judge(lesson, fresh, report)
+        slow = _lost(lesson, lesson.solutions, frozenset())
+        lost = _lost(lesson, slow, slow)
+        report.problems += [
+            f"{exercise}: its reference itself does not pass as a mutant" for exercise in lost
+        ]
+        _judge(lesson, fresh, slow, report)
     return _flat(report)
 
 
@@ -94,19 +99,18 @@ def _stale(known: dict[str, list[str]], made: Sequence[Mutant]) -> list[str]:
     return [f"{exercise}: an equivalent is no mutant any more:\n{cell}" for exercise, cell in lost]
 
 
-def _slow(lesson: Lesson) -> list[str]:
+def _lost(lesson: Lesson, exercises: Iterable[str], slow: frozenset[str]) -> frozenset[str]:
     """The exercises whose reference loses points where a mutant is judged."""
-    references = [Mutant(each, 0, "nothing", "", "", source) for each, source in lesson.solutions.items()]
-    judged_so = zip(references, _shares(lesson, references, 0), strict=True)
-    lost = [each.exercise for each, shares in judged_so if min(shares) < 1]
-    return [f"{exercise}: its reference itself does not pass as a mutant" for exercise in lost]
+    references = [Mutant(each, 0, "nothing", "", "", lesson.solutions[each]) for each in exercises]
+    shares = _shares(lesson, references, 0, slow)
+    return frozenset(each.exercise for each, kept in zip(references, shares, strict=True) if min(kept) < 1)
 
 
-def _judge(lesson: Lesson, fresh: Sequence[Mutant], report: Report) -> None:
+def _judge(lesson: Lesson, fresh: Sequence[Mutant], slow: frozenset[str], report: Report) -> None:
     """Judge them with three seeds, and those that pass with any of these with many."""
-    first = _shares(lesson, fresh, 0)
+    first = _shares(lesson, fresh, 0, slow)
     open_ = [mutant for mutant, shares in zip(fresh, first, strict=True) if max(shares) == 1]
-    again = dict(zip(map(id, open_), _shares(lesson, open_, LUCK_SEEDS), strict=True))
+    again = dict(zip(map(id, open_), _shares(lesson, open_, LUCK_SEEDS, slow), strict=True))
     for mutant, shares in zip(fresh, first, strict=True):
         kind = _kind(again.get(id(mutant), shares))
         report.counts[mutant.exercise][kind] += 1
@@ -122,9 +126,14 @@ def _kind(shares: Sequence[float]) -> str:
     return WEAK if min(shares) > 0.5 else KILLED
 
 
-def _shares(lesson: Lesson, which: Sequence[Mutant], seeds: int) -> list[list[float]]:
-    """The share of the points that each keeps, by seed; of what does not run or end, none."""
-    candidates = [Candidate("mutant", m.exercise, m.name, m.source) for m in which]
+def _shares(lesson: Lesson, which: Sequence[Mutant], seeds: int, slow: frozenset[str]) -> list[list[float]]:
+    """The share of the points that each keeps, by seed; of what does not run or end, none.
+
+    slow: the exercises whose mutants get a student's time for a call.
+    """
+    candidates = [
+        Candidate("mutant", m.exercise, m.name, m.source, patient=m.exercise in slow) for m in which
+    ]
     found = dict(judged(lesson, candidates, SECRET, default_jobs(), seeds)) if candidates else {}
     return [_kept(found[number]) for number in range(len(candidates))]
 

@@ -39,8 +39,8 @@ from autograde.sandbox.workers import forked
 
 SECRET = b"verify"  # the same inputs in every run: a failure can be looked into
 FEWEST_WRONG, FEWEST_RIGHT = 4, 1
-LESSON_SECONDS = 1200.0  # that one lesson may take
-ANSWER_SEEDS = 40  # of `judge_answers`: what passes by luck once in ten shows itself
+LESSON_SECONDS = 3600.0  # that one lesson may take, on a machine that is busy with others
+ANSWER_SEEDS = 40  # of an answer file, if none are asked for: what passes by luck once in ten shows itself
 
 Tests = Sequence[Outcome]
 
@@ -141,8 +141,8 @@ def verify_lesson(course: Course, name: str, jobs: int, brief: bool = False) -> 
     return {"lesson": name, "exercises": table, "problems": problems, "seconds": seconds}
 
 
-def judge_answers(course: Course, name: str, path: Path) -> list[dict[str, Any]]:
-    """Each answer of a file with its share of the points and the failed tests on each of ANSWER_SEEDS seeds.
+def judge_answers(course: Course, name: str, path: Path, seeds: int) -> list[dict[str, Any]]:
+    """Each answer of a file with its share of the points and the failed tests on each of so many seeds.
 
     An answer that does not run, or does not end, has its reason instead. Raises CourseError.
     """
@@ -153,7 +153,7 @@ def judge_answers(course: Course, name: str, path: Path) -> list[dict[str, Any]]
         with chapter(lesson) as (_, failures):
             if failures:
                 raise CourseError(f"{name}: the chapter does not run: {'; '.join(failures)}.")
-            found = dict(judged(lesson, candidates, SECRET, default_jobs(), seeds=ANSWER_SEEDS))
+            found = dict(judged(lesson, candidates, SECRET, default_jobs(), seeds=seeds))
         return [_row(candidate, found[number]) for number, candidate in enumerate(candidates)]
 
     prepare()

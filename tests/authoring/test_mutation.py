@@ -4,9 +4,9 @@ import json
 
 import pytest
 from command_line import run
-from small_course import ANSWERS, HIDDEN, NAME, course
+from small_course import ANSWERS, HIDDEN, LESSON, NAME, course
 
-from autograde.authoring.candidates import read_sources
+from autograde.authoring.candidates import SHORT, read_sources
 from autograde.authoring.mutants import mutants
 from autograde.authoring.release import release
 from autograde.course import Course
@@ -82,6 +82,31 @@ def test_what_is_left_is_printed_as_an_answer_file_has_it(lesson):
     line = next(each for each in printed.splitlines() if "np.dot(w, x)" in each)
     old, _, new = line.removeprefix("replace(").removesuffix(")").partition(', "return')
     assert json.loads(old) == "return np.dot(x, w) / total" and "np.dot(w, x)" in new
+
+
+SLOW = """def slow_sum(w):
+    start = time.process_time()
+    while time.process_time() < start + 0.4:
+        pass
+    return np.sum(w)
+
+
+def centred(x):"""
+
+
+def test_a_reference_too_slow_for_a_mutant_is_judged_with_its_mutants_in_a_students_time(lesson, monkeypatch):
+    course = lesson()
+    slow = LESSON.replace("def centred(x):", SLOW).replace("total = np.sum(", "total = slow_sum(")
+    course.source(NAME).write_text(slow.replace("import numpy as np", "import time\n\nimport numpy as np"))
+    release(course, [NAME])
+    swift = report("--sample", "8")[0]
+    monkeypatch.setitem(SHORT, "mutant", 0.2)
+    assert report("--sample", "8")[0] == swift and not swift["problems"]
+
+
+def test_a_reference_that_does_not_pass_is_named(lesson):
+    lesson(hidden=HIDDEN.replace("running.mean) == 1.5", "running.mean) == 2"))
+    assert report()[0]["problems"] == ["running-mean: its reference itself does not pass as a mutant"]
 
 
 UNFAIR = '''

@@ -87,15 +87,15 @@ def test_answers_of_another_file_are_judged_on_every_seed(course, tmp_path):
         '# %% wrong="running-mean" name="does not run"\n1 / 0\n'
         '# %% wrong="running-mean" name="ends"\nimport os\n\nos._exit(1)\n'
     )
-    rows = judge_answers(course, NAME, path)
+    rows = judge_answers(course, NAME, path, seeds=7)
     wrong, right, error, died = rows
     assert (wrong["kind"], wrong["exercise"], wrong["name"]) == (
         "wrong",
         "weighted-mean",
         "twice the weights",
     )
-    assert wrong["shares"] == [0.0] * ANSWER_SEEDS and wrong["failed"] == [["test_weights"]] * ANSWER_SEEDS
-    assert right["shares"] == [1.0] * ANSWER_SEEDS and right["failed"] == [[]] * ANSWER_SEEDS
+    assert wrong["shares"] == [0.0] * 7 and wrong["failed"] == [["test_weights"]] * 7
+    assert right["shares"] == [1.0] * 7 and right["failed"] == [[]] * 7
     assert "ZeroDivisionError" in error["reason"] and "process ended" in died["reason"]
 
 
@@ -124,7 +124,7 @@ def test_a_test_that_cannot_be_set_up_is_an_error_and_kills_no_answer(course, tm
     path = tmp_path / "mine.py"
     path.write_text('# %% wrong="weighted-mean" name="twice"\nreplace("np.asarray(w", "2 * np.asarray(w")\n')
     with pytest.raises(CourseError, match="test_weights cannot be set up"):
-        judge_answers(course, NAME, path)
+        judge_answers(course, NAME, path, ANSWER_SEEDS)
 
 
 def test_too_few_answers_are_found(course):

@@ -362,3 +362,7 @@ def draw(net, n, alpha, sigma, generator):
         left = (sigma[k - 1] ** 2 - c2).clamp(min=0).sqrt()
         x = alpha[k - 1] * x_0 + left * eps + c2.clamp(min=0).sqrt() * z[T + 1 - k]
     return x
+
+
+# %% equivalent="plane" name="the square is the same for the difference turned round"
+replace("return (T - 1) * (weight * ((x_0 - guess) ** 2).sum(1)).mean()", "return (T - 1) * (weight * (((guess - x_0)) ** 2).sum(1)).mean()")
