@@ -365,4 +365,4 @@ def draw(net, n, alpha, sigma, generator):
 
 
 # %% equivalent="plane" name="the square is the same for the difference turned round"
-replace("return (T - 1) * (weight * ((x_0 - guess) ** 2).sum(1)).mean()", "return (T - 1) * (weight * (((guess - x_0)) ** 2).sum(1)).mean()")
+replace("((x_0 - guess) ** 2)", "((guess - x_0) ** 2)")
