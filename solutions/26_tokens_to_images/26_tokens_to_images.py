@@ -1126,7 +1126,7 @@ curves |= {"hidden captions: both": [guided_figures[w][1]["unseen_both"] for w i
 frechet = [guided_figures[w][0]["frechet"] for w in ws]
 spread = [guided_figures[w][0]["diversity"] for w in ws]
 recall = [guided_figures[w][0]["recall"] for w in ws]
-fig, axes = plot.figure(1, 2, height=3.4)
+fig, axes = plot.figure(1, 2, height=4.2)
 two = [*plot.COLOURS][:2]
 looks = zip(curves.items(), [*two, *two, plot.COLOURS.green], ["-", "-", ":", ":", ":"], strict=True)
 for (name, values), colour, dash in looks:
@@ -1134,7 +1134,7 @@ for (name, values), colour, dash in looks:
 both = ceiling[1]["unseen_both"]
 axes[0].axhline(both, color=plot.COLOURS.green, ls="--", label="both, its tokenizer's copies")
 axes[0].set(title="Share that is right", xlabel="guidance $w$", ylim=(0, 1.05))
-axes[0].legend(loc="lower right", fontsize=8)
+axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8)
 axes[1].plot(ws, frechet, marker="o", label="prior")
 axes[1].axhline(ceiling[0]["frechet"], color=plot.COLOURS.grey, ls="--", label="its tokenizer's copies")
 axes[1].set(title="Fréchet distance", xlabel="guidance $w$", ylim=(0, None))
