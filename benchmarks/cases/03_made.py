@@ -1,0 +1,44 @@
+"""Lesson 03_made: a training step on black-and-white digits against zuko's masked MLP of the same widths."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from zuko.nn import MaskedMLP
+
+from autograde.authoring.definitions import definitions
+from autograde.course import Course
+
+TITLE = "03_made: a MADE step against zuko's MaskedMLP, two hidden layers of 512, batch 64"
+D, WIDTH, BATCH = 64, 512, 64
+
+
+def step(net: torch.nn.Module, nats: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """Return a training step on the loss nats()."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
+
+    def run() -> torch.Tensor:
+        loss = nats()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return run
+
+
+def pair() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return (our step, zuko's), on the same batch and for the same order; both say two logits a pixel."""
+    lesson = definitions(Course.at(Path(__file__).parents[2]), "03_made")
+    torch.manual_seed(0)
+    x, c = torch.randint(2, (BATCH, D)), torch.zeros(BATCH, dtype=torch.long)
+    ours, masks = lesson["MADE"](D, 2, WIDTH), lesson["masks"](torch.arange(D), WIDTH, 2)
+    before = torch.ones(D, D).tril(-1).bool().repeat_interleave(2, dim=0)
+    theirs = MaskedMLP(before, [WIDTH, WIDTH], activation=torch.nn.SiLU)
+
+    def zuko_nats() -> torch.Tensor:
+        logits = theirs(2 * x.float() - 1).reshape(BATCH, D, 2)
+        return F.cross_entropy(logits.flatten(0, 1), x.flatten()) * D
+
+    return step(ours, lambda: -lesson["log_p"](ours, x, masks, c).mean()), step(theirs, zuko_nats)
