@@ -1480,9 +1480,9 @@ assert not (alone[1].double() @ alone[0].double()).any(), "one block: nothing se
 # it. But what is the ensemble's own conditional, when some pixels are known? All members here have the same
 # order. By the definition of a conditional probability it is
 # $\bar p(x_i \mid x_{<i}) = \bar p(x_{\le i})/\bar p(x_{<i})$, with $\bar p$ the mean over members of $p_k$. So a member that explained the known
-# pixels badly has less to say. Return its logarithm. Members may be thousands of nats apart, and may have
-# ruled out the known pixels altogether ($-\infty$), though not all of them; a level may be ruled out
-# ($-\infty$), though not all of a row. Right to nine digits or to $10^{-9}$ nats, whichever is more.
+# pixels badly has less to say. Return its logarithm. Members may be thousands of nats apart, and so may
+# levels. Members may have ruled out the known pixels altogether ($-\infty$), though not all of them; a level may
+# be ruled out ($-\infty$), though not all of a row. Right to nine digits or to $10^{-9}$ nats, whichever is more.
 
 
 # %% exercise="ensemble-next"
