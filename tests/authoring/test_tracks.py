@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 from classroom import FULL, RIGHT, hand_in, outcome
-from course_root import ROOT
+from course_root import COURSE, ROOT
 from small_course import LESSON, NAME, change, course
 
 from autograde.authoring.release import is_release, release
@@ -85,6 +85,24 @@ def test_what_is_shown_is_the_chapters(building):
     (task,) = tasks(building.source(NAME)).values()
     chapter = {cell.id: cell.source for cell in read_lesson(building.source(NAME)).cells}
     assert chapter["build-centring"] == task.solution
+
+
+@pytest.mark.parametrize("name", COURSE.names())
+def test_who_types_what_is_shown_runs_the_read_track(name):
+    """So the solved build track gives the figures and claims of the read track, in every setting."""
+    cells = nbformat.read(COURSE.build_track(name), 4).cells
+    shown = {
+        cell.id: cell.source.split("```")[1].removeprefix("python\n").rstrip("\n")
+        for cell in cells
+        if "shown-" in cell.id
+    }
+    solved = [
+        shown.get(f"shown-{track_mark(cell, 'build')}", cell.source)
+        for cell in cells
+        if cell.cell_type == "code"
+    ]
+    read = [cell.source for cell in nbformat.read(COURSE.lesson(name), 4).cells if cell.cell_type == "code"]
+    assert shown and solved == read
 
 
 @pytest.mark.parametrize("centred", [None, MINE, WRONG, "def centred(x)\n    syntax error"])
