@@ -155,7 +155,9 @@ plt.show()
 # bytes, $n(u, x)$. Where it has seen little, it leans on the next shorter context $u'$ (Witten and Bell 1991;
 # $D(u)$ is how many different bytes came after $u$, and $n(u)$ how often $u$ was seen):
 #
-# $$p_k(x \mid u) = \frac{n(u, x) + D(u)\, p_{k-1}(x \mid u')}{n(u) + D(u)} .$$
+# $$p_k(x \mid u) = \frac{n(u, x) + D(u)\, p_{k-1}(x \mid u')}{n(u) + D(u)}, \qquad p_{-1} = \frac{1}{256} .$$
+#
+# After a context that it never saw, $p_k$ is $p_{k-1}$.
 
 
 # %% folded="Tables of counts, and zlib" tags=["demo"]
@@ -209,6 +211,7 @@ print({name: f"{bits:.2f} bits per byte" for name, bits in simple.items()})
 #
 # To encode a new text, cut it into words, and in each word carry out the merges in the order in which they
 # were learned: always the pair with the smallest rank next. To decode, put the tokens' bytes side by side.
+# (Where � is printed below, a token holds only some of the bytes of a longer sign, as of a curly quote.)
 
 # %%
 # long: the cut into words, a merge, and the search for merges
@@ -397,8 +400,9 @@ plt.show()
 # <details><summary>Answer</summary>
 #
 # With a small $c$ all weights are nearly equal: the head hands back a mean of everything (left). With a large
-# one it picks (middle). A lookup that can be sharp or soft, and has a gradient everywhere, is all that
-# attention is. The first place can only look at itself, whatever it asks: its row has one entry.
+# one it picks (middle). So attention is a lookup that can be sharp or soft, and that can be differentiated.
+# The first place can only look at itself, whatever it asks: its row has one entry. (In the first half of the
+# string head 2, right, finds no place that came after the same letter, and takes the mean of all.)
 # </details>
 #
 # **Many heads.** One head gives one weighted mean. So the width $C$ is split among $H$ heads, each with
@@ -442,15 +446,16 @@ class Attention(nn.Module):
 #
 # $$x \leftarrow x + \text{Attention}(\text{norm}(x)), \qquad x \leftarrow x + \text{MLP}(\text{norm}(x)).$$
 #
-# The norm (LayerNorm) shifts and scales each vector to mean 0 and variance 1 before it is read. In the
-# encoder–decoder there is a third part between the two: cross-attention.
+# The norm (LayerNorm) shifts and scales each vector to mean 0 and variance 1 before it is read (and then
+# multiplies and shifts each entry by numbers that are learned, at the start 1 and 0). In the encoder–decoder
+# there is a third part between the two: cross-attention.
 #
 # **Why the norm stands inside the branch.** Let a part be $x' = x + f(\text{norm}(x))$. Its Jacobian is
-# $I + J$, and through all parts the gradient is the product $\prod (I + J)$: expanded, it *contains the term
-# $I$*: one way leads from the loss to every layer on which nothing is multiplied, however small the $J$ are.
-# With the norm outside, as in 2017, $x' = \text{norm}(x + f(x))$, each part multiplies the gradient by the
-# norm's Jacobian as well, and the product of many is what learning-rate warm-up had to tame (Xiong and others
-# 2020).
+# $I + J$, where $J$ is that of the branch $f(\text{norm}(x))$. Through all parts the gradient is multiplied
+# by $\prod (I + J)$. Expanded, this product *contains the term $I$*. So one way leads back through all parts
+# on which nothing is multiplied, however small the $J$ are. With the norm outside, as in 2017,
+# $x' = \text{norm}(x + f(x))$, each part multiplies the gradient by the norm's Jacobian as well, and the
+# product of many is what learning-rate warm-up had to tame (Xiong and others 2020).
 
 
 # %% build="block"
@@ -503,10 +508,11 @@ assert moved[:4].max() < 1e-5 < moved[4:].min(), "causal: what comes later chang
 # output: as an input a rare token would hardly ever learn.
 #
 # **The start.** Weights are $\mathcal N(0, 0.02^2)$. Then a logit is a sum of $C$ products of a normed vector
-# with such a row: standard deviation $0.02\sqrt C$, 0.2 for $C = 96$. All tokens are about equally likely, and
-# the loss begins at $\log_2 V$: a network that is wrong *and sure* at the start first has to unlearn. What
-# the $2L$ parts add to the stream is made smaller by $\sqrt{2L}$: variances of independent terms add, so their
-# sum is as large as one term, for every depth.
+# with such a row: standard deviation $0.02\sqrt C$, 0.2 for $C = 96$. All tokens are about equally likely
+# (the one just read stands out a little, since its own vector is still in the stream), and the loss begins
+# near $\log_2 V$. A network that is wrong *and sure* at the start would first have to unlearn. What the $2L$
+# parts add to the stream is made smaller by $\sqrt{2L}$: variances of independent terms add, so their sum is
+# as large as one term, for every depth.
 #
 # This class is GPT-2 (Radford and others 2019), layer for layer; a test of the course copies its weights into
 # the `transformers` library's and compares the logits. Without `causal` it is the encoder of section 8;
@@ -613,7 +619,7 @@ board.claim(
 # One window of $T + 1$ tokens makes $T$ exercises: from each place, guess the next token. The loss is their
 # mean cross-entropy, minus the log-likelihood of the chain rule. Dividing nats by $\log 2$ gives bits.
 #
-# **Question.** What is the loss of an untrained network on 256 bytes, and why?
+# **Question.** What is the loss of an untrained network whose tokens are the 256 bytes, and why?
 
 
 # %% build="loss"
@@ -950,13 +956,14 @@ board.claim(
 
 # %% [markdown]
 # Both know their training text better than the held-out one. (A part of the gap is no overfitting: the
-# held-out part is the harder text. The gap that is there after the first few steps says how much.) Per token
-# the model of byte pairs looks far worse, per byte it is the better one. Only the second comparison means
-# anything. And look at the table of order 5. On 300 kB of a manual that repeats its phrases, counting is hard
-# to beat: a network of a third of a million weights, trained for a minute, is about as good. That is a lost
-# race, and an honest one: what attention adds is not the next letter of a phrase seen before. It is what no
-# table can have: strings that come back (section 3), and rules about words that nobody has seen (section 9).
-# With more text, the table grows and the network learns.
+# held-out part is the harder text. How much, the gap at the left end of the curves says roughly: there, after
+# an eighth of the run, little can be known by heart.) Per token the model of byte pairs looks far worse, per
+# byte it is the better one here. Only the second comparison means anything. And look at the table of order 5.
+# On 300 kB of a manual that repeats its phrases, counting is hard to beat: in `quick` a network of fewer than
+# 400,000 weights is at best about as good. So for the next letter of a phrase seen before, attention gains
+# nothing here. What it adds is what no such table has: strings that come back (section 3), and rules about
+# words that nobody has seen (section 9). With more text the table gets more rows, and the network keeps its
+# size.
 #
 # **Why are pairs better per byte?** Three reasons are mixed in that number: longer tokens, windows that reach
 # farther back, and more text read in training, for a window of pairs holds more of it. So compare at the *same
@@ -1019,10 +1026,11 @@ board.claim(
 )
 
 # %% [markdown]
-# With 32 to 63 bytes before, the two are within 0.1 bits, so a part of the lead, perhaps most of it, comes
-# from the windows. A window of 64 bytes starts from nothing more than twice as often as one of 64 pairs, and
-# those first guesses are dear. And in both curves what is further back than some 8 bytes, a word or two, saves
-# little: so small a network, trained so shortly, lives on the last words.
+# Compare the two numbers after 32 to 63 bytes with the two for the whole text above. As far as the lead of
+# the pairs is smaller there, it comes from the windows: one of 64 bytes starts from nothing more than twice
+# as often as one of 64 pairs, and those first guesses cost many bits. And in both curves what is further back
+# than some 8 bytes, a word or two, saves little: so small a network, trained so shortly, uses little but the
+# last words.
 #
 # On the right, rows are places and dark cells what they look at: the head that looks most at the byte before,
 # as our head 1 did, and one of the last block that looks elsewhere.
@@ -1135,7 +1143,7 @@ print("left at top-p 0.9:", {f"{text!r}, τ {tau:g}": n[89] for (text, tau), n i
 #
 # ## 7 · The block of today: RoPE, RMSNorm, SwiGLU
 #
-# Llama 3 and most open decoders since have the same two parts in a block, with three changes.
+# Llama 3 and many open decoders since have the same two parts in a block, with three changes.
 #
 # **RoPE** (Su and others 2021). A table of positions ends, and what place 7 learns place 8 does not know. But
 # what matters is mostly the *distance*. So turn the queries and keys: take the two halves of a head's vector
@@ -1234,6 +1242,9 @@ board.claim(
 )
 
 # %% [markdown]
+# Today's block ends ahead. Which of its three changes does it, one run of all three cannot say: undo them one
+# by one in `ModernBlock`, and see.
+#
 # **Does a decoder need positions?** It has some without: place 1 sees one token, place 2 sees two, so order
 # leaks in through the mask (Haviv and others 2022). It learns, but slowly. What a *reader* without positions
 # does is section 10.
@@ -1334,17 +1345,18 @@ board.claim(
 # %% [markdown]
 # ### Why this is no likelihood
 #
-# There is a price. The encoder gives $p(x_i \mid \text{all others})$ for every place. It is tempting to
-# multiply these, the *pseudo-likelihood*, and to call the product the probability of the word. It is none.
-# Let two hidden letters $a$, $b$ in one gap have a law $p(a, b)$, and a perfect encoder. Then
+# The second side has a price. The encoder gives $p(x_i \mid \text{all others})$ for every place. It is
+# tempting to multiply these, the *pseudo-likelihood*, and to call the product the probability of the word. It
+# is none. Let the two hidden letters $a$, $b$ of a gap have the law $p(a, b)$, and let the encoder be
+# perfect. Then
 #
 # $$\sum_{a,b} p(a \mid b)\,p(b \mid a) = \sum_{a,b} \frac{p(a,b)^2}{p(a)\,p(b)} = 1 + \sum_{a,b} \frac{\big(p(a,b) - p(a)\,p(b)\big)^2}{p(a)\,p(b)} \;\ge\; 1,$$
 #
-# and it is 1 for independent letters alone. (The last step: expand the square; the two mixed terms are $-2$
-# and $+1$.) A *chain* of conditionals is a law: $p(a)\,p(b \mid a)$, first one letter with both hidden, then
-# the other. So an encoder does define laws, one for each order of filling, and lesson 26 draws from them. But
-# nothing makes the laws of two orders the same one, so none of them is *the* model's; and the loss above, with
-# a quarter hidden, was never their likelihood.
+# and it is 1 for independent letters alone. (The last step: expand the square. Its first term gives the sum
+# before, the other two give $-2$ and $+1$.) A *chain* of conditionals is a law: $p(a)\,p(b \mid a)$, first
+# one letter with both hidden, then the other. So an encoder does define laws, one for each order of filling,
+# and lesson 26 draws from them. But nothing makes the laws of two orders the same one, so none of them is
+# *the* model's; and the loss above, with a quarter hidden, was never their likelihood.
 
 # %% folded="Two letters, two orders" tags=["demo"]
 # long: the encoder's tables for one gap
@@ -1476,8 +1488,8 @@ def pig_loss(seed):
 
 # %% [markdown]
 # **A win, measured.** A table of counts reads the same words as a text, *string>ingstray*, and scores the
-# letters behind the >. Its context of five bytes reaches the front of the shortest words only, and no row of
-# it is a *rule*.
+# letters behind the >. Its context of five bytes reaches the front of the shortest words only. And a row says
+# what came after one context that was seen; the *rule*, which moves any letters, stands in no row.
 #
 # The cross-attention says where in the source each written letter came from.
 
@@ -1542,8 +1554,8 @@ print("weight on the letter that is copied, against an even share:", [f"{x:.1f} 
 board.claim("Each letter looks at its own in the source, at least twice an even share.", min(share) > 2)
 
 # %% [markdown]
-# The rule stands in the picture, on words that the model never saw: the diagonal begins at the first vowel,
-# runs to the end of the word, and starts again at the front. Nobody told it the alignment.
+# The picture shows the rule, on words that the model never saw: the diagonal begins at the first vowel, runs
+# to the end of the word, and starts again at the front. No target said which letter comes from where.
 #
 # ## 10 · What breaks
 #
@@ -1630,8 +1642,8 @@ board.claim(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The same, so at least one is wrong. (It had half of the steps, but no number of steps can tell anagrams
-# apart.)
+# The same, so at least one is wrong. (It had half of the steps, so a part of the distance between the shares
+# above may be that. But after any number of steps anagrams get one answer.)
 # </details>
 #
 # **The repair** is the table of positions, or RoPE.
@@ -1643,8 +1655,7 @@ board.claim(
 # measured on true prefixes. Two measurements:
 #
 # 1. *One slip.* In the middle of each test window put a wrong byte, drawn from the model's own probabilities
-#    as a
-#    sampler would. How many bits more do the true bytes *after* it cost?
+#    as a sampler would. How many bits more do the true bytes *after* it cost?
 # 2. *Many.* A sampler draws every byte. The GPT of byte pairs judges what the byte GPT wrote after a true
 #    prompt, in bits by the distance from the prompt.
 
@@ -1719,18 +1730,19 @@ board.claim("Greedy text surprises less than real text.", mean["greedy"] < mean[
 # One slip makes the next bytes dearer, most of all the first. (Part of that is right: after another letter
 # another word is meant.) Within about a word it is over. Text drawn at temperature 1 surprises the judge more
 # than real text does. Two causes are likely, and are not told apart here: the model gives the tail of each
-# distribution too much, and each draw from the tail makes the next draws worse, for about a word. Where a
-# model can find its feet again, as here at the next space, errors do not grow without end; where each step
-# depends on all before it, in arithmetic say, they can. **The repair** that everybody uses is to draw less
-# from the tail. And greedy writing shows that little surprise is not the aim: it repeats itself. (Training on
-# the model's own prefixes, *scheduled sampling*, is another repair, Bengio and others 2015; but then training
-# no longer maximises the likelihood.)
+# distribution too much, and each draw from the tail makes the next draws worse, for about a word. Does its
+# distance from real text grow to the right? Each point is the mean of a few texts, too few to be sure. If a
+# slip is forgotten at the next space, as on the left, errors need not grow without end; where each step
+# depends on all before it, in arithmetic say, they can. **The repair** in common use is to draw less from the
+# tail. And greedy writing shows that little surprise is not the aim: it repeats itself. (Training on the
+# model's own prefixes, *scheduled sampling*, is another repair, Bengio and others 2015; but then training no
+# longer maximises the likelihood.)
 #
 # ## 11 · How good is it, and what does it cost?
 #
-# On the board: bits per byte on the test text, and the seconds for 100 bytes of text. In the setting `full`
-# one more decoder is trained, on Tiny Shakespeare, a million characters of plays: six layers of width 384, the
-# shape with which nanoGPT reports 1.47 nats per character (Karpathy 2022).
+# On the board: bits per byte on the test text, and the time for samples of 100 bytes each. In the setting
+# `full` one more decoder is trained, on Tiny Shakespeare, a million characters of plays: six layers of width
+# 384, the shape with which nanoGPT reports 1.47 nats per character (Karpathy 2022).
 #
 # **In production.** A network with $w$ weights does about $2w$ operations for a token forward (one product
 # and one sum for each weight), and $6w$ in training: the way back forms two products of the same size, one
@@ -1740,8 +1752,9 @@ board.claim("Greedy text surprises less than real text.", mean["greedy"] < mean[
 #
 # $$\text{time} = t_{\text{prefill}} + (\text{tokens to write}) \cdot t_{\text{step}} .$$
 #
-# Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text. A server keeps the keys and
-# values and runs over one token; then a step is bound by *reading* the weights, not by arithmetic. Lesson 07.
+# Our $t_{\text{step}}$ runs over all the tokens again, so it grows with the text until the window is full. A
+# server keeps the keys and values and runs over one token; then a step is bound by *reading* the weights, not
+# by arithmetic. Lesson 07.
 
 # %% folded="The board, and the plays" tags=["demo"]
 # long: the plays in `full`, seconds, rows
@@ -1975,9 +1988,9 @@ assert math.isclose(got, (2 - math.log2(2 / 3 * 3 / 4) - math.log2(2 / 3)) / 12,
 # the end with $-1$, which is neither input nor target; batches have different numbers of real targets, some
 # have none. The step below runs, the loss falls, and **four** things are wrong. Find them, and write the step
 # that is right. A gradient that lies around from before must not count.
-
 #
-# ```python def broken_step(model, optimizer, batches, max_norm):
+# ```python
+# def broken_step(model, optimizer, batches, max_norm):
 #     """One step on batches of tokens (B, T), -1 for padding; the mean loss. It has four faults."""
 #     losses = []
 #     for tokens in batches:
@@ -2160,8 +2173,7 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # write both halves.
 #
 # - **The loss**: the mean nats per token. All $T$ factors of all rows in *one* call of the model; each row
-#   has an
-#   order of its own.
+#   has an order of its own.
 # - **The sampler**: in each row the first `given` places of its order are known. Draw the others in the
 #   order, one call of the model for each, with all rows, which are drawn independently. Say what their
 #   log-probability is, given the known ones: whatever the model is, the sum of those factors of the loss.
@@ -2173,7 +2185,8 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # test trains a small network with your loss on a chain of letters, up to 0.2 nats per token above its entropy.
 # To see it learn, run in a cell of your own (half a minute; *form* or *from*?):
 #
-# ```python class AnyOrder(nn.Module):
+# ```python
+# class AnyOrder(nn.Module):
 #     def __init__(self, V, T, C=64):
 #         super().__init__()
 #         self.token, self.at, self.next = nn.Embedding(V, C), nn.Embedding(T + 1, C), nn.Embedding(T, C)
@@ -2188,8 +2201,9 @@ assert ids[0] == 1 and math.isclose(score, math.log(0.2), rel_tol=1e-5), (
 # def loss_of(net):
 #     x = four[torch.randint(len(four), (128,), generator=g, device=device)]
 #     return any_order_loss(net, x, torch.rand(x.shape, generator=g, device=device).argsort(1), START)
-# fit(net, loss_of, 600, "any order") x = to_letters(["f__m"], 4).repeat(2_000, 1) for order in ([0, 3, 1, 2],
-# [0, 3, 2, 1]):
+# fit(net, loss_of, 600, "any order")
+# x = to_letters(["f__m"], 4).repeat(2_000, 1)
+# for order in ([0, 3, 1, 2], [0, 3, 2, 1]):
 #     drawn, _ = fill_in(net, x, torch.tensor(order, device=device).expand(2_000, 4), 2, START, g)
 #     print(Counter("".join(chr(94 + i) for i in row) for row in drawn.tolist()).most_common(4))
 # ```

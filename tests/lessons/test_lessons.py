@@ -1,4 +1,9 @@
-"""Every lesson runs in its smoke setting from the first cell to the last, a release up to its exercises."""
+"""Every lesson runs in its smoke setting from the first cell to the last, a release up to its exercises. Code
+in prose can be pasted."""
+
+import ast
+import re
+import textwrap
 
 import nbformat
 import pytest
@@ -26,3 +31,13 @@ def test_a_release_runs_up_to_its_exercises(tmp_path):
     tests = {f"test-{exercise}" for exercise in scored_cells(notebook)}
     assert {where for where, _ in errors} == tests
     assert {kind for _, kind in errors} == {"NotImplementedError"}
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_code_in_prose_can_be_pasted(name):
+    """A fence stands alone on its line, and what it encloses is Python."""
+    cells = nbformat.read(COURSE.lesson(name), 4).cells
+    for prose in (cell.source for cell in cells if cell.cell_type == "markdown"):
+        assert set(re.findall(r"^\s*```(.*)$", prose, re.M)) <= {"", "python", "sh", "text"}
+        for block in re.findall(r"^\s*```python\n(.*?)^\s*```$", prose, re.M | re.S):
+            ast.parse(textwrap.dedent(block))
