@@ -24,7 +24,7 @@ replace(
     "torch.where(valid[:, None], z - z.mean((0, 2), keepdim=True), 0.0)",
 )
 
-# %% wrong="repair" fails="test_valid_places_alone" name="padding masked by a product"
+# %% wrong="repair" fails="test_sizes_and_kinds" name="padding masked by a product"
 replace("torch.where(valid[:, None], z, 0.0)", "z * valid[:, None]")
 # %% wrong="repair" fails="test_valid_places_alone" name="a place of zeros is taken for padding"
 replace(

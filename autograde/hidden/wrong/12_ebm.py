@@ -108,6 +108,8 @@ def log_ratio(d_0, d_1):
 
 # %% equivalent="both-sides" name="margins are not needed: r lies between the smallest and the largest -d"
 replace("ends.max().item() + abs(shift) + 50", "ends.max().item() + abs(shift) + 49")
+# %% equivalent="both-sides" name="after 199 halvings no double lies between the ends, either"
+replace("for _ in range(200):", "for _ in range(200 - 1):")
 # %% wrong="both-sides" fails="test_far_apart" name="a small slope for a root"
 replace(
     "low, high = (r, high) if said_1 > said_0 else (low, r)",
@@ -117,14 +119,10 @@ replace(
 
 
 # %% right="both-sides" name="a NumPy float, no margins, nine digits"
-def log_ratio(d_0, d_1):
-    shift = np.log(len(d_1) / len(d_0))
-    low, high = -max(d_0.max(), d_1.max()).item(), -min(d_0.min(), d_1.min()).item()
-    while high - low > max(2e-9, 2e-10 * min(abs(low), abs(high))):
-        r = (low + high) / 2
-        said_1 = F.logsigmoid(shift - d_0 - r).logsumexp(0)
-        low, high = (r, high) if said_1 > F.logsigmoid(d_1 + r - shift).logsumexp(0) else (low, r)
-    return np.float64((low + high) / 2)
+replace("torch.cat([-d_0, -d_1]) + shift", "torch.cat([-d_0, -d_1])")
+replace("ends.min().item() - abs(shift) - 50, ends.max().item() + abs(shift) + 50", "ends.min(), ends.max()")
+replace("for _ in range(200):", "while high - low > max(2e-9, 2e-10 * min(abs(low), abs(high))):")
+replace("return r", "return np.float64((low + high) / 2)")
 
 
 # %% right="both-sides" name="SciPy's bracketed root"
@@ -262,6 +260,10 @@ replace("p = (x / s**2 @ W + b).sigmoid()", "p = (x / s**2 @ W + b).exp()\np = p
 # %% wrong="gauss" fails="test_gradient" name="an epsilon beside the variance"
 replace("h = (u < (v / s**2 @ W", "h = (u < (v / (s**2 + 1e-12) @ W")
 replace("p = (x / s**2 @ W", "p = (x / (s**2 + 1e-12) @ W")
+
+
+# %% equivalent="gauss" name="of a vector the first axis is the last"
+replace(".sum(1)).logsumexp(0)", ".sum(1)).logsumexp(-1)")
 
 
 # %% right="gauss" name="by autograd and einsum"
