@@ -119,10 +119,21 @@ replace(
 
 
 # %% right="both-sides" name="a NumPy float, no margins, nine digits"
-replace("torch.cat([-d_0, -d_1]) + shift", "torch.cat([-d_0, -d_1])")
-replace("ends.min().item() - abs(shift) - 50, ends.max().item() + abs(shift) + 50", "ends.min(), ends.max()")
-replace("for _ in range(200):", "while high - low > max(2e-9, 2e-10 * min(abs(low), abs(high))):")
-replace("return r", "return np.float64((low + high) / 2)")
+def log_ratio(d_0, d_1):
+    a, b = d_0.detach().numpy(), d_1.detach().numpy()
+    more = math.log(b.size) - math.log(a.size)
+
+    def excess(c):
+        return np.logaddexp.reduce(-np.logaddexp(0, a + c)) - np.logaddexp.reduce(-np.logaddexp(0, -b - c))
+
+    bottom, top = (-f(np.concatenate([a, b])) for f in (np.max, np.min))
+    while top - bottom > max(2e-9, 2e-10 * min(abs(bottom), abs(top))):
+        middle = bottom + 0.5 * (top - bottom)
+        if excess(middle - more) > 0:
+            bottom = middle
+        else:
+            top = middle
+    return 0.5 * np.float64(bottom + top)
 
 
 # %% right="both-sides" name="SciPy's bracketed root"
