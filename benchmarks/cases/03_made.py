@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from steps import training_step
 from torch.nn import functional as F
 from zuko.nn import MaskedMLP
 
@@ -12,20 +13,6 @@ from autograde.course import Course
 
 TITLE = "03_made: a MADE step against zuko's MaskedMLP, two hidden layers of 512, batch 64"
 D, WIDTH, BATCH = 64, 512, 64
-
-
-def step(net: torch.nn.Module, nats: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Return a training step on the loss nats()."""
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
-
-    def run() -> torch.Tensor:
-        loss = nats()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return run
 
 
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -41,4 +28,6 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
         logits = theirs(2 * x.float() - 1).reshape(BATCH, D, 2)
         return F.cross_entropy(logits.flatten(0, 1), x.flatten()) * D
 
-    return step(ours, lambda: -lesson["log_p"](ours, x, masks, c).mean()), step(theirs, zuko_nats)
+    return training_step(ours, lambda: -lesson["log_p"](ours, x, masks, c).mean()), training_step(
+        theirs, zuko_nats
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from steps import training_step
 from torch.nn import functional as F
 
 from autograde.authoring.definitions import definitions
@@ -53,20 +54,6 @@ class Masked(torch.nn.Module):
         return self.gate(a_v + label_v), out if self.first else h + out
 
 
-def step(net: torch.nn.Module, nats: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Return a training step on the loss nats()."""
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
-
-    def run() -> torch.Tensor:
-        loss = nats()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return run
-
-
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     """Return (our step, the masked one), from the same weights, whose outputs agree before they begin."""
     lesson = definitions(Course.at(Path(__file__).parents[2]), "04_pixelcnn")
@@ -78,4 +65,6 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     with torch.no_grad():
         assert torch.allclose(ours(x, c), theirs(x, c), atol=1e-5)
     log_p = lesson["log_p"]
-    return step(ours, lambda: -log_p(ours, x, c).mean()), step(theirs, lambda: -log_p(theirs, x, c).mean())
+    return training_step(ours, lambda: -log_p(ours, x, c).mean()), training_step(
+        theirs, lambda: -log_p(theirs, x, c).mean()
+    )

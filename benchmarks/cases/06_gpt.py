@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from steps import training_step
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from autograde.authoring.definitions import definitions
@@ -40,18 +41,7 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     tokens = torch.randint(VOCABULARY, (BATCH, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
     x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].flatten()
 
-    def step(model: torch.nn.Module, loss_of: Callable[[], torch.Tensor]) -> Callable[[], object]:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-        def update() -> None:
-            loss = loss_of()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-        return update
-
     return (
-        step(ours, lambda: lesson["next_token_loss"](ours, tokens)),
-        step(theirs, lambda: torch.nn.functional.cross_entropy(theirs(x).logits.flatten(0, 1), y)),
+        training_step(ours, lambda: lesson["next_token_loss"](ours, tokens)),
+        training_step(theirs, lambda: torch.nn.functional.cross_entropy(theirs(x).logits.flatten(0, 1), y)),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import zuko
+from steps import training_step
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform
 
@@ -30,20 +31,6 @@ def reference(lesson: dict, masks: list[torch.Tensor], width: int, classes: int)
     return zuko.flows.Flow(layers, base)
 
 
-def step(flow: torch.nn.Module, nats: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """A training step on the loss -nats()."""
-    optimizer = torch.optim.AdamW(flow.parameters(), lr=1e-4)
-
-    def run() -> torch.Tensor:
-        loss = -nats().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return run
-
-
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     """Our step and zuko's, on the same batch."""
     lesson = definitions(Course.at(Path(__file__).parents[2]), "08_realnvp")
@@ -52,4 +39,7 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     ours = lesson["Flow"](lesson["couplings"](masks, WIDTH, 10), 64)
     theirs = reference(lesson, masks, WIDTH, 10)
     x, c = torch.randn(BATCH, 64), torch.nn.functional.one_hot(torch.arange(BATCH) % 10, 10).float()
-    return step(ours, lambda: ours.log_prob(x, c)), step(theirs, lambda: theirs(c).log_prob(x))
+    return (
+        training_step(ours, lambda: -ours.log_prob(x, c).mean()),
+        training_step(theirs, lambda: -theirs(c).log_prob(x).mean()),
+    )

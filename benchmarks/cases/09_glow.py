@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import zuko
+from steps import training_step
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicRQSTransform
 
@@ -14,20 +15,6 @@ from autograde.course import Course
 
 TITLE = "09_glow: a step of 4 spline couplings of the plane against zuko's, 8 bins, batch 256"
 LAYERS, WIDTH, BINS, BATCH = 4, 64, 8, 256
-
-
-def step(flow: torch.nn.Module, nats: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Return a training step on the loss -nats()."""
-    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
-
-    def run() -> torch.Tensor:
-        loss = -nats().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return run
 
 
 def pair() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -52,4 +39,7 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
         zuko.distributions.DiagNormal, torch.zeros(2), torch.ones(2), buffer=True
     )
     theirs, x = zuko.flows.Flow(layers, base), torch.randn(BATCH, 2)
-    return step(ours, lambda: ours.log_prob(x)), step(theirs, lambda: theirs().log_prob(x))
+    return (
+        training_step(ours, lambda: -ours.log_prob(x).mean()),
+        training_step(theirs, lambda: -theirs().log_prob(x).mean()),
+    )

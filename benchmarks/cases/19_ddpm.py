@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
+from steps import training_step
 
 from autograde.authoring.definitions import definitions
 from autograde.course import Course
@@ -46,18 +47,8 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     t, y = torch.rand(BATCH, generator=generator), torch.randint(CLASSES, (BATCH,), generator=generator)
     folded = [torch.nn.functional.pixel_unshuffle(x, 2) for x in (x_t, v)]
 
-    def step(model: torch.nn.Module, forward: Callable[[], torch.Tensor], target: torch.Tensor) -> Any:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-        def update() -> None:
-            loss = torch.nn.functional.mse_loss(forward(), target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-        return update
-
+    mse = torch.nn.functional.mse_loss
     return (
-        step(net, lambda: net(x_t, t, y), v),
-        step(theirs, lambda: theirs(folded[0], 1000 * t, class_labels=y).sample, folded[1]),
+        training_step(net, lambda: mse(net(x_t, t, y), v)),
+        training_step(theirs, lambda: mse(theirs(folded[0], 1000 * t, class_labels=y).sample, folded[1])),
     )

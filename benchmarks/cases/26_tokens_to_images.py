@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from steps import training_step
 from transformers import GPT2Config, GPT2Model
 
 from autograde.authoring.definitions import definitions
@@ -54,15 +55,7 @@ def pair() -> tuple[Callable[[], object], Callable[[], object]]:
     codes = torch.randint(K, (BATCH, N), generator=generator)
     words = torch.randint(1, 44, (BATCH, 5), generator=generator)
 
-    def step(model: torch.nn.Module) -> Callable[[], object]:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-        def update() -> None:
-            value = loss(model, codes, words)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-
-        return update
-
-    return step(net), step(other)
+    return (
+        training_step(net, lambda: loss(net, codes, words)),
+        training_step(other, lambda: loss(other, codes, words)),
+    )
