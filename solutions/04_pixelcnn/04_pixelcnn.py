@@ -9,7 +9,7 @@
 # | You will build | a law of 80 numbers; masks A and B, and the same convolution without a mask; the blind spot, seen, asserted and repaired; two gated stacks with a class; a row LSTM; 17 levels by a softmax and by a mixture of logistics; the lower half of a picture, given the upper one; a sampler that computes only what is new; at the end a PixelCNN for colours of your own |
 # | You need to know | lesson 03 (chain rule, masks, exact nats); what a convolution is |
 # | Time on two CPU cores | three minutes to run; an hour to read, two and a half to solve |
-# | Time on a GPU | ten minutes, MNIST in 256 levels included (`full`) |
+# | Time on a GPU | eight minutes, MNIST in 256 levels included (`full`) |
 #
 # ## You are here
 
@@ -1621,8 +1621,7 @@ display(board.table("digits 8x8"))
 # In 17 levels this is the best exact likelihood of the lessons so far (section 6 has the margin).
 #
 # **MNIST**, by name, in `full` only: 28 × 28, 256 levels, a softmax, no class. UvA's deep learning tutorial
-# 12 reports
-# 0.808 bits/dim for a gated PixelCNN.
+# 12 reports 0.808 bits/dim for a gated PixelCNN.
 
 # %% tags=["demo"]
 # long: MNIST in 256 levels, in `full`

@@ -446,7 +446,8 @@ def fit_rbm(kind, H, updates, rate, seed=5, batch=100):
     g, began = torch.Generator().manual_seed(seed), time.perf_counter()
     W, a, b = 0.01 * torch.randn(64, H, generator=g), pixel_logits.clone(), torch.zeros(H)
     chains = (torch.rand(batch, 64, generator=g) < frequency).float()
-    for n in progress.track(range(updates), title=f"{kind}, {H} hidden units"):
+    name = kind if isinstance(kind, str) else f"CD-{kind}"
+    for n in progress.track(range(updates), title=f"{name}, {H} hidden units"):
         v = b_train[torch.randint(len(b_train), (batch,), generator=g)]
         if kind == "exact":
             step, _ = cd_gradient(v, v, W, a, b, 0, g)  # zero: below the two phases themselves
@@ -500,6 +501,7 @@ board.claim("It is then within one and a half nats of each of ours.", even > max
 # </details>
 #
 # Among our four the noise of the batches hides CD-1's bias. What the exact sum allowed us to see, we now want to see for a machine where nobody can take the sum.
+
 # %% [markdown]
 # ## 5 · Annealed importance sampling: log Z with an error bar
 #
