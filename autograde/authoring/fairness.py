@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from autograde.authoring import verified
 from autograde.authoring.candidates import (
     EXPECTED_FULL,
     Candidate,
@@ -26,29 +27,44 @@ LESSON_SECONDS = 40_000.0
 def try_seeds(course: Course, name: str, seeds: int) -> dict[str, Any]:
     """Judge a lesson's right answers with that many seeds; "unfair" has those that lost points.
 
-    Raises CourseError.
+    Those that held before, in the state that the lesson has now, are not tried again: a run that was ended
+    goes on where it was; "before" says how many. Raises CourseError.
     """
     prepare()
+    state = verified.state(course, name)
+    held = verified.seeds(name, state)
+    held -= held % AT_ONCE  # with the secret of its start, each block has inputs of its own
     try:
-        return dict(forked(partial(_tried, course, name, seeds), LESSON_SECONDS))
+        return dict(
+            forked(partial(_tried, course, name, range(held, seeds, AT_ONCE), seeds, state), LESSON_SECONDS)
+        )
     except StudentError as error:
         raise CourseError(f"{name}: the right answers could not be judged. {error.reason}") from None
 
 
-def _tried(course: Course, name: str, seeds: int) -> dict[str, Any]:
+def _tried(course: Course, name: str, starts: range, seeds: int, state: str) -> dict[str, Any]:
     lesson = read_sources(course, name)
     with chapter(lesson) as (namespace, failures):
         if failures:
             raise CourseError(f"{name}: the chapter does not run: {'; '.join(failures)}.")
         right = [each for each in read_candidates(lesson, namespace) if each.kind in EXPECTED_FULL]
         counts: Counter[tuple[str, str, str]] = Counter()
-        for start in range(0, seeds, AT_ONCE):
-            counts.update(_lost(lesson, right, start, min(AT_ONCE, seeds - start)))
+        for start in starts:
+            end = min(start + AT_ONCE, seeds)
+            counts.update(_lost(lesson, right, start, end - start))
+            if not counts:
+                verified.keep_seeds(name, end, state)
     unfair = [
         {"exercise": exercise, "answer": answer, "fails": test, "times": times}
         for (exercise, answer, test), times in counts.items()
     ]
-    return {"lesson": name, "answers": len(right), "seeds": seeds, "unfair": unfair}
+    return {
+        "lesson": name,
+        "answers": len(right),
+        "seeds": seeds,
+        "before": min(starts.start, seeds),
+        "unfair": unfair,
+    }
 
 
 def _lost(lesson: Lesson, right: list[Candidate], start: int, seeds: int) -> Iterator[tuple[str, str, str]]:

@@ -47,7 +47,8 @@ def try_right(course: Course, names: list[str], seeds: int, as_json: bool) -> No
         reports.append(report := try_seeds(course, name, seeds))
         if not as_json:
             lost = len(report["unfair"]) or "none"
-            say(f"{name}: {report['answers']} right answers, {seeds} seeds each: {lost} lost points.")
+            before = f" ({report['before']} of them in earlier runs)" if report["before"] else ""
+            say(f"{name}: {report['answers']} right answers, {seeds} seeds each{before}: {lost} lost points.")
     if as_json:
         say(json.dumps(reports, indent=1))
     unfair = [(report["lesson"], each) for report in reports for each in report["unfair"]]

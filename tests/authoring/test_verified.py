@@ -41,11 +41,7 @@ def decides(course):
     own = [course.source(NAME), course.root / "hidden" / "wrong" / f"{NAME}.py"]
     folder = verified.PACKAGE
     parts = ("checks.py", "training.py", "judging/judge.py", "authoring/trivial_answers.py")
-    return [
-        *own,
-        *(folder / part for part in (*parts, "sandbox/promises.py")),
-        course.root / "constraints.txt",
-    ]
+    return [*own, *(folder / part for part in (*parts, "sandbox/promises.py"))]
 
 
 def test_every_file_that_decides_is_in_the_state(lesson, monkeypatch, tmp_path):
@@ -56,6 +52,26 @@ def test_every_file_that_decides_is_in_the_state(lesson, monkeypatch, tmp_path):
         path.write_text((path.read_text() if path.exists() else "") + "\n# more\n")
         states.append(verified.state(lesson, NAME))
     assert len(set(states)) == len(states)
+
+
+@pytest.mark.parametrize(
+    ("line", "decides"), [("Torch == 2.0\n", True), ("hypothesis==6.100.0\n", True), ("zuko==1.4.0\n", False)]
+)
+def test_versions_decide_of_what_judging_needs(lesson, line, decides):
+    path = lesson.root / "constraints.txt"
+    state = verified.state(lesson, NAME)
+    path.write_text((path.read_text() if path.exists() else "") + line)
+    assert (verified.state(lesson, NAME) != state) == decides
+
+
+def test_what_judges_no_answer_does_not_decide(lesson, monkeypatch, tmp_path):
+    shutil.copytree(verified.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("hidden", "build"))
+    monkeypatch.setattr(verified, "PACKAGE", tmp_path / "package")
+    state = verified.state(lesson, NAME)
+    for name in verified.APART:
+        path = tmp_path / "package" / "authoring" / name
+        path.write_text(path.read_text() + "\n# more\n")
+    assert verified.state(lesson, NAME) == state
 
 
 def seeds(path, *options):
@@ -89,6 +105,40 @@ def test_what_does_not_hold_is_not_kept(lesson):
     path.write_text(path.read_text().replace("== 0.75", "== 0.7"))
     assert run("verify", NAME).exit_code == 1
     assert not (lesson.root / "hidden" / verified.FILE).exists()
+
+
+def seeds_tried(monkeypatch, *options):
+    """The first seed of every block that was tried."""
+    tried = []
+
+    def lost(lesson, right, start, count):
+        tried.append(start)
+        return iter(())
+
+    with monkeypatch.context() as patched:
+        patched.setattr("autograde.authoring.fairness._lost", lost)
+        patched.setattr("autograde.authoring.fairness.forked", lambda work, limit: work())  # it counts here
+        assert run("verify", NAME, *options).exit_code == 0
+    return tried
+
+
+def test_seeds_go_on_where_a_run_was_ended(lesson, monkeypatch):
+    assert seeds_tried(monkeypatch, "--seeds", "120") == [0, 50, 100]
+    assert seeds_tried(monkeypatch, "--seeds", "200") == [100, 150]
+    assert seeds_tried(monkeypatch, "--seeds", "200") == []
+    path = lesson.root / "hidden" / f"test_{NAME}.py"
+    path.write_text(path.read_text() + "\n# more\n")
+    assert seeds_tried(monkeypatch, "--seeds", "60") == [0, 50]
+
+
+def test_seeds_are_kept_up_to_the_first_that_does_not_hold(lesson):
+    path = lesson.root / "hidden" / f"test_{NAME}.py"
+    state = verified.state(lesson, NAME)
+    assert run("verify", NAME, "--seeds", "10").exit_code == 0
+    assert verified.seeds(NAME, state) == 10
+    path.write_text(path.read_text().replace("== 0.75", "== 0.7"))
+    assert run("verify", NAME, "--seeds", "10").exit_code == 1
+    assert verified.seeds(NAME, verified.state(lesson, NAME)) == 0
 
 
 def report(lost):
