@@ -225,7 +225,7 @@ def far_cases():
     """Outputs of one law, (3,), and a level, of K = 256."""
     for centre, log_scale, x in itertools.product(
         (-5_000.0, -3.0, 0.0, 0.5, 77.5, 100.2, 255.0, 258.3, 6_000.0, 3e9),
-        (-6.9, 0.0, 3.0, 13.8),
+        (-35.0, -6.9, 0.0, 3.0, 13.8, 35.0),
         (0, 1, 77, 100, 254, 255),
     ):
         if abs(x - centre) < 7e6 * np.exp(log_scale):

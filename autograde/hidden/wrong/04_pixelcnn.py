@@ -376,3 +376,49 @@ def colour_draw(net, u):
 
 # %% equivalent="colours" name="an axis of one level: its first is its last"
 replace("[:, :, 0].flatten(1).sum(dim=1)", "[:, :, -1].flatten(1).sum(dim=1)")
+# %% equivalent="unseen" name="a second picture that nobody looks at"
+replace("torch.zeros(1, 1, n, n,", "torch.zeros(2, 1, n, n,")
+# %% equivalent="unseen" name="a batch of one: its first is its last"
+replace("seen[0, 0, i, j] = 1", "seen[-1, 0, i, j] = 1")
+# %% equivalent="unseen" name="one channel: its first is its last"
+replace("seen[0, 0, i, j] = 1", "seen[0, -1, i, j] = 1")
+# %% equivalent="unseen" name="any number above 0 is seen"
+replace("seen[0, 0, i, j] = 1", "seen[0, 0, i, j] = 2")
+# %% equivalent="unseen" name="a convolution's two factors may be exchanged"
+replace("F.conv_transpose2d(seen, weight,", "F.conv_transpose2d(weight, seen,")
+# %% equivalent="unseen" name="at the end, too, the first picture is the last"
+replace("(seen[0, 0] == 0)", "(seen[-1, 0] == 0)")
+# %% equivalent="unseen" name="at the end, too, the first channel is the last"
+replace("(seen[0, 0] == 0)", "(seen[0, -1] == 0)")
+# %% equivalent="class-after" name="two axes exchanged are named in either order"
+replace(".transpose(1, 2)", ".transpose(2, 1)")
+# %% equivalent="laplace" name="above -1: where u is below 0 this branch is not taken"
+replace("torch.expm1(-u.clamp(min=0))", "torch.expm1(-u.clamp(min=-1))")
+# %% equivalent="laplace" name="below 1: where w is above 0 this branch is not taken"
+replace("torch.expm1(w.clamp(max=0))", "torch.expm1(w.clamp(max=1))")
+# %% equivalent="laplace" name="an upper edge on the centre: both formulas agree"
+replace("each = torch.where(u <= 0, ", "each = torch.where(u < 0, ")
+# %% equivalent="laplace" name="a lower edge on the centre: both formulas agree"
+replace(
+    "torch.where(w >= 0, log_half - w + inner, across)", "torch.where(w > 0, log_half - w + inner, across)"
+)
+# %% equivalent="laplace" name="the lowest level's edge on the centre: both formulas agree"
+replace("lowest = torch.where(u <= 0,", "lowest = torch.where(u < 0,")
+# %% equivalent="laplace" name="the highest level's edge on the centre: both formulas agree"
+replace("highest = torch.where(w >= 0,", "highest = torch.where(w > 0,")
+# %% equivalent="laplace" name="rounding only: exp(-30) beside 1, upwards"
+replace(
+    "torch.log1p(-(-u.clamp(min=0)).exp() / 2)", "torch.log1p(-(-u.clamp(min=0)).clip(-30, 30).exp() / 2)"
+)
+# %% equivalent="laplace" name="the lowest level's other branch is not taken below 0"
+replace("torch.log1p(-(-u.clamp(min=0)).exp() / 2)", "torch.log1p(-(-u.clamp(min=-1)).exp() / 2)")
+# %% equivalent="laplace" name="rounding only: exp(-30) beside 1, downwards"
+replace("torch.log1p(-w.clamp(max=0).exp() / 2)", "torch.log1p(-w.clamp(max=0).clip(-30, 30).exp() / 2)")
+# %% equivalent="laplace" name="the highest level's other branch is not taken above 0"
+replace("torch.log1p(-w.clamp(max=0).exp() / 2)", "torch.log1p(-w.clamp(max=1).exp() / 2)")
+# %% equivalent="colours" name="nobody reads what is not drawn yet"
+replace("x = torch.zeros(u.shape,", "x = torch.ones(u.shape,")
+# %% equivalent="colours" name="the statement's pictures are square: rows by columns"
+replace("range(u.shape[2])", "range(u.shape[3])")
+# %% equivalent="colours" name="the statement's pictures are square: columns by rows"
+replace("range(u.shape[3])", "range(u.shape[2])")
