@@ -485,11 +485,11 @@ def there(cells):
 
 
 def check_steep(student, rng):
-    """A cell that scales by e^12 and by e^-12."""
-    steep = student.define("def cell(state, before):\n    return before, 12 * (9 * before).tanh(), None")
+    """A cell that scales by e^32 and by e^-32."""
+    steep = student.define("def cell(state, before):\n    return before, 32 * (9 * before).tanh(), None")
     x = rng.normal(size=(2, 4, 1))
     before = np.concatenate([np.zeros((2, 1, 1)), x[:, :-1]], axis=1)
-    alpha = 12 * np.tanh(9 * before)
+    alpha = 32 * np.tanh(9 * before)
     z, log_det = parts(student.sequence_forward([steep], tensor(x)), 2)
     assert array(z, x.shape) * np.exp(alpha) == pytest.approx(x - before, **NEAR)
     assert array(log_det, (2,)) == pytest.approx(-alpha.sum((1, 2)), **NEAR)
@@ -526,7 +526,7 @@ def test_forward_and_draw(student, rng):
     """z and the log-det are the formula's, and what is drawn leads back to its noise: for no cell, for one
     and for several that read in turns, for sequences of one step and of more, of one number a step and of
     several. Each cell is called once for a step, in either direction. Each sequence by itself, any
-    memory layout, float32 in and out. All four functions fit together, also where cells scale by e^12."""
+    memory layout, float32 in and out. All four functions fit together, also where cells scale by e^32."""
     for count, N, T, D in (
         (0, 2, 3, 2),
         (1, 3, 4, 1),

@@ -370,3 +370,53 @@ def sequence_clean(cells, y, sigma):
         place = y.detach().clone().requires_grad_(True)
         slope = torch.autograd.grad([log_p_of(cells, place).sum()], [place])
     return (place + slope[0] * sigma * sigma).detach()
+
+
+# %% equivalent="repair" name="two axes exchanged are named in either order"
+replace("x.transpose(1, 2)[valid]", "x.transpose(2, 1)[valid]")
+# %% equivalent="ring-conv" name="a sum over all waves, in either order"
+replace("waves.permute(2, 3, 0, 1)", "waves.permute(3, 2, 0, 1)")
+# %% equivalent="ring-conv" name="a transposed matrix has the same determinant"
+replace("waves.permute(2, 3, 0, 1)", "waves.permute(2, 3, 1, 0)")
+# %% equivalent="circle" name="a knot one turn after the second: no angle comes so far"
+replace("at[:1] + turn", "at[:2] + turn")
+# %% equivalent="circle" name="a value one turn after the second: no bin reads it"
+replace("to[:1] + turn", "to[:2] + turn")
+# %% equivalent="circle" name="a slope after the last: no bin reads it"
+replace("slope[:1]", "slope[:2]")
+# %% equivalent="circle" name="the last knot is the first, one turn later"
+replace("torch.remainder(x - source[0], turn)", "torch.remainder(x - source[-1], turn)")
+# %% equivalent="circle" name="on a knot both bins agree"
+replace("u[:, None] >= source[1:-1]", "u[:, None] > source[1:-1]")
+# %% equivalent="circle" name="a square has no sign"
+replace("left * (1 - p) ** 2", "left * (p - 1) ** 2")
+# %% equivalent="roulette" name="detached is a tensor of its own; nobody writes into it"
+replace("x.detach().clone().requires_grad_()", "x.detach().requires_grad_()")
+# %% equivalent="roulette" name="a copy whose history nobody asks for"
+replace("x.detach().clone().requires_grad_()", "x.clone().requires_grad_()")
+# %% equivalent="roulette" name="zeros like any column"
+replace("torch.zeros_like(x[:, 0])", "torch.zeros_like(x[:, -1])")
+# %% equivalent="roulette" name="the statement's two arguments are as long"
+replace("terms.tolist(), strict=True", "terms.tolist()")
+# %% equivalent="roulette" name="as long, said otherwise"
+replace("strict=True", "strict=False")
+# %% equivalent="roulette" name="one gradient: the first is the last"
+replace("retain_graph=True)[0]", "retain_graph=True)[-1]")
+# %% equivalent="sequences" name="zeros like any step's"
+replace("torch.zeros_like(x[:, 0, 0])", "torch.zeros_like(x[:, -1, 0])")
+# %% equivalent="sequences" name="zeros like any number's"
+replace("torch.zeros_like(x[:, 0, 0])", "torch.zeros_like(x[:, 0, -1])")
+# %% equivalent="sequences" name="zeros like any step's, forward"
+replace("torch.zeros_like(x[:, 0]), []", "torch.zeros_like(x[:, -1]), []")
+# %% equivalent="sequences" name="zeros like any step's, drawing"
+replace("torch.zeros_like(z[:, 0]), []", "torch.zeros_like(z[:, -1]), []")
+# %% equivalent="sequences" name="sorted by number: they are so already"
+replace("reversed(list(enumerate(cells)))", "reversed(sorted(enumerate(cells)))")
+# %% equivalent="sequences" name="detached is a tensor of its own; nobody writes into it"
+replace("y.detach().clone().requires_grad_()", "y.detach().requires_grad_()")
+# %% equivalent="sequences" name="a copy whose history nobody asks for"
+replace("y.detach().clone().requires_grad_()", "y.clone().requires_grad_()")
+# %% equivalent="sequences" name="one gradient: the first is the last"
+replace("log_det).sum(), u)[0]", "log_det).sum(), u)[-1]")
+# %% equivalent="sequences" name="noisy sequences are data: they ask for no gradient"
+replace("return y.detach() + sigma**2 * score", "return y + sigma**2 * score")
