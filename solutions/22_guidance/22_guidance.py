@@ -62,7 +62,7 @@ taxonomy.figure("diffusion")
 diagram.machine(
     "x_t | (B, 1, 16, 16) -> [U-Net | with y] -> D_y | the guess -> [guide | D + w (D_y − D)] -> D_w"
     " -> [DDIM step | α_s D_w + σ_s ε] -> x_s | less noise",
-    "x_t -> [U-Net, again | without y] -> D | the guess -> guide",
+    "x_t, too | the same -> [same net | without y] -> D | the guess -> guide",
     title="Guidance: one network, asked twice, and a line drawn through its two answers",
 )
 plt.show()
@@ -796,7 +796,7 @@ board.claim(
 #
 # Read less often, and yet a smaller Fréchet distance: autoguidance at its smaller weight has the smallest of all
 # settings. It pulls towards "better drawn", not towards "more R". On the plot of accuracy it lies *below* the
-# classifier-free curve, and at its larger weight the lead in Fréchet distance is gone.
+# classifier-free curve, and at its larger weight little or nothing of the lead in Fréchet distance is left.
 # </details>
 #
 # The interval lies *on* the classifier-free curve: weight 3 in the interval is about weight 2 everywhere. It buys

@@ -1445,7 +1445,7 @@ axes[0].axvline(real["diversity"], color=plot.INK, ls=":", label="real digits, t
 axes[0].axvline(1, color=plot.COLOURS.grey, ls="--", label="real digits, test half")
 axes[0].tick_params(labelsize=7)
 axes[0].set_title("Diversity, one evaluation")
-axes[0].legend(fontsize=6, loc=(0.24, 0.02))
+axes[0].legend(fontsize=6, loc=(0.24, 0.02), frameon=True, framealpha=1, facecolor="white", edgecolor="none")
 plot.images((sds_x[:60].reshape(-1, 1, 8, 8).cpu() + 1) / 2, columns=10, ax=axes[1], title="No fake network")
 plt.show()
 if genmap.setting() != "smoke":
