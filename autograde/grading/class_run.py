@@ -26,7 +26,7 @@ from autograde.errors import CourseError, StudentError, UsageError
 from autograde.grading import feedback, prestart
 from autograde.grading.gradebook import compile_queries, one_engine
 from autograde.grading.in_progress import alive, lock, sweep
-from autograde.grading.preload import imports
+from autograde.grading.preload import needed
 from autograde.grading.preprocessors import SUBMISSION_SECONDS, Record, RunAndJudge
 from autograde.grading.rebuild import rebuild
 from autograde.grading.released import read_released
@@ -62,7 +62,7 @@ def grade(
         make_secret(course.grading)  # and not read: what reads submissions is forked from here
         released = read_released(course, lesson)
         _check_exercises(lesson, released, again)
-        modules = imports(released)
+        modules = needed(lesson, released)
         prestart.start(modules)
         _make_page(course, lesson, app, released)
         nbformat.validate(released)  # whose schema is compiled once, for every fork

@@ -1,4 +1,4 @@
-"""The modules that grading a lesson needs, read from the released notebook: the fork server imports them."""
+"""The modules that grading a lesson needs, read from what is graded: the fork server imports them."""
 
 import ast
 import contextlib
@@ -9,14 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from autograde.cells import is_demo
+from autograde.course import hidden_tests
 
 SHAPES = "torch.fx.experimental.symbolic_shapes"
 LATER = {  # what parts of torch import when they are first used, the optimizers for more than a second
     "torch.optim": "torch._dynamo",
     **dict.fromkeys(("torch.distributions", "torch.broadcast_shapes"), SHAPES),
 }
+TRAINING = "autograde.training"  # whose programs step an optimizer on the learner's side
 CELLS = "__main__"  # the module that cells run in
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def needed(lesson: str, released: dict[str, Any]) -> list[str]:
+    """The modules that kernels need for a lesson: what its cells import, and its hidden tests' trainings."""
+    modules = set(imports(released))
+    with contextlib.suppress(OSError):  # without hidden tests nothing is graded, and the judge says so
+        if TRAINING in hidden_tests(lesson).read_text(encoding="utf-8"):
+            modules.add(LATER["torch.optim"])
+    return sorted(modules)
 
 
 def imports(released: dict[str, Any]) -> list[str]:

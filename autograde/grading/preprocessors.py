@@ -25,7 +25,7 @@ from autograde.grading import reading, staleness, term
 from autograde.grading.desk import Desk
 from autograde.grading.gradebook import held_back
 from autograde.grading.in_progress import end
-from autograde.grading.preload import imports
+from autograde.grading.preload import needed
 from autograde.grading.released import read_released
 from autograde.grading.submission import course_secret, plain_files_of, record, shown_points
 from autograde.judging.judge_client import JUDGE_CLIENT
@@ -120,7 +120,7 @@ class RunAndJudge(_Step):
     def _desk(self, nb: NotebookNode, names: dict[str, str], reader: reading.Reader) -> Iterator[Desk]:
         course, own = self.course, self.folder(self.coursedir.autograded_directory, names)
         hidden, lesson = [course.grading, course.sources, course.root / "work"], names["assignment"]
-        factory = KernelFactory(reader.limits, hidden, modules=imports(nb), reader=reader.child.pid)
+        factory = KernelFactory(reader.limits, hidden, modules=needed(lesson, nb), reader=reader.child.pid)
         with (
             plain_files_of(own) as files,
             Desk(

@@ -48,6 +48,6 @@ def prepare(course: Course, lesson: str) -> None:
     with contextlib.suppress(OSError, ValueError, CourseError):  # no release, or a damaged one: said later
         released = json.loads(path.read_text(encoding="utf-8"))
         JUDGE_CLIENT.prepare(hidden_tests(lesson))
-        from autograde.grading.preload import imports  # here, because it takes a tenth of a second
+        from autograde.grading.preload import needed  # here, because it takes a tenth of a second
 
-        FORK_SERVER.learn(imports(released))
+        FORK_SERVER.learn(needed(lesson, released))

@@ -5,6 +5,7 @@ import sys
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from autograde.grading import preload
 from autograde.grading.preload import imports
 
 COSTLY = {  # what takes long to import or much memory, and one lesson or another does without
@@ -56,6 +57,16 @@ def test_parts_of_torch_take_more_than_their_import():
     assert "torch._dynamo" in needed("from torch.optim import SGD", "SGD([])")
     for use in ("distributions.MultivariateNormal(mean, covariance)", "broadcast_shapes(a, b)"):
         assert needed("import torch", f"torch.{use}") == {"torch", "torch.fx.experimental.symbolic_shapes"}
+
+
+def test_what_hidden_tests_train_with_is_needed_too(monkeypatch, tmp_path):
+    released, tests = new_notebook(cells=[new_code_cell("import torch")]), tmp_path / "test_lesson.py"
+    monkeypatch.setattr(preload, "hidden_tests", lambda lesson: tests)
+    assert preload.needed("lesson", released) == ["torch"]  # a lesson without hidden tests
+    tests.write_text("from autograde.checks import number\n")
+    assert preload.needed("lesson", released) == ["torch"]
+    tests.write_text("from autograde.training import train\n")
+    assert preload.needed("lesson", released) == ["torch", "torch._dynamo"]
 
 
 GRADER = """
