@@ -174,7 +174,7 @@ def _png(title: str, xlabel: str, ylabel: str, steps: _Values, values: _Values) 
 
     from genmap import plot
 
-    figure = Figure(figsize=(plot.WIDTH, 2.9))
+    figure = Figure(figsize=(plot.WIDTH, 2.1))
     axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
     x, mean, low, high = _thinned(steps, np.where(np.isfinite(values), values, np.nan))
     axes.fill_between(x, low, high, color=plot.COLOURS.blue, alpha=0.2)
