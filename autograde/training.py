@@ -13,7 +13,6 @@ RUN = """
 def run(program, seed, arguments):
     import time
     import torch
-    import torch._dynamo  # an optimizer's first step imports it, for seconds: not on the learner's time
 
     start = time.process_time()
     with torch.random.fork_rng(devices=[]):

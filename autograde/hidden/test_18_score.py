@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # an optimiser's first step imports it: once here, and not in every fork
 from numpy.polynomial import Chebyshev, Polynomial
 from scipy.special import logsumexp, ndtr
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # an optimiser's first step imports it: once here, and not in every fork
 
 from autograde.checks import array, gradient, number, parts
 from autograde.relations import any_unit, both_types, generator_decides, rows_alone, strided

@@ -583,7 +583,7 @@ def test_updates_in_turn(student, rng):
             *(tensor(v) for v in (x, enter, leave, codes, m)),
             *(beta, decay, rate, [whole(r) for r in rows], False),
             seed=0,
-            seconds=6.0,
+            seconds=4.0,
         )
         losses, broken, *found, _ = parts(result, 7)
         state, wanted = (enter, leave, codes, m), []
@@ -618,7 +618,7 @@ def test_a_circle_is_learned(student, rng):
         *(tensor(v) for v in (x, enter, np.zeros((D, 2)), codes, codes)),
         *(0.25, 0.9, 0.02, rows, True),
         seed=int(rng.integers(2**31)),
-        seconds=6.0,
+        seconds=4.0,
     )
     error = ((array(parts(result, 7)[6], x.shape) - x) ** 2).sum(axis=1).mean()
     best = 1 - (np.sin(np.pi / K) / (np.pi / K)) ** 2

@@ -14,7 +14,6 @@ def prepare() -> None:
     """Settings for grading in this process: smoke, one thread, no window; before torch does any work."""
     os.environ.update(GENMAP_SETTING="smoke", OMP_NUM_THREADS="1", MPLBACKEND="agg")
     import torch
-    import torch._dynamo  # an optimizer's first step imports it: once here, and not in every fork
 
     torch.set_num_threads(1)
 
