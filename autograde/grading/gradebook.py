@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import nbgrader.api
 from nbformat import NotebookNode
 from nbgrader.api import Base, Gradebook, InvalidEntry, MissingEntry, StatementError, app_log
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import is_grade, is_solution
 from sqlalchemy import Engine, MetaData, create_engine, inspect
+from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.orm import Session, close_all_sessions, sessionmaker
 
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import recorded
+from autograde.grading.settings import gradebook_url, shown
 
-STOCK_CHECK_COURSE = Gradebook.check_course
+STOCK_CHECK_COURSE, STOCK_ADD_STUDENT = Gradebook.check_course, Gradebook.add_student
 
 
 def register(course: Course, released: dict[str, NotebookNode]) -> None:
@@ -40,24 +43,36 @@ def open_gradebook(course: Course) -> Gradebook:
     # To make one, nbgrader runs `alembic`, which is not on the path of `.venv/bin/autograde`.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), path])
     try:
-        return Gradebook(course.gradebook, "")  # the course id that nbgrader has by default
+        return _Gradebook(gradebook_url(course), "")  # the course id that nbgrader has by default
     finally:
         os.environ["PATH"] = path
+
+
+def is_begun(course: Course) -> bool:
+    """Whether there may be a gradebook: a database server is asked, a file is not made by looking."""
+    url = gradebook_url(course)
+    return url != course.gradebook or (course.grading / "gradebook.db").exists()
 
 
 @contextmanager
 def one_engine(course: Course) -> Iterator[None]:
     """Inside, all gradebooks of this process and its forks share an engine, and what it has compiled.
 
-    Each closes its connection; one that a fork inherited could harm the file.
+    Each closes its connection; one that a fork inherited could harm the file. Raises CourseError where a
+    database server does not answer: each submission would be graded in vain. A locked file may soon be free.
     """
-    _shared[course.gradebook] = create_engine(course.gradebook)
+    url = gradebook_url(course)
+    with one_line_errors(course):
+        _shared[url] = create_engine(url)
+        if url != course.gradebook:
+            _shared[url].connect().close()
+            _shared[url].dispose()
     try:
         yield
     finally:
-        _complete.discard(course.gradebook)
+        _complete.discard(url)
         _courses.clear()
-        del _shared[course.gradebook]
+        del _shared[url]
 
 
 _shared: dict[str, Engine] = {}  # by address
@@ -98,14 +113,36 @@ class _Complete:
 
 
 def check_course(gradebook: Gradebook, course_id: str = "default_course", **named: Any) -> Any:
-    """In the place of nbgrader's Gradebook.check_course: looks for the course of a shared engine once."""
+    """In the place of nbgrader's Gradebook.check_course: looks for the course of a shared engine once.
+
+    One without a name has a row, too: PostgreSQL holds assignments to the course that they name.
+    """
     known = _address(gradebook.engine), course_id
     if known not in _courses:
+        if not course_id:
+            gradebook.db.merge(nbgrader.api.Course(id=course_id))  # which nbgrader commits
         found = STOCK_CHECK_COURSE(gradebook, course_id, **named)
         if not known[0]:
             return found
         _courses.add(known)
     return None  # which nobody looks at
+
+
+def add_student(gradebook: Gradebook, student_id: str, **details: Any) -> Any:
+    """In the place of nbgrader's Gradebook.add_student: another grader may have entered them just now."""
+    try:
+        return STOCK_ADD_STUDENT(gradebook, student_id, **details)
+    except InvalidEntry as error:
+        try:
+            return gradebook.find_student(student_id)
+        except MissingEntry:
+            raise error from None
+
+
+class _Gradebook(Gradebook):
+    """nbgrader's, for commands that do not read its configuration, with which it is replaced."""
+
+    check_course, add_student = check_course, add_student
 
 
 class HoldableSession(Session):
@@ -151,7 +188,7 @@ def compile_queries(course: Course, lesson: str, notebook: NotebookNode) -> None
                 _rehearse(gradebook, lesson, notebook)
     except (CourseError, MissingEntry):  # should it be locked, each submission says so
         close_all_sessions()  # nbgrader leaves what it could not open to the garbage collector
-        make_engine(course.gradebook).dispose()
+        make_engine(gradebook_url(course)).dispose()
 
 
 def _rehearse(gradebook: Gradebook, lesson: str, notebook: NotebookNode) -> None:
@@ -192,15 +229,15 @@ def one_line_errors(course: Course) -> Iterator[None]:
     disabled, app_log.disabled = app_log.disabled, True
     try:
         yield
-    except (StatementError, InvalidEntry) as error:
-        reason = re.sub(r"^\([\w.]+\) ", "", str(error).splitlines()[0])
-        raise CourseError(f"Cannot use {course.gradebook.removeprefix('sqlite:///')}: {reason}.") from None
+    except (StatementError, InvalidEntry, NoSuchModuleError, ModuleNotFoundError) as error:
+        reason = re.sub(r"^\([\w.]+\) ", "", str(error).splitlines()[0]).rstrip(".")
+        raise CourseError(f"Cannot use {shown(gradebook_url(course))}: {reason}.") from None
     finally:
         app_log.disabled = disabled
 
 
 def _save_cells(course: Course, name: str, notebook: NotebookNode) -> None:
-    place = {"notebook": name, "assignment": name, "db_url": course.gradebook}
+    place = {"notebook": name, "assignment": name, "db_url": gradebook_url(course)}
     SaveCells(log=logging.Logger("release", logging.CRITICAL)).preprocess(notebook, {"nbgrader": place})
 
 

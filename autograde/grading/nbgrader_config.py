@@ -1,15 +1,13 @@
 """nbgrader's configuration for a course: its folders, and our steps in its pipeline."""
 
 import os
-import traceback
 from pathlib import Path
 
 from traitlets.config import Config
 
 from autograde.cells import ANSWER_STUB, STUB
 from autograde.course import Course
-from autograde.errors import CourseError
-from autograde.grading import nbgrader_collect, nbgrader_patches
+from autograde.grading import nbgrader_collect, nbgrader_patches, settings
 from autograde.grading.in_progress import sweep
 from autograde.grading.lateness import Lateness
 from autograde.grading.preprocessors import Record, RunAndJudge
@@ -19,8 +17,6 @@ from autograde.pages.formgrader import ForGraders, NoExchange
 from autograde.pages.sanitise import Sanitise, markdown_of_a_page, unchanged
 from autograde.pages.truncate import Truncate
 
-SETTINGS = "settings.py"  # in .grading: the instructor's own
-
 
 def configure(c: Config, root: Path) -> None:
     """Fill nbgrader's config object `c` for the course in `root`; its nbgrader_config.py calls this.
@@ -29,11 +25,11 @@ def configure(c: Config, root: Path) -> None:
     Raises CourseError where that file fails.
     """
     root = root.resolve()
-    _read_settings(c, Course.at(root).grading / SETTINGS)
+    settings.read(c, Course.at(root))
     nbgrader_patches.apply()
     os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
     c.CourseDirectory.root = str(root)
-    c.CourseDirectory.db_url = Course.at(root).gradebook
+    c.CourseDirectory.db_url = settings.gradebook_url(Course.at(root))
     for name in ("source", "submitted", "autograded", "feedback"):
         setattr(c.CourseDirectory, f"{name}_directory", f".grading/{name}")
     c.CourseDirectory.release_directory = ".grading/released"
@@ -48,18 +44,6 @@ def configure(c: Config, root: Path) -> None:
     c.ForGraders.root = str(root)
     c.Exporter.optimistic_validation = True  # once after all steps, not after each
     _make_pages_harmless(c)
-
-
-def _read_settings(c: Config, path: Path) -> None:
-    """Run the instructor's settings, `c.Class.setting = value` as nbgrader's manual has them."""
-    if not path.exists():
-        return
-    try:
-        exec(compile(path.read_bytes(), str(path), "exec"), {"c": c, "__file__": str(path)})
-    except Exception as error:
-        line = next((frame.lineno for frame in traceback.extract_tb(error.__traceback__)[::-1]), 0)
-        where = getattr(error, "lineno", None) or line
-        raise CourseError(f"{path}, line {where}: {type(error).__name__}: {error}. Mend it.") from None
 
 
 def _collect_into(c: Config) -> None:

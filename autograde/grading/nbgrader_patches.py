@@ -120,6 +120,13 @@ PATCHES = (
     ),
     Patch(
         "nbgrader.api",
+        "Gradebook",
+        "add_student",
+        lambda: gradebook.add_student,
+        "two graders of two lessons may meet a new student at the same moment: one of them would fail",
+    ),
+    Patch(
+        "nbgrader.api",
         "",
         "sessionmaker",
         lambda: gradebook.make_sessions,

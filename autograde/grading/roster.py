@@ -10,7 +10,7 @@ from nbgrader.api import Gradebook
 
 from autograde.course import Course
 from autograde.errors import CourseError
-from autograde.grading.gradebook import one_line_errors, open_gradebook
+from autograde.grading.gradebook import is_begun, one_line_errors, open_gradebook
 from autograde.grading.student_names import PLAIN, plain_name, printable, same_name
 
 DETAILS = ("first_name", "last_name", "email", "lms_user_id")
@@ -115,7 +115,7 @@ def known(course: Course) -> dict[str, Person]:
 
     Raises CourseError.
     """
-    if not (course.grading / "gradebook.db").exists():
+    if not is_begun(course):
         return {}
     with one_line_errors(course), open_gradebook(course) as gradebook:
         rows = [(row.id, [getattr(row, name) for name in DETAILS]) for row in gradebook.students]

@@ -10,7 +10,7 @@ from nbgrader.api import MissingEntry
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import recorded, staleness, term
-from autograde.grading.gradebook import one_line_errors, open_gradebook
+from autograde.grading.gradebook import is_begun, one_line_errors, open_gradebook
 from autograde.grading.recorded import Recorded
 from autograde.grading.term import LessonTerm
 from autograde.judging.verdict import Result, read_result
@@ -94,7 +94,7 @@ def _read(path: Path) -> Result:
 
 def read_records(course: Course, lesson: str) -> Records:
     """What the gradebook holds; nothing where there is none. Raises CourseError for a damaged one."""
-    if not (course.grading / "gradebook.db").exists():
+    if not is_begun(course):
         return Records()
     with one_line_errors(course), open_gradebook(course) as gradebook:
         try:

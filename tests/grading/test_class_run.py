@@ -1,6 +1,5 @@
 """`autograde grade`: a class gets nbgrader's own scores; what fails is a row; what is graded stays."""
 
-import datetime as dt
 import re
 import shutil
 import subprocess
@@ -17,8 +16,9 @@ from classroom import (
     autograded,
     configured,
     filled,
-    forge,
+    gradebook_of,
     hand_in,
+    mixed,
     outcome,
     released,
     scores,
@@ -30,7 +30,6 @@ from autograde.cells import grade_id
 from autograde.course import Course
 from autograde.errors import CourseError
 from autograde.grading import class_run as grading_of_a_class
-from autograde.grading import term
 from autograde.grading.class_run import grade
 from autograde.grading.gradebook import open_gradebook
 from autograde.grading.standing import State, standings
@@ -39,31 +38,6 @@ from autograde.report.statistics import report
 
 __all__ = ["configured", "course", "released"]
 PENALTY = "c.LateSubmissionPlugin.penalty_method = 'zero'\n"
-HALF = {**RIGHT, "weighted-mean": "def weighted_mean(x, w):\n    return 1 / 0\n"}
-DEAD = {**RIGHT, "weighted-mean": "import os\nos._exit(1)\n"}
-KINDS = {"right": RIGHT, "blank": {}, "half": HALF, "dead": DEAD, "one": {"running-mean": RUNNING}}
-
-
-def mixed(course: Course) -> None:
-    """40 submissions: right, partly right, blank, dying, forged, late, with a file, with a grade by hand."""
-    for number in range(8):
-        for kind, answers in KINDS.items():
-            path = hand_in(course, f"{kind}-{number}", filled(course, answers))
-            if number == 1:
-                late = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
-                term.receive(course, NAME, f"{kind}-{number}", late, "instructor")
-            if number == 2:
-                (path.parent / "words.txt").write_text("mine")
-            if number == 3:
-                nbformat.write(forge(filled(course, answers)), path)
-    with open_gradebook(course) as gradebook:
-        gradebook.update_or_create_assignment(NAME, duedate="2026-01-01 12:00:00 UTC")
-
-
-def gradebook_of(course: Course) -> dict[str, tuple[float, ...]]:
-    with open_gradebook(course) as gradebook:
-        rows = gradebook.assignment_submissions(NAME)
-        return {row.student_id: (row.score, row.max_score, row.late_submission_penalty) for row in rows}
 
 
 def shown(course: Course, student: str) -> dict[str | None, list[dict]]:
