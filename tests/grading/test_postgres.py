@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 import threading
 import time
 
@@ -152,6 +153,15 @@ def test_a_student_whom_another_grader_entered_just_now_is_no_error(served):
     ],
 )
 def test_an_address_that_leads_nowhere_is_one_line(configured, url, says):
+    if "psycopg" in url:
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
     hand_in(configured, "ann", filled(configured, RIGHT))
     use(configured, url)
     assert says in refused("grade", NAME)
+
+
+def test_a_driver_that_is_not_installed_is_named(configured, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not there
+    hand_in(configured, "ann", filled(configured, RIGHT))
+    use(configured, "postgresql+psycopg://grader@/none")
+    assert "psycopg" in refused("grade", NAME)
