@@ -20,9 +20,15 @@ from autograde.errors import CourseError
 
 PACKAGE = Path(__file__).parents[1]
 JUDGING = ("*.py", "authoring/*.py", "judging/*.py", "sandbox/*.py")  # of the package: by it a lesson holds
-APART = {  # of authoring: what keeps records, and what makes notebooks, by which no answer is judged
-    *("bundle.py", "fairness.py", "quality.py", "release.py", "setup_cell.py", "shifted_seeds.py"),
-    *("tracks.py", "verified.py"),
+APART = {  # of these: what is said and kept, what makes notebooks, and the kernel, which every run goes through
+    *("__main__.py", "atomic_write.py", "cli.py", "demo.py", "doctor.py", "self_study.py"),
+    *("authoring/bundle.py", "authoring/fairness.py", "authoring/quality.py", "authoring/release.py"),
+    *("authoring/setup_cell.py", "authoring/shifted_seeds.py", "authoring/tracks.py"),
+    *("authoring/verified.py", "judging/judge_client.py", "judging/judge_process.py"),
+    *("sandbox/bubblewrap.py", "sandbox/cell_executor.py", "sandbox/cgroups.py", "sandbox/channel.py"),
+    *("sandbox/confined.py", "sandbox/forkserver.py", "sandbox/forkserver_client.py"),
+    *("sandbox/kernel_process.py", "sandbox/outputs.py", "sandbox/protocol.py", "sandbox/remote.py"),
+    *("sandbox/seccomp.py", "sandbox/session.py", "sandbox/standing.py"),
 }
 JUDGES = (
     "genmap",
@@ -35,14 +41,15 @@ What = Literal["answers", "mutants"]
 
 def state(course: Course, name: str) -> str:
     """A digest of what decides: the lesson's three files, all that judges them, and versions of libraries."""
-    judging = sorted(path for pattern in JUDGING for path in PACKAGE.glob(pattern) if path.name not in APART)
+    found = sorted(path for pattern in JUDGING for path in PACKAGE.glob(pattern))
+    judging = [path for path in found if path.relative_to(PACKAGE).as_posix() not in APART]
     own = course.source(name), hidden_tests(name), answers(name)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in (*own, *judging):
         content = path.read_bytes() if path.exists() else b""  # what is missing, verify itself will name
-        found.update(hashlib.sha256(content).digest())
-    found.update("\n".join(_pins(course)).encode())
-    return found.hexdigest()[:16]
+        digest.update(hashlib.sha256(content).digest())
+    digest.update("\n".join(_pins(course)).encode())
+    return digest.hexdigest()[:16]
 
 
 def holds(name: str, what: What, now: str) -> bool:

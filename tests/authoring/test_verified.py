@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from command_line import refused, run
@@ -69,9 +71,17 @@ def test_what_judges_no_answer_does_not_decide(lesson, monkeypatch, tmp_path):
     monkeypatch.setattr(verified, "PACKAGE", tmp_path / "package")
     state = verified.state(lesson, NAME)
     for name in verified.APART:
-        path = tmp_path / "package" / "authoring" / name
+        path = tmp_path / "package" / name
         path.write_text(path.read_text() + "\n# more\n")
     assert verified.state(lesson, NAME) == state
+
+
+def test_what_judges_in_one_process_decides():
+    judges = "import autograde.authoring.candidates, autograde.relations, autograde.training"
+    loaded = f"{judges}, sys; print(*(n for n in sys.modules if n.startswith('autograde.')))"
+    names = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout
+    files = {name.removeprefix("autograde.").replace(".", "/") + ".py" for name in names.split()}
+    assert "judging/judge.py" in files and not files & verified.APART
 
 
 def seeds(path, *options):
