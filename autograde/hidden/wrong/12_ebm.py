@@ -110,6 +110,42 @@ def log_ratio(d_0, d_1):
 replace("ends.max().item() + abs(shift) + 50", "ends.max().item() + abs(shift) + 49")
 # %% equivalent="both-sides" name="after 199 halvings no double lies between the ends, either"
 replace("for _ in range(200):", "for _ in range(200 - 1):")
+# %% equivalent="both-sides" name="margins are not needed: the shift from the ends"
+replace("torch.cat([-d_0, -d_1]) + shift", "torch.cat([-d_0, -d_1]) - shift")
+# %% equivalent="both-sides" name="margins are not needed: the ends alone"
+replace("torch.cat([-d_0, -d_1]) + shift", "torch.cat([-d_0, -d_1])")
+# %% equivalent="both-sides" name="margins are not needed: no 50 below"
+replace("ends.min().item() - abs(shift) - 50", "(ends.min().item() - abs(shift))")
+# %% equivalent="both-sides" name="margins are not needed: the shift added below"
+replace("ends.min().item() - abs(shift) - 50", "(ends.min().item() + abs(shift)) - 50")
+# %% equivalent="both-sides" name="margins are not needed: no shift below"
+replace("ends.min().item() - abs(shift) - 50", "ends.min().item() - 50")
+# %% equivalent="both-sides" name="margins are not needed: the shift with its sign below"
+replace("ends.min().item() - abs(shift) - 50", "ends.min().item() - shift - 50")
+# %% equivalent="both-sides" name="margins are not needed: 51 below"
+replace("ends.min().item() - abs(shift) - 50", "ends.min().item() - abs(shift) - 51")
+# %% equivalent="both-sides" name="margins are not needed: 49 below"
+replace("ends.min().item() - abs(shift) - 50", "ends.min().item() - abs(shift) - 49")
+# %% equivalent="both-sides" name="margins are not needed: no 50 above"
+replace("ends.max().item() + abs(shift) + 50", "(ends.max().item() + abs(shift))")
+# %% equivalent="both-sides" name="margins are not needed: the shift taken off above"
+replace("ends.max().item() + abs(shift) + 50", "(ends.max().item() - abs(shift)) + 50")
+# %% equivalent="both-sides" name="margins are not needed: no shift above"
+replace("ends.max().item() + abs(shift) + 50", "ends.max().item() + 50")
+# %% equivalent="both-sides" name="margins are not needed: the shift with its sign above"
+replace("ends.max().item() + abs(shift) + 50", "ends.max().item() + shift + 50")
+# %% equivalent="both-sides" name="margins are not needed: 51 above"
+replace("ends.max().item() + abs(shift) + 50", "ends.max().item() + abs(shift) + 51")
+# %% equivalent="both-sides" name="after 201 halvings no double lies between the ends, either"
+replace("range(200)", "range(201)")
+# %% equivalent="both-sides" name="nor after 199"
+replace("range(200)", "range(199)")
+# %% equivalent="both-sides" name="one axis is the first and the last, of side 0"
+replace("F.logsigmoid(-d_0 - r + shift).logsumexp(0)", "F.logsigmoid(-d_0 - r + shift).logsumexp(-1)")
+# %% equivalent="both-sides" name="one axis is the first and the last, of side 1"
+replace("F.logsigmoid(d_1 + r - shift).logsumexp(0)", "F.logsigmoid(d_1 + r - shift).logsumexp(-1)")
+# %% equivalent="both-sides" name="at the root either half holds it"
+replace("said_1 > said_0", "said_1 >= said_0")
 # %% wrong="both-sides" fails="test_far_apart" name="a small slope for a root"
 replace(
     "low, high = (r, high) if said_1 > said_0 else (low, r)",
@@ -232,6 +268,12 @@ def refresh(energy, buffer, rows, fresh, new, z, eta):
     return x, after
 
 
+# %% equivalent="repair" name="torch.where makes a tensor of its own"
+replace("x.detach().requires_grad_()", "x.requires_grad_()")
+# %% equivalent="repair" name="the next leaf is detached, and the last chain"
+replace("x = leaf.detach() - eta", "x = leaf - eta")
+
+
 # %% right="repair" name="by indices, row by row"
 def refresh(energy, buffer, rows, fresh, new, z, eta):
     chains = [new[i] if fresh[i] else buffer[r] for i, r in enumerate(rows.tolist())]
@@ -273,6 +315,18 @@ replace("h = (u < (v / s**2 @ W", "h = (u < (v / (s**2 + 1e-12) @ W")
 replace("p = (x / s**2 @ W", "p = (x / (s**2 + 1e-12) @ W")
 
 
+# %% equivalent="gauss" name="u is never exactly a probability"
+replace("(u < (", "(u <= (")
+# %% equivalent="gauss" name="a cancels between the phases: the first for all"
+replace("    phases = []", "    a = a[[0] * len(a)]\n    phases = []")
+# %% equivalent="gauss" name="a cancels between the phases: its sign"
+replace("((x - a) / s**2).mean(0)", "((x + a) / s**2).mean(0)")
+# %% equivalent="gauss" name="a cancels between the phases: without it"
+replace("((x - a) / s**2).mean(0)", "(x / s**2).mean(0)")
+# %% equivalent="gauss" name="both phases have three parts: not said"
+replace(", strict=True", "")
+# %% equivalent="gauss" name="both phases have three parts"
+replace("strict=True", "strict=False")
 # %% equivalent="gauss" name="of a vector the first axis is the last"
 replace(".sum(1)).logsumexp(0)", ".sum(1)).logsumexp(-1)")
 

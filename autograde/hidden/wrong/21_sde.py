@@ -32,6 +32,15 @@ replace("-1e-9 * var", "-1e-9 * var.max()")
 # %% wrong="any-schedule" fails="test_any_schedule" name="the first drift for all times"
 replace("return f, g2", "return f[:1].expand_as(f), g2")
 
+# %% equivalent="any-schedule" name="detach makes a tensor of its own: nothing writes to t"
+replace("t.detach().clone().requires_grad_()", "t.detach().requires_grad_()")
+# %% equivalent="any-schedule" name="a clone of times that need no gradient, as is promised"
+replace("t.detach().clone().requires_grad_()", "t.clone().requires_grad_()")
+# %% equivalent="any-schedule" name="autograd.grad gives what needs no gradient"
+replace("f, var = f.detach(), s.detach() ** 2", "f, var = f, s.detach() ** 2")
+# %% equivalent="any-schedule" name="exactly at the bound, where no schedule with noise comes to lie"
+replace("g2 < -1e-9 * var", "g2 <= -1e-9 * var")
+
 
 # %% right="any-schedule" name="by the noise per signal"
 def coefficients(alpha, sigma, t):
@@ -74,6 +83,13 @@ replace("a**2 * values", "a * values")
 replace("grown.log().sum()", "grown.prod().log()")
 # %% wrong="gaussian-flow" fails="test_laws_of_a_flow" name="an epsilon"
 replace("a**2 * values + s**2", "a**2 * values + s**2 + 1e-12")
+
+# %% equivalent="gaussian-flow" name="eigenvalues below 0 are rounding: not this line"
+replace("values = values.clamp(min=0)", "pass")
+# %% equivalent="gaussian-flow" name="eigenvalues below 0 are rounding: no clamp"
+replace("values.clamp(min=0)", "values")
+# %% equivalent="gaussian-flow" name="eigenvalues below 0 are rounding: not below -1"
+replace("clamp(min=0)", "clamp(min=-1)")
 
 
 # %% right="gaussian-flow" name="by square roots of matrices"
@@ -136,6 +152,16 @@ def shaped_trace(field, x, probes, M):
     for d in range(x.shape[1]):
         total = total + torch.autograd.grad(out[:, d].sum(), u, retain_graph=True)[0][:, d]
     return total
+
+
+# %% equivalent="shaped-probes" name="detach makes a tensor of its own: nothing writes to x"
+replace("x.detach().clone().requires_grad_()", "x.detach().requires_grad_()")
+# %% equivalent="shaped-probes" name="a clone of points that need no gradient, as is promised"
+replace("x.detach().clone().requires_grad_()", "x.clone().requires_grad_()")
+# %% equivalent="shaped-probes" name="one input has one gradient: the last is the first"
+replace("retain_graph=True)[0]", "retain_graph=True)[-1]")
+# %% equivalent="shaped-probes" name="autograd.grad gives what needs no gradient"
+replace(".mean(0).detach()", ".mean(0)")
 
 
 # %% right="shaped-probes" name="whitened probes, by Cholesky"
@@ -230,6 +256,15 @@ replace(
     "return ((share / share.sum(0))[:, :, None] * torch.stack(pulls)).sum(0)",
 )
 
+# %% equivalent="measurement" name="clouds come in equal numbers: not said"
+replace(", strict=True", "")
+# %% equivalent="measurement" name="clouds come in equal numbers, as is promised"
+replace("strict=True", "strict=False")
+# %% equivalent="measurement" name="the evidence has the square of what is missed"
+replace("gain @ (y - A @ mu)), y - A @ mu", "gain @ (y - A @ mu)), A @ mu - y")
+# %% equivalent="measurement" name="a square with a symmetric matrix, in either order"
+replace("miss @ torch.linalg.solve(S_y, miss)", "torch.linalg.solve(S_y, miss) @ miss")
+
 
 # %% right="measurement" name="Bayes' rule, differentiated"
 def measured_score(x, means, widths, shares, A, y, s_y, alpha, sigma):
@@ -297,6 +332,17 @@ replace(
 
 # %% equivalent="rates" name="the first of two draws is a draw"
 replace("back[rows[-1]], 1,", "back[rows[-1]], 2,")
+
+# %% equivalent="rates" name="0 / 0 stands where `where` takes the other"
+replace("p[:, None].clamp(min=1e-300)", "p[:, None]")
+# %% equivalent="rates" name="a clamp below all probabilities"
+replace("clamp(min=1e-300)", "clamp(min=-1.0)")
+# %% equivalent="rates" name="matrix_exp of a rate matrix has no entry below 0"
+replace(".T.clamp(min=0)", ".T")
+# %% equivalent="rates" name="a clamp below all entries"
+replace(".T.clamp(min=0)", ".T.clamp(min=-1)")
+# %% equivalent="rates" name="one draw: the last is the first"
+replace("generator=generator)[:, 0]", "generator=generator)[:, -1]")
 
 
 # %% right="rates" name="many short steps with the reverse rates"
