@@ -36,6 +36,18 @@ def log_ratio(score, a, b):
     return (slopes[:-2:2] + 4 * slopes[1:-1:2] + slopes[2::2]).mean(0) / 6
 
 
+# %% equivalent="log-ratio" name="a rule of 101 points is as exact"
+replace(
+    "nodes, weights = np.polynomial.legendre.leggauss(100)",
+    "nodes, weights = np.polynomial.legendre.leggauss(101)",
+)
+# %% equivalent="log-ratio" name="a rule of 99 points is as exact"
+replace(
+    "nodes, weights = np.polynomial.legendre.leggauss(100)",
+    "nodes, weights = np.polynomial.legendre.leggauss(99)",
+)
+
+
 # %% right="log-ratio" name="ten panels of Gauss, all points in one call"
 def log_ratio(score, a, b):
     x5, w5 = np.polynomial.legendre.leggauss(12)
@@ -82,6 +94,16 @@ def posterior_covariance(denoise, x, sigma):
 replace("x.detach().clone()", "x.clone()")
 # %% equivalent="denoiser-covariance" name="what is detached may be marked without a copy"
 replace("x.detach().clone()", "x.detach()")
+
+# %% equivalent="denoiser-covariance" name="one input has one gradient: the last is the first"
+replace(
+    "rows = [torch.autograd.grad(D[:, i].sum(), place, retain_graph=True)[0] for i in range(x.shape[1])]",
+    "rows = [torch.autograd.grad(D[:, i].sum(), place, retain_graph=True)[-1] for i in range(x.shape[1])]",
+)
+# %% equivalent="denoiser-covariance" name="the two halves of a symmetric matrix, exchanged"
+replace("J = torch.stack(rows, dim=1)", "J = torch.stack(rows, dim=2)")
+# %% equivalent="denoiser-covariance" name="two axes exchanged, in either order"
+replace("return sigma**2 * (J + J.transpose(1, 2)) / 2", "return sigma**2 * (J + J.transpose(2, 1)) / 2")
 
 
 # %% right="denoiser-covariance" name="forward differentiation, coordinate by coordinate"
@@ -133,6 +155,29 @@ replace(">= share:", ">= share or steps > 500:")
 
 # %% equivalent="ladder" name="the larger of two, in either order"
 replace("max(steps, 1)", "max(1, steps)")
+
+# %% equivalent="ladder" name="the search ends before: two steps less"
+replace(
+    "for steps in range(0 if high == low else 1, 9_999):",
+    "for steps in range(0 if high == low else 1, 9999 - 1):",
+)
+# %% equivalent="ladder" name="the search ends before: one step more"
+replace(
+    "for steps in range(0 if high == low else 1, 9_999):",
+    "for steps in range(0 if high == low else 1, 10000):",
+)
+# %% equivalent="ladder" name="the search ends before: one step less"
+replace(
+    "for steps in range(0 if high == low else 1, 9_999):",
+    "for steps in range(0 if high == low else 1, 9998):",
+)
+# %% equivalent="ladder" name="phi is odd: a shift to either side covers as much"
+replace("way = math.sqrt(2 * D) * (gamma - 1)", "way = math.sqrt(2 * D) * ((1 - gamma))")
+# %% equivalent="ladder" name="no ladder covers the share exactly"
+replace(
+    "if phi(way + 3 * gamma) - phi(way - 3 * gamma) >= share:",
+    "if (phi(way + 3 * gamma) - phi(way - 3 * gamma) > share):",
+)
 
 
 # %% right="ladder" name="the largest ratio by bisection, then as many as it takes"
@@ -209,6 +254,15 @@ replace(
 # %% wrong="repair" fails="test_sweep_by_hand" name="overwrites the score"
 replace("h * g", "g.mul_(h)")
 
+# %% equivalent="repair" name="as many noises as levels: not said"
+replace("for sigma, noise in zip(sigmas, z, strict=True):", "for sigma, noise in zip(sigmas, z):")
+# %% equivalent="repair" name="as many noises as levels, as is promised"
+replace(
+    "for sigma, noise in zip(sigmas, z, strict=True):", "for sigma, noise in zip(sigmas, z, strict=False):"
+)
+# %% equivalent="repair" name="x is the loop's own by then"
+replace("return x + sigma**2 * score(x, sigma)", "return x.add_(sigma ** 2 * score(x, sigma))")
+
 
 # %% right="repair" name="row by row"
 def repaired_sweep(score, x, sigmas, r, z):
@@ -258,6 +312,9 @@ replace("accepted = u.log() < log_a", "accepted = log_a > 0")
 replace("u.log() < log_a", "u.log() <= log_a")
 # %% wrong="mala" fails="test_steps_by_hand" name="densities, not their logarithms"
 replace("log_p(y) - log_p(x)", "(log_p(y).exp() / log_p(x).exp()).log()")
+
+# %% equivalent="mala" name="the way back is squared"
+replace("back = x - y - h * score(y)", "back = (h * score(y) - (x - y))")
 
 
 # %% right="mala" name="by the densities' ratio, through torch.distributions"
@@ -342,6 +399,47 @@ replace("theta = theta + c", "theta = theta.clamp(0, 2 * math.pi) + c")
 replace("sigma * eps", "sigma * eps.clamp_(-3, 3)")
 # %% wrong="circle" fails="test_loss_of_what_was_shown" name="noise in float64 always"
 replace("generator=generator, dtype=theta.dtype)", "generator=generator, dtype=torch.float64)")
+
+# %% equivalent="circle" name="a normal draw in float32 is one"
+replace(
+    "eps = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)",
+    "eps = torch.randn(theta.shape, generator=generator)",
+)
+# %% equivalent="circle" name="a normal draw of the sampler in float32 is one"
+replace(
+    "normal = lambda: torch.randn(n, generator=generator, dtype=torch.float64)",
+    "normal = lambda: torch.randn(n, generator=generator)",
+)
+# %% equivalent="circle" name="a normal draw of the sampler in float32, said"
+replace(
+    "normal = lambda: torch.randn(n, generator=generator, dtype=torch.float64)",
+    "normal = lambda: torch.randn(n, generator=generator, dtype=torch.float32)",
+)
+# %% equivalent="circle" name="noise has either sign"
+replace(
+    "theta = theta + c * sigma**2 * ask(sigma) + (2 * c) ** 0.5 * sigma * normal()",
+    "theta = (theta + c * sigma ** 2 * ask(sigma) - (2 * c) ** 0.5 * sigma * normal())",
+)
+# %% equivalent="circle" name="theta is the sampler's own"
+replace(
+    "theta = theta + c * sigma**2 * ask(sigma) + (2 * c) ** 0.5 * sigma * normal()",
+    "theta = theta.add_(c * sigma ** 2 * ask(sigma)) + (2 * c) ** 0.5 * sigma * normal()",
+)
+# %% equivalent="circle" name="theta is the sampler's own at the end"
+replace(
+    "theta = theta + sigmas[-1] ** 2 * ask(sigmas[-1])",
+    "theta = theta.add_(sigmas[-1] ** 2 * ask(sigmas[-1]))",
+)
+# %% equivalent="circle" name="half a turn either way, before the remainder"
+replace(
+    "return (theta + math.pi) % (2 * math.pi) - math.pi",
+    "return ((theta - math.pi)) % (2 * math.pi) - math.pi",
+)
+# %% equivalent="circle" name="theta is the sampler's own, and not asked again"
+replace(
+    "return (theta + math.pi) % (2 * math.pi) - math.pi",
+    "return (theta.add_(math.pi)) % (2 * math.pi) - math.pi",
+)
 
 
 # %% right="circle" name="on unit vectors, with the loss in parts"
