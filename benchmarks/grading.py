@@ -9,8 +9,9 @@ hidden tests nor a sandbox; its kernel is the Python that runs this file. Ours r
 tests and feedback, with one worker and with two. Each has as many cores as it has workers, or the pace would
 not be one per core. The others grade the class once; ours three times, one worker and two in turn, and the
 median counts: its runs are so short that a slow half minute of the machine would decide. Memory is looked at
-every four seconds, Otter's every second. The last line compares stock on the class as it is with one worker
-of ours, for the last lesson.
+every four seconds, Otter's every second. With Dask, scheduler and workers run before the time is taken, on
+the grader's cores; what a lesson then costs grader and worker says where 64 workers saturate. The last line
+compares stock on the class as it is with one worker of ours, for the last lesson.
 Usage: python benchmarks/grading.py [--lesson 01_map --lesson 10_vae] [--submissions 40] [--otter PATH]
 """
 
@@ -23,16 +24,16 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 
+import clusters
 import nbformat
 import otter_runs
-import psutil
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.table import Table
+from watching import FailedError, watched
 
 from autograde.authoring.release import release
 from autograde.cells import is_demo, scored_cells
@@ -56,10 +57,6 @@ ROUNDS = 3  # of ours, one worker and two in turn
 LOOK, SELDOM = 1.0, 4.0  # seconds between two looks at the memory: one takes a tenth of a second of a core
 
 
-class FailedError(Exception):
-    """A contender did not grade the class; the message says why."""
-
-
 @dataclass(frozen=True)
 class Contender:
     """Who grades: a command, its workers, and whether it gets all cells or none of the demo cells."""
@@ -68,6 +65,7 @@ class Contender:
     command: tuple[str, ...]
     workers: int = 1
     demo: bool = True
+    dask: bool = False
 
     @property
     def stock(self) -> bool:
@@ -84,6 +82,14 @@ AS_IS = Contender("stock nbgrader", THEIRS)
 BARE = Contender("stock, no demo cells", THEIRS, demo=False)
 ONE = Contender("ours, 1 worker", OURS)
 TWO = Contender("ours, 2 workers", OURS, workers=2)
+DASK_ONE = Contender("ours, Dask, 1 worker", OURS, dask=True)
+DASK_TWO = Contender("ours, Dask, 2 workers", OURS, workers=2, dask=True)
+OWN = (ONE, TWO, DASK_ONE, DASK_TWO)
+COMPARED = (
+    (TWO, ONE, "two workers against one"),
+    (DASK_ONE, ONE, "one Dask worker against --jobs 1"),
+    (DASK_TWO, DASK_ONE, "two Dask workers against one"),
+)
 
 
 def make_class(root: Path, lesson: str, size: int, contender: Contender) -> Course:
@@ -117,11 +123,11 @@ def handed_in(notebook: NotebookNode, contender: Contender) -> NotebookNode:
     return made
 
 
-def commands(course: Course, lesson: str, contender: Contender) -> list[list[str]]:
+def commands(course: Course, lesson: str, contender: Contender, address: str) -> list[list[str]]:
     """What is to run: one command for the class or, with Otter, which knows no class, one a submission."""
     if not contender.otter:
         jobs = () if contender.stock else ("--jobs", str(contender.workers))
-        return [[*contender.command, lesson, *jobs]]
+        return [[*contender.command, lesson, *(("--cluster", address) if address else jobs)]]
     notebooks = sorted((course.grading / "submitted").glob(f"*/{lesson}/*.ipynb"))
     zipped = str(course.root / "autograder.zip")
     return [[*contender.command, "-a", zipped, "-o", str(path.parent), str(path)] for path in notebooks]
@@ -135,50 +141,16 @@ def grade(course: Course, lesson: str, contender: Contender) -> tuple[float, flo
     environment = {**os.environ, "GENMAP_SETTING": "smoke", "OMP_NUM_THREADS": "1"}
     if contender.otter:
         environment["JUPYTER_PATH"] = str(course.root / "jupyter")
-    start = time.perf_counter()
     every = LOOK if contender.otter else SELDOM  # its runs are short; two workers would feel the looks
     cores = sorted(os.sched_getaffinity(0))[: contender.workers]
-    peak = max(
-        watched(command, course.root, environment, cores, every)
-        for command in commands(course, lesson, contender)
-    )
-    return time.perf_counter() - start, peak / 2**20
-
-
-def watched(
-    command: list[str], folder: Path, environment: dict[str, str], cores: list[int], every: float
-) -> int:
-    """Run a command on some cores to its end; the peak of its bytes of memory, looked at `every` seconds.
-
-    Raises FailedError.
-    """
-    peak, quiet, log = 0, subprocess.DEVNULL, folder / "stderr.txt"
-    confine = partial(os.sched_setaffinity, 0, cores)
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=quiet, stdout=quiet, stderr=errors, preexec_fn=confine
-        ) as process,
-    ):
-        while process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(every)
-            peak = max(peak, held(process.pid))  # of a process that has ended, nothing
-    if process.returncode:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise FailedError(*last or [f"exit status {process.returncode}"])
-    return peak
-
-
-def held(pid: int) -> int:
-    """Bytes of PSS of a process and all below it."""
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        for process in (parent, *parent.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += process.memory_full_info().pss
-    return total
+    made = clusters.running(contender.workers, cores) if contender.dask else contextlib.nullcontext(("", []))
+    with made as (address, others):
+        start = time.perf_counter()
+        peak = max(
+            watched(command, course.root, environment, cores, every, others)
+            for command in commands(course, lesson, contender, address)
+        )
+        return time.perf_counter() - start, peak / 2**20
 
 
 def scores(course: Course, lesson: str, contender: Contender) -> str:
@@ -241,10 +213,11 @@ def middle(runs: list[Run]) -> float:
 
 def compare(taken: dict[Contender, float]) -> None:
     """Print how ours does against the others, as far as they could be measured; each of them has one core."""
-    if ONE in taken and TWO in taken:
-        print(f"two workers: {taken[ONE] / taken[TWO]:.2f} times one")
+    for many, one, said in COMPARED:
+        if many in taken and one in taken:
+            print(f"{said}: {taken[one] / taken[many]:.2f} times the pace")
     for rival, seconds in taken.items():
-        if ONE in taken and rival not in (ONE, TWO):
+        if ONE in taken and rival not in OWN:
             print(f"ours against {rival.name}: {seconds / taken[ONE]:.2f} times the pace, per core")
 
 
@@ -272,18 +245,33 @@ def measure_all(contenders: list[Contender], lesson: str, size: int) -> dict[Con
     return {each: middle(found) for each, found in ended.items() if found}
 
 
+def saturate(lesson: str, size: int) -> str:
+    """Where 64 Dask workers saturate, from what a class costs one worker and the grader."""
+    with tempfile.TemporaryDirectory() as folder:
+        course = make_class(Path(folder, "course"), lesson, size, DASK_ONE)
+        cores = sorted(os.sched_getaffinity(0))
+        with clusters.running(1, cores) as (address, _):
+            (line,) = commands(course, lesson, DASK_ONE, address)
+            return clusters.saturation(*clusters.costs(line, course.root), len(cores))
+
+
 def main() -> None:
     """Measure, print a table a lesson and, last, the ratio of stock, as it is, to one worker of ours."""
     given = arguments()
-    contenders = [AS_IS, BARE, *(ONE, TWO) * ROUNDS]
+    has_dask = clusters.DASK.exists()
+    contenders = [AS_IS, BARE, *(OWN if has_dask else (ONE, TWO)) * ROUNDS]
     if otter := shutil.which(given.otter):
         command = (os.path.abspath(otter), "run")  # it runs in another folder
         contenders.append(Contender("otter run, no demo cells", command, demo=False))
     else:
         print(otter_runs.MISSING, file=sys.stderr)
+    if not has_dask:
+        print(clusters.MISSING, file=sys.stderr)
     for lesson in given.lesson or LESSONS:
         taken = measure_all(contenders, lesson, given.submissions)
         compare(taken)
+        if DASK_ONE in taken:
+            print(saturate(lesson, given.submissions))
     if AS_IS in taken and ONE in taken:
         print(f"ratio: {taken[AS_IS] / taken[ONE]:.2f}")
 

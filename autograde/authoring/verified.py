@@ -20,7 +20,7 @@ from autograde.errors import CourseError
 
 PACKAGE = Path(__file__).parents[1]
 JUDGING = ("*.py", "authoring/*.py", "judging/*.py", "sandbox/*.py")  # of the package: by it a lesson holds
-APART = {  # of these: what is said and kept, what makes notebooks, and the kernel, which every run goes through
+APART = {  # of these: what is said and kept, what makes notebooks, and the kernel: each run goes through
     *("__main__.py", "atomic_write.py", "cli.py", "demo.py", "doctor.py", "self_study.py"),
     *("authoring/bundle.py", "authoring/fairness.py", "authoring/quality.py", "authoring/release.py"),
     *("authoring/setup_cell.py", "authoring/shifted_seeds.py", "authoring/tracks.py"),

@@ -4,7 +4,8 @@ import datetime as dt
 import json
 import os
 import time
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,8 @@ from autograde.course import Course, submitted
 from autograde.errors import CourseError, UsageError
 
 if TYPE_CHECKING:  # they import nbgrader, for seconds
+    from autograde.grading.cluster.address import Address
+    from autograde.grading.cluster.connection import Cluster
     from autograde.grading.standing import Standing
     from autograde.grading.work import Row
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:  # they import nbgrader, for seconds
 @click.command()
 @click.argument("lessons", nargs=-1)
 @click.option("--jobs", type=click.IntRange(min=1), help="How many at a time; by default one for each core.")
+@click.option("--cluster", help="Grade on a Dask cluster: tls://HOST:PORT, or local:N for N workers here.")
 @click.option("--student", "students", multiple=True, help="Only this one; may be given more than once.")
 @click.option(
     "--again", multiple=True, help="Judge this exercise again for all: its hidden tests were mended."
@@ -33,6 +37,7 @@ if TYPE_CHECKING:  # they import nbgrader, for seconds
 def grade(
     lessons: tuple[str, ...],
     jobs: int | None,
+    cluster: str | None,
     students: tuple[str, ...],
     again: tuple[str, ...],
     provisional: bool,
@@ -45,11 +50,13 @@ def grade(
         raise UsageError(
             "--student and --again go with one lesson: autograde grade NN_name --again EXERCISE."
         )
+    where = _cluster(cluster, jobs)
+    wanted = _Wanted(jobs, where, students, again, provisional, as_json)
     found: list[dict[str, Any]] = []
     problems: list[str] = []
     for lesson in names:
         try:
-            found.append(_grade(course, lesson, jobs, students, again, provisional, as_json, problems))
+            found.append(_grade(course, lesson, wanted, problems))
         except CourseError as error:
             if len(names) == 1:
                 raise
@@ -72,25 +79,43 @@ def _handed_in(course: Course) -> list[str]:
     return names
 
 
-def _grade(
-    course: Course,
-    lesson: str,
-    jobs: int | None,
-    students: tuple[str, ...],
-    again: tuple[str, ...],
-    provisional: bool,
-    quiet: bool,
-    problems: list[str],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Wanted:
+    """What the command line says of all lessons; `quiet`: print no table."""
+
+    jobs: int | None
+    cluster: "Address | None"
+    students: tuple[str, ...]
+    again: tuple[str, ...]
+    provisional: bool
+    quiet: bool
+
+
+def _cluster(address: str | None, jobs: int | None) -> "Address | None":
+    """The cluster that is asked for. Raises UsageError."""
+    if address is None:
+        return None
+    if jobs is not None:
+        raise UsageError("--jobs is for this machine, a cluster has its own workers: leave one of them out.")
+    from autograde.grading.cluster.address import read
+
+    return read(address)
+
+
+def _grade(course: Course, lesson: str, wanted: _Wanted, problems: list[str]) -> dict[str, Any]:
     """Grade one lesson and print what came of it, unless `quiet`; returns it as JSON has it."""
     nothing = not any(course.grading.glob(f"submitted/*/{lesson}"))
     graded_before = any(course.grading.glob(f"grades/{lesson}.*"))
-    rows = [] if nothing and graded_before and not students else _rows(course, lesson, jobs, students, again)
+    unfit: dict[str, str] = {}
+    skip = nothing and graded_before and not wanted.students
+    rows = [] if skip else _rows(course, lesson, wanted, unfit)
     failed = {row.student for row in rows if row.status == "failed"}
-    standings, written = _export(course, lesson, failed, provisional, problems)
+    standings, written = _export(course, lesson, failed, wanted.provisional, problems)
     moved = _due_date_moved(course, lesson, problems)
-    if not quiet:
-        _print(course, lesson, rows, standings, [moved, *(f"Written: {os.path.relpath(p)}" for p in written)])
+    refused = [f"Worker {name} was given nothing: it {why}." for name, why in unfit.items()]
+    if not wanted.quiet:
+        last = [*refused, moved, *(f"Written: {os.path.relpath(p)}" for p in written)]
+        _print(course, lesson, rows, standings, last)
     if failed:
         problems.append(f"Not graded: {len(failed)} of {len(rows)}. Run it again when the reasons are gone.")
     shown = [asdict(one) for one in standings]
@@ -100,6 +125,7 @@ def _grade(
         "standings": shown,
         "written": written,
         "due_date_moved": moved,
+        "refused_workers": unfit,
     }
 
 
@@ -114,19 +140,35 @@ def _due_date_moved(course: Course, lesson: str, problems: list[str]) -> str:
         return ""
 
 
-def _rows(
-    course: Course, lesson: str, jobs: int | None, students: tuple[str, ...], again: tuple[str, ...]
-) -> "list[Row]":
+def _rows(course: Course, lesson: str, wanted: _Wanted, unfit: dict[str, str]) -> "list[Row]":
+    """Grade; workers of a cluster that may not judge go into `unfit`, with why."""
     from autograde.grading import prestart
 
-    counted = len(submitted(course, lesson, students))
-    with prestart.running():
-        prestart.prepare(course, lesson)
+    counted, cores = len(submitted(course, lesson, wanted.students)), len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        cluster = _connected(stack, wanted.cluster)
+        stack.enter_context(prestart.running(cluster is None))
+        if cluster is None:
+            prestart.prepare(course, lesson)
         from autograde.grading.class_run import grade as grade_all
 
-        with _Bar(counted) as bar:
-            cores = jobs or len(os.sched_getaffinity(0))
-            return grade_all(course, lesson, cores, students, bar.ended, again)
+        bar = stack.enter_context(_Bar(counted))
+        how = (wanted.students, bar.ended, wanted.again, cluster)
+        try:
+            return grade_all(course, lesson, wanted.jobs or cores, *how)
+        finally:
+            unfit |= cluster.unfit if cluster is not None else {}
+
+
+def _connected(stack: ExitStack, where: "Address | None") -> "Cluster | None":
+    """The cluster; its own processes start while the grader is imported."""
+    if where is None:
+        return None
+    from autograde.grading.cluster.connection import Cluster
+    from autograde.grading.in_progress import orderly_end, scratch
+
+    stack.enter_context(orderly_end())
+    return stack.enter_context(Cluster(where, stack.enter_context(scratch())))
 
 
 def _export(

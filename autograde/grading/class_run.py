@@ -1,19 +1,13 @@
 """Grades all submissions of a lesson side by side, each in a fork of its own; what has been graded stays."""
 
 import contextlib
-import os
-import shutil
-import signal
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
 
-import nbformat
 from filelock import Timeout
 from nbformat import NotebookNode
 from nbgrader.apps import AutogradeApp
@@ -22,21 +16,22 @@ from sqlalchemy.exc import SAWarning
 
 from autograde.cells import maximum_points
 from autograde.course import Course, submitted
-from autograde.errors import CourseError, StudentError, UsageError
+from autograde.errors import CourseError, UsageError
 from autograde.grading import feedback, prestart
+from autograde.grading.claim import claimed
+from autograde.grading.cluster.connection import Cluster
+from autograde.grading.cluster.run import Run
 from autograde.grading.gradebook import compile_queries, one_engine
-from autograde.grading.in_progress import alive, lock, sweep
+from autograde.grading.in_progress import lock, orderly_end, scratch, sweep
+from autograde.grading.judged import SUBMISSION_SECONDS
 from autograde.grading.preload import needed
-from autograde.grading.preprocessors import SUBMISSION_SECONDS, Record, RunAndJudge
-from autograde.grading.rebuild import rebuild
+from autograde.grading.preprocessors import Record, RunAndJudge
 from autograde.grading.released import read_released
 from autograde.grading.submission import make_secret
-from autograde.grading.work import Row, Work
+from autograde.grading.work import Row, Work, row_of
 from autograde.sandbox import cgroups
 from autograde.sandbox.kernel_process import sandbox_problem
 from autograde.sandbox.workers import forked_map
-
-SIGNALLED = 128  # and the number of the signal: the status of what a signal ended
 
 
 def grade(
@@ -46,49 +41,71 @@ def grade(
     students: tuple[str, ...] = (),
     done: Callable[[Row], None] | None = None,
     again: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> list[Row]:
     """Grade what was handed in for `lesson`, `jobs` at a time; `done` hears of each as it ends.
 
-    Exercises in `again` are judged whatever was known of them. Raises CourseError where nothing can be
-    graded: no release, no sandbox, no submission, a second grader; UsageError for an unknown exercise.
+    Exercises in `again` are judged whatever was known of them. With a `cluster` all is judged there, and
+    recorded here. Raises CourseError where nothing can be graded: no release, no sandbox, no submission, a
+    second grader, no worker; UsageError for an unknown exercise.
     """
     folders = submitted(course, lesson, students)
-    if reason := sandbox_problem():
-        raise CourseError(f"Submissions are not run without the sandbox. {reason}")
-    cgroups.mounted()  # it is looked for once, before there are forks
-    with _orderly_end(), prestart.running(), _alone(course, lesson), _scratch(), one_engine(course):
+    _check_machine()
+    here = cluster is None
+    with orderly_end(), prestart.running(here), _alone(course, lesson), scratch(), one_engine(course):
         app = _nbgrader(course, lesson)
         sweep(course, held=lesson)
         make_secret(course.grading)  # and not read: what reads submissions is forked from here
         released = read_released(course, lesson)
         _check_exercises(lesson, released, again)
-        modules = needed(lesson, released)
-        prestart.start(modules)
+        _begin(course, lesson, needed(lesson, released), cluster)
         _make_page(course, lesson, app, released)
-        nbformat.validate(released)  # whose schema is compiled once, for every fork
-        rebuild(released, released)  # what it reads of the release is kept for every fork
-        prestart.settled()
+        prestart.settled(released)
         chosen = {folder.parent.name for folder in folders} if students else None
-        work = Work(course, lesson, app, again, chosen, alone=jobs == 1)
+        work = Work(course, lesson, app, again, chosen, alone=here and jobs == 1)
         everybody = sorted({*folders, *submitted(course, lesson)})  # a folder may come or go meanwhile
-        rows = _graded(work, everybody, jobs, done, modules)
+        rows = _graded(work, everybody, jobs, done, cluster)
         delayed = [folder for folder in everybody if rows[folder.parent.name].delayed]
         # time ran out while others were graded beside it: once more alone, and that counts
-        alone = _graded(Work(course, lesson, app, again), delayed, 1, None, modules)
+        alone = _graded(Work(course, lesson, app, again), delayed, 1, None, cluster)
         rows |= {name: replace(row, before=rows[name].before) for name, row in alone.items()}
     return [row for _, row in sorted(rows.items()) if row.status != "left" or row.notes]
 
 
+def _check_machine() -> None:
+    if reason := sandbox_problem():
+        raise CourseError(f"Submissions are not run without the sandbox. {reason}")
+    cgroups.mounted()  # it is looked for once, before there are forks
+
+
+def _begin(course: Course, lesson: str, modules: list[str], cluster: Cluster | None) -> None:
+    """Have all that judges this lesson made ready, here or there."""
+    if cluster is None:
+        prestart.start(modules)
+    else:
+        cluster.begin(course, lesson, modules)
+
+
 def _graded(
-    work: Work, folders: list[Path], jobs: int, done: Callable[[Row], None] | None, modules: list[str]
+    work: Work,
+    folders: list[Path],
+    jobs: int,
+    done: Callable[[Row], None] | None,
+    cluster: Cluster | None,
 ) -> dict[str, Row]:
-    rows = {}
-    for index, outcome in forked_map(work, folders, 2 * SUBMISSION_SECONDS, jobs, pinned=True):
-        row = _row(folders[index].parent.name, outcome)
+    rows: dict[str, Row] = {}
+
+    def ended(row: Row) -> None:
         rows[row.student] = row
         if done is not None and row.status != "left":
             done(row)
-        prestart.start(modules)  # should one have ended, the next submissions have another
+
+    if cluster is not None:
+        Run(cluster, work, ended, jobs, most=1 if work.alone else len(folders)).grade(folders)
+        return rows
+    for index, outcome in forked_map(work, folders, 2 * SUBMISSION_SECONDS, jobs, pinned=True):
+        ended(row_of(folders[index].parent.name, outcome))
+        prestart.start(work.kit.modules)  # should one have ended, the next submissions have another
     return rows
 
 
@@ -107,12 +124,6 @@ def _make_page(course: Course, lesson: str, app: AutogradeApp, released: Noteboo
     compile_queries(course, lesson, released)
 
 
-def _row(student: str, outcome: Any) -> Row:
-    if isinstance(outcome, StudentError):
-        return Row(student, "failed", reason=f"Its grader was stopped ({outcome.reason.strip()}): run again.")
-    return Row(**outcome)
-
-
 def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
     """nbgrader with the course's own configuration. Raises CourseError where that is not ours."""
     warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own queries, several for each submission
@@ -129,41 +140,10 @@ def _nbgrader(course: Course, lesson: str) -> AutogradeApp:
 
 
 @contextmanager
-def _orderly_end() -> Iterator[None]:
-    """Within it, a signal to end is like Ctrl-C: forks are ended, and temporary folders go."""
-
-    def end(number: int, frame: object) -> NoReturn:
-        raise SystemExit(SIGNALLED + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _alone(course: Course, lesson: str) -> Iterator[None]:
     """Refuse to grade what another process grades."""
     try:
-        with lock(course, lesson).acquire(timeout=0):
+        with lock(course, lesson).acquire(timeout=0), claimed(course, lesson):
             yield
     except Timeout:
         raise CourseError(f"{lesson} is being graded by another process: wait for it, or end it.") from None
-
-
-@contextmanager
-def _scratch() -> Iterator[None]:
-    """A folder for all temporary files of this run; those of runs that were killed go."""
-    place = Path(tempfile.gettempdir())
-    for left in place.glob("autograde-*-*"):
-        if not alive(left.name.split("-")[1]):
-            shutil.rmtree(left, ignore_errors=True)
-    own = tempfile.mkdtemp(prefix=f"autograde-{os.getpid()}-")
-    before, tempfile.tempdir = tempfile.tempdir, own
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(own, ignore_errors=True)

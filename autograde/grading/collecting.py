@@ -115,11 +115,31 @@ def put(course: Course, lesson: str, student: str, notebook: Path) -> str | None
     if there and filecmp.cmp(notebook, target, shallow=False):
         return "unchanged"
     if there:
-        kept = downloads(course, lesson) / "replaced"
-        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copy2(target, _numbered(kept, student, ".ipynb"))
+        _keep_replaced(course, lesson, student, target)
     atomic_write.write(target, notebook.read_bytes())
     return "replaced" if there else "new"
+
+
+def put_folder(course: Course, lesson: str, student: str, folder: Path) -> str:
+    """Make a folder, which goes there, the student's submission; returns "new" or "replaced". Raises OSError.
+
+    The notebook that it replaces is kept in .grading/downloaded.
+    """
+    target = course.grading / "submitted" / student / lesson
+    there, notebook = target.is_dir(), target / f"{lesson}.ipynb"
+    if notebook.is_file():
+        _keep_replaced(course, lesson, student, notebook)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if there:
+        target.rename(folder.with_name("replaced"))
+    folder.rename(target)
+    return "replaced" if there else "new"
+
+
+def _keep_replaced(course: Course, lesson: str, student: str, notebook: Path) -> None:
+    kept = downloads(course, lesson) / "replaced"
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copy2(notebook, _numbered(kept, student, ".ipynb"))
 
 
 def _copy(archives: Sequence[Path], target: Path) -> None:

@@ -1,14 +1,19 @@
-"""Marks of submissions that are being graded: after a kill nbgrader would take them for graded."""
+"""What is there while something is graded, and what a kill would leave: marks, temporary files."""
 
 import contextlib
 import os
 import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
 from autograde.course import Course
 
+SIGNALLED = 128  # and the number of the signal: the status of what a signal ended
 COPIES = "snapshots"  # the folder, in .grading, of copies of submissions that are being graded
 
 
@@ -67,3 +72,43 @@ def alive(process: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for all temporary files of this process and its forks; those of killed ones go."""
+    sweep_temporary()
+    own = temporary(os.getpid())
+    before, tempfile.tempdir = tempfile.tempdir, str(own)
+    try:
+        yield own
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def temporary(process: int) -> Path:
+    """A folder for files that go with that process, for its owner only. Raises OSError."""
+    return Path(tempfile.mkdtemp(prefix=f"autograde-{process}-"))
+
+
+def sweep_temporary() -> None:
+    """Remove such folders of processes that are no more."""
+    for left in Path(tempfile.gettempdir()).glob("autograde-*-*"):
+        if not alive(left.name.split("-")[1]):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def orderly_end() -> Iterator[None]:
+    """Within it, a signal to end is like Ctrl-C: forks are ended, and temporary folders go."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(SIGNALLED + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,15 +1,10 @@
 """What nbgrader's own collecting gets from us: names of files of LMSs, times that are kept, bounds."""
 
 import datetime as dt
-import os
-import shutil
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from nbgrader.apps.zipcollectapp import ZipCollectApp
-from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.plugins import ExtractorPlugin, FileNameCollectorPlugin
 
 from autograde.course import Course
@@ -21,7 +16,6 @@ from autograde.grading.collection_plan import Plan, make_plan
 from autograde.grading.student_names import PLAIN, plain_name, printable, same_name
 
 STOCK_TRANSFER_FILES = ZipCollectApp._transfer_files
-NO_TIME = dt.datetime(1970, 1, 1)
 
 
 class Extractor(ExtractorPlugin):
@@ -101,53 +95,6 @@ def _transfer_by_pattern(app: Any, course: Course, lesson: str, collected: dict[
             term.receive(course, lesson, student, _aware(files["timestamp"]), "the file's name")
 
 
-class CollectFromExchange(ExchangeCollect):
-    """Collects from nbgrader's exchange, and keeps when each submission came, as the file system knows it."""
-
-    src_records: list[dict[str, Any]]
-
-    def _path_to_record(self, path: str) -> dict[str, Any]:
-        """As it was; but one folder with a time that is none stops nobody else's."""
-        try:
-            return dict(super()._path_to_record(path))
-        except (ValueError, OverflowError):
-            name = os.path.basename(path)
-            return {"username": name.rsplit("+", 3)[0], "filename": name, "timestamp": NO_TIME}
-
-    def copy_files(self) -> None:
-        """Leaves out what would stop the others, and what a student's folder may not be or hold."""
-        reasons = {record["filename"]: self._why_not(record) for record in self.src_records}
-        for name, reason in reasons.items():
-            if reason:
-                self.log.error("Not collected: %s: %s.", printable(name), reason)
-        self.src_records = [record for record in self.src_records if not reasons[record["filename"]]]
-        super().copy_files()
-
-    def do_copy(self, src: str, dest: str, log: Any = None) -> None:
-        """Copy a submission; its time is that of the last change of anything in it: no student sets that."""
-        try:
-            super().do_copy(src, dest)
-            changed = max(path.lstat().st_ctime for path in _tree(Path(src)))  # later than what was copied
-        except OSError as error:
-            shutil.rmtree(dest, ignore_errors=True)
-            return self.log.error("Not collected: %s cannot be copied: %s.", src, error.strerror)
-        when, lesson = dt.datetime.fromtimestamp(changed).astimezone(), self.coursedir.assignment_id
-        student = self._path_to_record(src)["username"]
-        if Path(dest, f"{lesson}.ipynb").is_file():
-            term.receive(_course(self), lesson, student, when, "exchange")
-
-    def _why_not(self, record: dict[str, Any]) -> str:
-        """Why a submission is not collected, or ""; a link in it would bring in files of others."""
-        folder = Path(self.inbound_path, record["filename"])
-        if not plain_name(record["username"]):
-            return PLAIN
-        if any(not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) for mode in _modes(folder)):
-            return "it holds links, or other than plain files"
-        if self.get_size(folder) > 1000 * self.coursedir.max_dir_size:
-            return f"it is larger than {self.coursedir.max_dir_size} kB"
-        return ""
-
-
 def _course(app: Any) -> Course:
     return Course.at(Path(app.coursedir.root))
 
@@ -155,12 +102,3 @@ def _course(app: Any) -> Course:
 def _aware(when: dt.datetime) -> dt.datetime:
     """nbgrader's times without an offset are in UTC."""
     return when if when.tzinfo else when.replace(tzinfo=dt.UTC)
-
-
-def _tree(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.rglob("*")
-
-
-def _modes(folder: Path) -> Iterator[int]:
-    return (path.lstat().st_mode for path in _tree(folder))

@@ -7,7 +7,7 @@ from traitlets.config import Config
 
 from autograde.cells import ANSWER_STUB, STUB
 from autograde.course import Course
-from autograde.grading import nbgrader_collect, nbgrader_patches, settings
+from autograde.grading import exchange, nbgrader_collect, nbgrader_patches, settings
 from autograde.grading.in_progress import sweep
 from autograde.grading.lateness import Lateness
 from autograde.grading.preprocessors import Record, RunAndJudge
@@ -47,11 +47,15 @@ def configure(c: Config, root: Path) -> None:
 
 
 def _collect_into(c: Config) -> None:
-    """Where what is collected goes, and how its names are read."""
+    """Where what is collected goes, how its names are read, and nbgrader's exchange, if there is one."""
     c.ZipCollectApp.downloaded_directory = ".grading/downloaded"
     c.ZipCollectApp.collector_plugin = nbgrader_collect.Collector
     c.ZipCollectApp.extractor_plugin = nbgrader_collect.Extractor
-    c.ExchangeFactory.collect = nbgrader_collect.CollectFromExchange
+    c.ExchangeFactory.collect = exchange.Collect
+    c.ExchangeFactory.release_assignment = exchange.Release
+    c.ExchangeFactory.release_feedback = exchange.ReleaseFeedback
+    if not c.CourseDirectory.get("course_id"):  # the settings name a course where there is an exchange
+        c.ExchangeFactory.list = NoExchange
 
 
 def _make_pages_harmless(c: Config) -> None:
@@ -65,5 +69,4 @@ def _make_pages_harmless(c: Config) -> None:
         "clean_html": clean,
         "strip_files_prefix": unchanged,
     }
-    c.ExchangeFactory.list = NoExchange
     c.FormgradeExtension.debug = False  # else its first page prints the configuration, paths and all

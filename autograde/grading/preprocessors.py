@@ -1,11 +1,9 @@
-"""The nbgrader preprocessors: have a submission read, run and judged, record the score. They fail closed."""
+"""The nbgrader preprocessors: what the judge found is put in, and the score recorded. They fail closed."""
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import partial
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,27 @@ from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.preprocessors.base import NbGraderPreprocessor
+from nbgrader.utils import find_all_files
 from traitlets import Bool, List, Unicode
 
 from autograde import atomic_write
-from autograde.cells import grade_id, maximum_points, scored_cells
-from autograde.course import Course, hidden_tests
+from autograde.cells import grade_id, scored_cells
+from autograde.course import Course
 from autograde.errors import CourseError
-from autograde.grading import reading, staleness, term
-from autograde.grading.desk import Desk
+from autograde.grading import staleness
 from autograde.grading.gradebook import held_back
 from autograde.grading.in_progress import end
-from autograde.grading.preload import needed
+from autograde.grading.judged import NO_VERDICT, Judged, Task, judge, kit_of, read_judged
 from autograde.grading.released import read_released
-from autograde.grading.submission import course_secret, plain_files_of, record, shown_points
-from autograde.judging.judge_client import JUDGE_CLIENT
-from autograde.judging.verdict import NoVerdict, Result, Verdict, read_result, score
-from autograde.sandbox.kernel_process import KernelFactory
-from autograde.sandbox.remote import KernelHost
+from autograde.grading.submission import copies_of, record, shown_points
+from autograde.grading.submission_files import plain_files
+from autograde.judging.verdict import NoVerdict, Result
+from autograde.notebooks import content_of
 
 Resources = dict[str, Any]
 Pair = tuple[NotebookNode, Resources]
-SUBMISSION_SECONDS = 6000.0  # for one: more than the far ends of its cells, its calls and its judge together
 ANSWERED = "answered"  # in the place of what was: of a cell, nbgrader asks whether it is as it was released
-NO_VERDICT = "There is no verdict of the judge for this submission; nothing was recorded."
+CHANGED = "What its verdict depends on changed while it was graded: run again."
 
 
 def convert_once(converter: Autograde, path: str) -> None:
@@ -76,74 +72,51 @@ class _Step(NbGraderPreprocessor):
 
 
 class RunAndJudge(_Step):
-    """Has the submission read and run, judges it, and writes text and number into the release's test cells.
+    """Writes text and number into the release's test cells, and hands over the notebook that is kept.
 
-    With `again` only these exercises are judged; the others keep what `before` has, a verdict file's text.
+    `judged` is what came of the submission, judged.Judged as text; without it, it is judged here and now.
     `expected` is the key, as JSON, that this was decided by.
     """
 
-    again = List(Unicode()).tag(config=True)
-    before = Unicode().tag(config=True)
+    judged = Unicode().tag(config=True)
     expected = Unicode().tag(config=True)
-    alone = Bool(True, help="Whether no other submission is graded beside it.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> Pair:
         """Raises CourseError where there is no notebook, no kernel or no verdict."""
         names = resources["nbgrader"]
         key = self._key(names)
-        result, answered, written = self._grade(nb, Path(resources["submitted"]), names)
+        path = Path(resources["submitted"])
+        found = read_judged(self.judged) if self.judged else self._judge(path, names, key)
         if json.dumps(asdict(self._key(names))) != (self.expected or json.dumps(asdict(key))):
-            raise CourseError("What its verdict depends on changed while it was graded: run again.")
-        record(nb, result)
+            raise CourseError(CHANGED)
+        record(nb, found.result)
         for cell in nb.cells:
-            if grade_id(cell) in answered:
+            if grade_id(cell) in found.answered:
                 cell.source = ANSWERED
-        resources |= {"verdict": result, "key": key, "graded": written}
+        resources |= {"verdict": found.result, "key": key, "graded": found.notebook}
         return nb, resources
 
     def _key(self, names: dict[str, str]) -> staleness.Key:
         held_against = staleness.ingredients(self.course, names["assignment"])
         return staleness.key(held_against, self.folder(self.coursedir.submitted_directory, names))
 
-    def _grade(
-        self, nb: NotebookNode, path: Path, names: dict[str, str]
-    ) -> tuple[Result, frozenset[str], str]:
-        """The result, the names of the cells that were answered, and the notebook with its outputs."""
-        JUDGE_CLIENT.start()
-        with reading.of(path, nb) as reader, self._desk(nb, names, reader) as desk:
-            answered = reader.graded(SUBMISSION_SECONDS, desk.answer)
-            if desk.result is None:
-                raise NoVerdict(NO_VERDICT)
-            return desk.result, answered, reader.child.text.decode(errors="replace")
+    def _judge(self, path: Path, names: dict[str, str], key: staleness.Key) -> Judged:
+        lesson = names["assignment"]
+        task = Task(names["student"], str(path), content_of(path), [], "", key.excused, alone=True)
+        with copies_of(files_beside(self.parent.parent, path.parent, lesson)) as files:
+            return judge(kit_of(self.course, lesson), task, files)
 
-    @contextmanager
-    def _desk(self, nb: NotebookNode, names: dict[str, str], reader: reading.Reader) -> Iterator[Desk]:
-        course, own = self.course, self.folder(self.coursedir.autograded_directory, names)
-        hidden, lesson = [course.grading, course.sources, course.root / "work"], names["assignment"]
-        factory = KernelFactory(reader.limits, hidden, modules=needed(lesson, nb), reader=reader.child.pid)
-        with (
-            plain_files_of(own) as files,
-            Desk(
-                KernelHost(factory, files),
-                hidden_tests(lesson),
-                course_secret(course.grading),
-                f"{lesson}\0{names['student']}",
-                reader.limits,
-                self.again or None,
-                partial(self._decide, nb, lesson),
-            ) as desk,
-        ):
-            yield desk
 
-    def _decide(self, nb: NotebookNode, lesson: str, verdict: Verdict, ran: Result) -> Result:
-        """The result with the exercises that are kept, and full points for what is excused."""
-        maxima = maximum_points(nb)
-        kept = read_result(self.before.encode()).exercises if self.again else {}
-        wanted = {name: most for name, most in maxima.items() if not self.again or name in self.again}
-        judged = {**kept, **score(verdict, wanted)}
-        excused = term.of_lesson(self.course, lesson).excused
-        scores = {name: judged[name].excuse() if name in excused else judged[name] for name in maxima}
-        return replace(ran, exercises=scores, delayed=ran.delayed and not self.alone)
+def files_beside(converter: Autograde, submission: Path, lesson: str) -> dict[str, Path]:
+    """The files beside a notebook, by name, as nbgrader has them: the submission's, then the lesson's."""
+    coursedir = converter.coursedir
+    ignored = [*coursedir.ignore, "*.ipynb"]
+    found = {os.path.relpath(path, submission): path for path in plain_files(str(submission), ignored)}
+    source = coursedir.format_path(coursedir.source_directory, ".", lesson)
+    own = {os.path.relpath(path, source): path for path in find_all_files(source, ignored)}
+    kept = converter.exclude_overwriting.get(lesson, [])
+    found |= {name: path for name, path in own.items() if name not in kept}
+    return {name: Path(path) for name, path in found.items()}
 
 
 class Record(_Step, SaveAutoGrades):

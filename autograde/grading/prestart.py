@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from autograde.course import Course, hidden_tests
 from autograde.errors import CourseError
@@ -11,16 +12,23 @@ from autograde.judging.judge_client import JUDGE_CLIENT
 from autograde.sandbox.confined import CONFINEMENT
 from autograde.sandbox.forkserver_client import FORK_SERVER
 
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
 
 @contextlib.contextmanager
-def running() -> Iterator[None]:
+def running(judges: bool = True) -> Iterator[None]:
     """Inside, all of it runs, and the garbage collector rests until the grader has `settled`.
 
-    It would look through all that is imported, again and again. At the end it is gone.
+    It would look through all that is imported, again and again. At the end it is gone. A grader that does
+    not judge itself needs the sandbox alone.
     """
     gc.disable()
     try:
-        start(())
+        if judges:
+            start(())
+        else:
+            CONFINEMENT.start()
         yield
     finally:
         gc.enable()
@@ -29,8 +37,18 @@ def running() -> Iterator[None]:
                 ends.callback(each.close)
 
 
-def settled() -> None:
-    """All is imported: from here on garbage is collected; a fork's collector leaves shared pages alone."""
+def settled(released: "NotebookNode | None" = None) -> None:
+    """All is imported: from here on garbage is collected; a fork's collector leaves shared pages alone.
+
+    What forks need of a release is kept for all of them: the schema of notebooks, and what is read of it.
+    """
+    if released is not None:
+        import nbformat  # here, as below: what stands above takes no time to import
+
+        from autograde.grading.rebuild import rebuild
+
+        nbformat.validate(released)
+        rebuild(released, released)
     gc.freeze()
     gc.enable()
 

@@ -3,9 +3,6 @@
 A confined process has no gradebook, no hidden tests and no file to write. It gives back JSON and a text.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +19,7 @@ from autograde.grading.submission import fingerprint, record, run
 from autograde.grading.submission_files import MAX_CELLS
 from autograde.judging.judge_client import answer_all
 from autograde.judging.verdict import read_result
-from autograde.notebooks import content_of, parse_submission
+from autograde.notebooks import parse_submission
 from autograde.pages.sanitise import sanitise
 from autograde.sandbox.confined import Answer, Confined, Host
 from autograde.sandbox.limits import Limits, limits_of
@@ -109,30 +106,3 @@ class Reader:
         before = {grade_id(cell): cell.source for cell in self.released.cells}
         names = {grade_id(cell): cell.source for cell in nb.cells if grade_id(cell) in before}
         return [name for name, source in names.items() if name and source != before[name]]
-
-
-_begun: dict[str, Reader] = {}  # by the real path of the notebook
-
-
-@contextmanager
-def begun(path: Path, named: Path, released: NotebookNode) -> Iterator[Reader]:
-    """A reader of the notebook at `path`; who asks for one within, `of` that path, gets the same.
-
-    Raises CourseError.
-    """
-    with Reader(content_of(path, named), named, released) as reader:
-        _begun[os.path.realpath(path)] = reader
-        try:
-            yield reader
-        finally:
-            del _begun[os.path.realpath(path)]
-
-
-@contextmanager
-def of(path: Path, released: NotebookNode) -> Iterator[Reader]:
-    """The reader of a notebook that has begun, or a new one. Raises CourseError."""
-    if (reader := _begun.get(os.path.realpath(path))) is not None:
-        yield reader
-    else:
-        with begun(path, path, released) as reader:
-            yield reader

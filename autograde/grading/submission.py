@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -141,12 +141,28 @@ def make_secret(folder: Path) -> None:
 @contextmanager
 def plain_files_of(files: Path) -> Iterator[Path]:
     """A folder for the kernel with copies of the submission's plain files, without links and notebooks."""
+    plain = (path for path in files.rglob("*") if path.is_file() and not path.is_symlink())
+    found = {str(path.relative_to(files)): path for path in plain if path.suffix != ".ipynb"}
+    with copies_of(found) as folder:
+        yield folder
+
+
+@contextmanager
+def copies_of(files: Mapping[str, Path | bytes]) -> Iterator[Path]:
+    """A folder for the kernel with these files, by their names in it: copies of others, or their content.
+
+    Raises OSError, and ValueError for a name that leads elsewhere.
+    """
     with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
-        for path in files.rglob("*"):
-            if path.is_file() and not path.is_symlink() and path.suffix != ".ipynb":
-                target = Path(folder) / path.relative_to(files)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target, follow_symlinks=False)
+        for name, given in files.items():
+            target = Path(folder, name)
+            if ".." in target.parts or not target.is_relative_to(folder):
+                raise ValueError(f"{name!r} is no name of a file in a folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(given, bytes):
+                target.write_bytes(given)
+            else:
+                shutil.copyfile(given, target, follow_symlinks=False)
         yield Path(folder)
 
 

@@ -33,14 +33,13 @@ HANDLERS = (
     *("toggle_name(true);", "toggle_name(false);", "toggleAllNames()"),
     *("createAssignmentModal();", "createStudentModal();"),
 )
-# A message box takes its text for HTML, and names stand in it. What needs nbgrader's exchange is not offered.
-# Who is on no roster is shown by id, not as "None, None".
+# A message box takes its text for HTML, and names stand in it. Who is on no roster is shown by id, not as
+# "None, None".
 AMENDS = """<script>
 (function (modal) {
   createModal = function (id, title, body, footer) {
     return modal(id, title, typeof body === "string" ? document.createTextNode(body) : body, footer);
   };
-  $("th").filter(function () { return /^(Release|Collect|Release Feedback)$/.test($(this).text()); }).hide();
 })(createModal);
 $.each(["StudentUI", "SubmissionUI", "SubmittedNotebookUI"], function (_, kind) {
   var ui = window[kind];
@@ -56,6 +55,11 @@ $.each(["StudentUI", "SubmissionUI", "SubmittedNotebookUI"], function (_, kind) 
     if (this.$timestamp && this.$timestamp.text() === "None") this.$timestamp.text("not known");
   };
 });
+</script>
+"""
+# What needs nbgrader's exchange is offered where the course uses one.
+NO_EXCHANGE = """<script>
+$("th").filter(function () { return /^(Release|Collect|Release Feedback)$/.test($(this).text()); }).hide();
 </script>
 <style>td.release, td.collect, td.release-feedback { display: none; }</style>
 """
@@ -92,11 +96,12 @@ def harmless_type(handler: Any) -> str:
 
 def render(handler: Any, name: str, **given: Any) -> str:
     """BaseHandler.render, with escaping, and without advice on an exchange that the course does not use."""
-    if "exchange_missing" in given:
+    amends = AMENDS if handler.coursedir.course_id else AMENDS + NO_EXCHANGE
+    if "exchange_missing" in given and not handler.coursedir.course_id:
         given |= {"exchange_missing": False, "course_id": "none"}
     environment = handler.settings["nbgrader_jinja2_env"]
     environment.autoescape = True
-    return str(environment.get_template(name).render(**given)).replace("</body>", f"{AMENDS}</body>")
+    return str(environment.get_template(name).render(**given)).replace("</body>", f"{amends}</body>")
 
 
 def safe_exporter(handler: Any) -> HTMLExporter:

@@ -2,12 +2,13 @@
 
 import datetime as dt
 import os
+import pwd
 import time
 import zipfile
 
 import pytest
 from course_root import ROOT
-from nbgrader.apps import CollectApp, ZipCollectApp
+from nbgrader.apps import CollectApp, ReleaseAssignmentApp, ZipCollectApp
 from small_course import NAME, course
 
 from autograde.grading import term
@@ -138,9 +139,8 @@ def exchange(ready, tmp_path):
     inbound = tmp_path / "exchange" / "maps" / "inbound"
     inbound.mkdir(parents=True)
     enter(ready, [])  # the gradebook, as a release makes it
-    configured(
-        ready, f"c.Exchange.root = {str(tmp_path / 'exchange')!r}\nc.CourseDirectory.course_id = 'maps'\n"
-    )
+    settings = f"c.Exchange.root = {str(tmp_path / 'exchange')!r}\nc.CourseDirectory.course_id = 'maps'\n"
+    configured(ready, settings + "c.ExchangeCollect.check_owner = False\n")  # no student is a user here
 
     def hand_in(student, said="2020-01-01 00:00:00.000000 UTC", content="1"):
         folder = inbound / f"{student}+{NAME}+{said}+random"
@@ -189,6 +189,47 @@ def test_a_newer_submission_updates_notebook_and_time(ready, exchange):
     exchange("alice", f"{later:%Y-%m-%d %H:%M:%S.%f} UTC", "2")
     assert start(CollectApp, "--update") == 0
     assert submitted(ready) == {"alice": "2"} and times(ready)["alice"] > first
+
+
+def test_who_owns_a_folder_handed_it_in(ready, exchange, tmp_path, capfd):
+    settings = f"c.Exchange.root = {str(tmp_path / 'exchange')!r}\nc.CourseDirectory.course_id = 'maps'\n"
+    configured(ready, settings)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    exchange(me)
+    exchange("alice", said="2099-01-01 00:00:00.000000 UTC")
+    assert start(CollectApp) == 0
+    assert submitted(ready) == {me: "1"}
+    assert f"it is named after alice, and {me} handed it in" in capfd.readouterr().err
+
+
+def test_what_is_refused_does_not_stand_before_what_can_be_collected(ready, exchange):
+    exchange("alice")
+    time.sleep(0.05)
+    os.mkfifo(exchange("alice", said="2099-01-01 00:00:00.000000 UTC") / "pipe")
+    assert start(CollectApp) == 0
+    assert submitted(ready) == {"alice": "1"}
+
+
+def test_what_a_newer_submission_replaces_is_kept(ready, exchange):
+    exchange("alice", content="old")
+    assert start(CollectApp) == 0
+    time.sleep(0.05)
+    exchange("alice", said="2021-01-01 00:00:00.000000 UTC", content="new")
+    assert start(CollectApp) == 0 and submitted(ready) == {"alice": "old"}
+    assert start(CollectApp, "--update") == 0 and submitted(ready) == {"alice": "new"}
+    kept = ready.grading / "downloaded" / NAME / "replaced"
+    assert [path.read_text() for path in kept.iterdir()] == ["old"]
+    assert not list((ready.grading / "downloaded" / NAME).glob(".collecting-*"))
+
+
+def test_students_cannot_move_what_is_in_a_shared_folder(ready, tmp_path):
+    root = tmp_path / "shared"
+    configured(ready, f"c.Exchange.root = {str(root)!r}\nc.CourseDirectory.course_id = 'maps'\n")
+    enter(ready, [])
+    assert start(ReleaseAssignmentApp) == 0
+    assert root.stat().st_mode & 0o7777 == 0o1777
+    assert (root / "maps" / "inbound").stat().st_mode & 0o5777 == 0o1733
+    assert (root / "maps" / "outbound" / NAME / f"{NAME}.ipynb").read_text() == "{}"
 
 
 def test_hostile_folders_of_the_exchange_stop_nobody(ready, exchange, tmp_path):

@@ -15,6 +15,7 @@ from small_course import NAME, course
 from autograde.authoring.release import release
 from autograde.cli import main
 from autograde.course import Course
+from autograde.grading.claim import claimed
 from autograde.grading.class_run import grade
 from autograde.grading.gradebook import open_gradebook
 
@@ -165,3 +166,20 @@ def test_a_driver_that_is_not_installed_is_named(configured, monkeypatch):
     hand_in(configured, "ann", filled(configured, RIGHT))
     use(configured, "postgresql+psycopg://grader@/none")
     assert "psycopg" in refused("grade", NAME)
+
+
+def test_a_lesson_is_graded_from_one_checkout_at_a_time(served, server):
+    hand_in(served, "ann", filled(served, RIGHT))
+    with claimed(served, NAME):
+        assert "from another checkout" in refused("grade", NAME)
+        with claimed(served, OTHER):
+            pass
+    assert outcome(served) == {"ann": ("graded", FULL)}
+
+
+def test_a_claim_ends_with_its_server(served, server):
+    hand_in(served, "ann", filled(served, RIGHT))
+    with claimed(served, NAME):
+        server.stop("immediate")
+        server.start()
+        assert outcome(served) == {"ann": ("graded", FULL)}
