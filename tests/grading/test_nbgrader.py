@@ -6,7 +6,19 @@ import os
 
 import nbformat
 import pytest
-from classroom import FULL, RIGHT, WEIGHTED, autograded, filled, forge, hand_in, released, run, scores
+from classroom import (
+    FULL,
+    RIGHT,
+    WEIGHTED,
+    autograded,
+    configured,
+    filled,
+    forge,
+    hand_in,
+    released,
+    run,
+    scores,
+)
 from course_root import ROOT
 from hostile import PIXEL
 from nbformat.v4 import new_code_cell, new_output
@@ -17,11 +29,12 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from autograde.cells import grade_id
 from autograde.grading import preprocessors, submission
+from autograde.grading.class_run import grade
 from autograde.grading.gradebook import open_gradebook
 from autograde.grading.in_progress import sweep
 from autograde.judging.verdict import NoVerdict
 
-__all__ = ["course", "released"]
+__all__ = ["configured", "course", "released"]
 
 
 def test_a_class_is_graded_and_gets_feedback(released):
@@ -79,6 +92,20 @@ def test_forged_metadata_and_outputs_gain_nothing(released):
     hand_in(released, "ann", filled(released, RIGHT))
     run(released, Autograde, Execute={"enabled": False}, ClearOutput={"enabled": False})  # --no-execute
     assert scores(released) == {"forger": 0, "without-tests": 12, "ann": FULL}
+
+
+@pytest.mark.parametrize("says", ["91_other", "../../x"])
+def test_a_notebook_of_another_lesson_is_refused_by_nbgrader_s_command_and_by_ours(configured, says):
+    notebook = filled(configured, RIGHT)
+    notebook.metadata.genmap = {"lesson": says, "limits": {"notebook": 10**6}}
+    hand_in(configured, "forger", notebook)
+    hand_in(configured, "ann", filled(configured, RIGHT))
+    with pytest.raises(NbGraderException):
+        run(configured, Autograde)
+    assert scores(configured)["ann"] == FULL and not scores(configured).get("forger")
+    rows = {row.student: row for row in grade(configured, NAME, 1)}
+    assert rows["ann"].points == FULL and rows["forger"].status == "failed"
+    assert f"is a notebook of another lesson, {says!r}: not graded." in rows["forger"].reason
 
 
 def test_an_error_of_one_submission_stops_nobody_else(released, monkeypatch):
